@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Bit layout of the ``origin`` column: where on which CCD a row was measured.
+
+``origin = (x - offset) << 24 | y << 11 | ifu << 6 | slice``, with slice 1...48, IFU 1...24, y 1...4112 and
+x - offset 0...127.
+"""
+
+import numpy as np
+
+N_IFU = 24
+N_SLICE = 48
+SLICE_BITS = 6
+IFU_SHIFT = 6
+IFU_MASK = 0x1F
+SLICE_MASK = 0x3F
+Y_SHIFT = 11
+Y_MASK = 0x1FFF
+X_SHIFT = 24
+X_MASK = 0x7F
+SLICE_KEY_MASK = 0x7FF  # IFU and slice together: groups the rows of one slice
+
+
+def encode(x, y, ifu, slice_number, offset):
+    """Encode CCD positions.
+
+    Parameters
+    ----------
+    x, y : int or ndarray
+        Position on the trimmed CCD, in pixels, from 1.
+    ifu, slice_number : int or ndarray
+        IFU 1...24 and slice 1...48.
+    offset : int or ndarray
+        Horizontal offset of the slice (keyword XOFFSET), in pixels.
+
+    Returns
+    -------
+    ndarray of uint32
+        The encoded origin.
+    """
+    x = np.asarray(x, np.int64) - offset
+    value = (x << X_SHIFT) | (np.asarray(y, np.int64) << Y_SHIFT) | (np.asarray(ifu, np.int64) << IFU_SHIFT) | slice_number
+    return np.asarray(value, np.uint32)
+
+
+def ifu_of(origin):
+    """IFU number of each row."""
+    return (np.asarray(origin) >> IFU_SHIFT) & IFU_MASK
+
+
+def slice_of(origin):
+    """Slice number (on the CCD) of each row."""
+    return np.asarray(origin) & SLICE_MASK
+
+
+def slice_key(origin):
+    """IFU and slice as one number, ascending in the order of the merged table."""
+    return np.asarray(origin) & SLICE_KEY_MASK
+
+
+def y_of(origin):
+    """Vertical CCD position of each row, in pixels from 1."""
+    return (np.asarray(origin) >> Y_SHIFT) & Y_MASK
+
+
+def x_of(origin, offset):
+    """Horizontal CCD position of each row, in pixels from 1, with the slice's offset."""
+    return ((np.asarray(origin) >> X_SHIFT) & X_MASK) + offset
