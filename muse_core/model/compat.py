@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where we differ from the reference on purpose, one switch for each defect of it.
+
+By default we do what is right; with ``MUSE_COMPAT=2.8.7`` in the environment every switch is on and the numbers are those
+of ESO's recipe 2.8.7. docs/known_differences.md lists each with its reason and size.
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from muse_core.errors import ParameterError
+
+ENVIRONMENT_VARIABLE = "MUSE_COMPAT"
+REFERENCE_VERSION = "2.8.7"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Compat:
+    """True in a field: reproduce this defect of the reference."""
+
+    geolon_west_positive: bool = False  # ESO TEL GEOLON used as west-positive longitude
+    integer_keywords_missing: bool = False  # a number without decimal point counts as missing
+    keep_partial_exposure: bool = False  # an IFU file that fails to load ends the exposure silently
+    ambiguous_master_ignored: bool = False  # two frames of a "one only" tag count as none
+    subtract_model_without_inputs: bool = False  # subtract-model subtracts what it has, possibly nothing
+    bad_output_wcs_ignored: bool = False  # an unusable OUTPUT_WCS is ignored
+    unflagged_outside_calibration: bool = False  # rows outside response or flat-field spectrum are not flagged
+    raman_float32_fit: bool = False  # Raman fit stops far from the minimum
+    fwhm_y_from_converted_x: bool = False  # FWHM in y uses the already converted x
+    renka_nan_variance: bool = False  # renka voxels of far pixels only: variance NaN
+    sdp_stray_file: bool = False  # sdpCube leaves fov_clean.fits behind
+    stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees
+    bad_offset_list_ignored: bool = False  # an OFFSET_LIST of unexpected format is ignored
+    failed_step_ignored: bool = False  # a failing step (DAR, flux, velocity) leaves the table as it is, exit 0
+
+    @classmethod
+    def reference(cls) -> "Compat":
+        """All defects reproduced."""
+        return cls(**{f.name: True for f in dataclasses.fields(cls)})
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Compat":
+        """Read ``MUSE_COMPAT``.
+
+        Raises
+        ------
+        ParameterError
+            If it names a version that we do not know.
+        """
+        value = (os.environ if environ is None else environ).get(ENVIRONMENT_VARIABLE, "")
+        if not value:
+            return cls()
+        if value != REFERENCE_VERSION:
+            raise ParameterError(f"{ENVIRONMENT_VARIABLE}: found {value!r}, expected {REFERENCE_VERSION!r} or nothing")
+        return cls.reference()
+
+
+OURS = Compat()
