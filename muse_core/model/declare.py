@@ -129,7 +129,9 @@ def checked_value(spec: ParameterSpec, value):
     elif kind is bool and is_bool:
         value = bool(value)
     elif not (kind is str and isinstance(value, str)):
-        raise ParameterError(f"parameter {spec.name}: found {value!r} ({type(value).__name__}), expected {kind.__name__}")
+        raise ParameterError(
+            f"parameter {spec.name}: found {value!r} ({type(value).__name__}), expected {kind.__name__}"
+        )
     if spec.choices and value not in spec.choices:
         raise ParameterError(f"parameter {spec.name}: found {value!r}, expected one of {', '.join(spec.choices)}")
     if kind is float and math.isnan(value):

@@ -38,7 +38,9 @@ def encode(x, y, ifu, slice_number, offset):
         The encoded origin.
     """
     x = np.asarray(x, np.int64) - offset
-    value = (x << X_SHIFT) | (np.asarray(y, np.int64) << Y_SHIFT) | (np.asarray(ifu, np.int64) << IFU_SHIFT) | slice_number
+    value = (
+        (x << X_SHIFT) | (np.asarray(y, np.int64) << Y_SHIFT) | (np.asarray(ifu, np.int64) << IFU_SHIFT) | slice_number
+    )
     return np.asarray(value, np.uint32)
 
 
