@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where we differ from the reference on purpose, one switch for each defect of it.
 
-By default we do what is right; with ``MUSE_COMPAT=2.8.7`` in the environment every switch is on and the numbers are those
-of ESO's recipe 2.8.7. docs/known_differences.md lists each with its reason and size.
+By default we do what is right; with ``MUSE_COMPAT=2.8.7`` in the environment every switch is on and the numbers are
+those of ESO's recipe 2.8.7. docs/known_differences.md lists each with its reason and size.
 """
 
 import dataclasses

@@ -49,7 +49,7 @@ def get_string(header: Header, key: str, default: str | None = None) -> str | No
 
 
 def instrument_mode(header: Header) -> str:
-    """Return ``NFM-AO-N``, ``WFM-AO-N``, ``WFM-AO-E``, ``WFM-NOAO-N`` or ``WFM-NOAO-E`` (from prefixes of ESO INS MODE).
+    """Return NFM-AO-N, WFM-AO-N, WFM-AO-E, WFM-NOAO-N or WFM-NOAO-E, from the prefix of ESO INS MODE.
 
     A missing keyword counts as WFM-NOAO-N, any other text as the extended mode.
     """
