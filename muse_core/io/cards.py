@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Header cards formatted as CPL writes them: numbers of single precision with 7 digits, of double precision with 15.
+
+A HIERARCH card is never continued on another one: a long comment, then a long string, is cut.
+"""
+
+import math
+import re
+
+import numpy as np
+from astropy.io import fits
+
+CARD = 80
+_STANDARD = re.compile(r"^[A-Z0-9_-]{1,8}$")
+
+
+def format_number(value: float, digits: int) -> str:
+    """Return a floating-point number with up to `digits` significant digits and always a decimal point."""
+    text = f"{value:.{digits}G}"
+    mantissa, exponent, power = text.partition("E")
+    if "." not in mantissa:
+        mantissa += "."
+        if exponent:
+            mantissa += "0"
+    return mantissa + exponent + power
+
+
+def _format_value(value) -> str:
+    if isinstance(value, (bool, np.bool_)):
+        return "T" if value else "F"
+    if isinstance(value, (int, np.integer)):
+        return str(int(value))
+    if isinstance(value, (float, np.floating)):
+        if not math.isfinite(value):
+            raise ValueError(f"{value} cannot be written to a FITS header")
+        return format_number(float(value), 7 if isinstance(value, np.float32) else 15)
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def card(key: str, value, comment: str = "") -> fits.Card:
+    """Make a card; keys longer than 8 characters or with blanks become HIERARCH cards.
+
+    Parameters
+    ----------
+    key : str
+        Keyword, without ``HIERARCH``.
+    value : bool, int, float, numpy.float32 or str
+        The type decides the format.
+    comment : str
+        Cut to what fits.
+    """
+    text = _format_value(value)
+    is_string = text.startswith("'")
+    if _STANDARD.match(key):
+        if is_string:
+            text = f"'{text[1:-1]:<8}'"
+            text = f"{text:<20}" if comment else text
+        else:
+            text = f"{text:>20}"
+        start = f"{key:<8}= "
+    else:
+        start = f"HIERARCH {key} = "
+    if is_string and len(start) + len(text) > CARD:
+        room = CARD - len(start) - 2
+        body = text[1:-1][:room]
+        if (len(body) - len(body.rstrip("'"))) % 2:  # do not cut a doubled quote in half
+            body = body[:-1]
+        text = f"'{body}'"
+    image = start + text
+    if comment and len(image) + 4 <= CARD:
+        image += f" / {comment}"
+    return fits.Card.fromstring(image[:CARD].ljust(CARD))
+
+
+def set_card(header: fits.Header, key: str, value, comment: str = "") -> None:
+    """Set a keyword, replacing an existing card in place."""
+    new = card(key, value, comment)
+    if key in header:
+        index = header.index(key)
+        header.remove(key)
+        header.insert(index, new, useblanks=False)
+    else:
+        header.append(new, useblanks=False, end=True)

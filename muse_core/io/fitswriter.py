@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writing FITS files piece by piece: data of known shape, in any order, signed on the way.
+
+The file is written under a temporary name and gets its own only when it is complete.
+"""
+
+import errno
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from muse_core.errors import ProductError
+from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
+
+#: Cards that `finish` adds to the primary header and to each header.
+_SIGNATURE_CARDS = {"primary": 3, "other": 2}
+_MD5_PENDING = "0" * 32
+
+
+def _padded(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
+
+
+def describe_os_error(error: OSError, path: Path) -> str:
+    """Say in one line what went wrong with a file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        stat = os.statvfs(path.parent)
+        return f"{path}: no space left on the device ({stat.f_bavail * stat.f_frsize / 1e6:.1f} MB free)"
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        return f"{path}: folder is not writable ({error.strerror})"
+    return f"{path}: {error.strerror or error}"
+
+
+class FitsStreamWriter:
+    """A FITS file of which the data arrive in pieces.
+
+    Parameters
+    ----------
+    path : path
+        Final name.
+    headers : list of Header
+        One header an HDU, complete with structure (SIMPLE or XTENSION, BITPIX, NAXISn) and with each keyword that the
+        final header will have; values may change until `finish`.
+
+    Notes
+    -----
+    `write` may be called from several threads. Pieces must start at a multiple of 4 bytes and must not overlap.
+
+    Raises
+    ------
+    ProductError
+        Folder not writable, no space left.
+    """
+
+    def __init__(self, path: str | os.PathLike, headers: list[fits.Header]):
+        self.path = Path(path)
+        self._partial = self.path.with_name(f".{self.path.name}.part")
+        self.headers = headers
+        self._data_start, self._data_length, self._header_length = [], [], []
+        position = 0
+        for i, header in enumerate(headers):
+            cards = len(header.cards) + _SIGNATURE_CARDS["primary" if i == 0 else "other"] + 1
+            length = _padded(cards * 80)
+            self._header_length.append(length)
+            self._data_start.append(position + length)
+            self._data_length.append(header_data_length(header))
+            position += length + _padded(self._data_length[-1])
+        self._sums = [0] * len(headers)
+        self._lock = threading.Lock()
+        self._file = None
+        try:
+            self._file = open(self._partial, "wb+", buffering=0)  # noqa: SIM115 (closed by finish or abort)
+            if position:
+                os.posix_fallocate(self._file.fileno(), 0, position)
+        except OSError as error:
+            self.abort()
+            raise ProductError(describe_os_error(error, self.path)) from error
+
+    def write(self, hdu: int, start: int, values: np.ndarray) -> None:
+        """Write native `values` (C-contiguous) into the data of `hdu` from element `start` on."""
+        size = values.itemsize
+        if size == 4:
+            total = array_sum(values)
+            raw = values.byteswap()
+        else:
+            raw = values.astype(values.dtype.newbyteorder(">"))
+            total = word_sum(raw)
+        if start * size % 4 or (start + values.size) * size > self._data_length[hdu]:
+            raise ValueError(f"HDU {hdu}: piece of {values.size} elements at {start} does not fit")
+        try:
+            view = memoryview(raw).cast("B")
+            position = self._data_start[hdu] + start * size
+            while view:
+                done = os.pwrite(self._file.fileno(), view, position)
+                view, position = view[done:], position + done
+        except OSError as error:
+            raise ProductError(describe_os_error(error, self.path)) from error
+        with self._lock:
+            self._sums[hdu] = fold(self._sums[hdu] + total)
+
+    def finish(self) -> Path:
+        """Write headers and signatures, give the file its final name, and return that."""
+        fd = self._file.fileno()
+        try:
+            digest = DataMD5()
+            for start, length in zip(self._data_start, self._data_length, strict=True):
+                length = _padded(length)
+                digest.add_unit(os.pread(fd, min(MD5_CHUNK, length), start), length)
+            primary = self.headers[0]
+            primary.remove("DATAMD5", ignore_missing=True)
+            primary.append(("DATAMD5", digest.hexdigest(), "MD5 checksum"), end=True)
+            for header, start, length, total in zip(
+                self.headers, self._data_start, self._header_length, self._sums, strict=True
+            ):
+                raw = self._filled(signed_header(header, total), header, total, length)
+                os.pwrite(fd, raw, start - length)
+            self._file.close()
+            os.replace(self._partial, self.path)
+        except OSError as error:
+            self.abort()
+            raise ProductError(describe_os_error(error, self.path)) from error
+        self._file = None
+        return self.path
+
+    def _filled(self, raw: bytes, header: fits.Header, total: int, length: int) -> bytes:
+        """Fill the header with blank cards up to the space that was reserved."""
+        if len(raw) > length:
+            raise ValueError(f"{self.path}: header grew from {length} to {len(raw)} bytes")
+        while len(raw) < length:
+            header.append(fits.Card(), end=True)
+            raw = signed_header(header, total)
+        return raw
+
+    def abort(self) -> None:
+        """Remove what has been written."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._partial.unlink(missing_ok=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if self._file is not None:
+            self.abort()
+
+
+def header_data_length(header: fits.Header) -> int:
+    """Return the length in bytes of the data unit that `header` describes, without padding."""
+    if header["NAXIS"] == 0:
+        return 0
+    elements = int(np.prod([header[f"NAXIS{i + 1}"] for i in range(header["NAXIS"])], dtype=np.int64))
+    return abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * (elements + header.get("PCOUNT", 0))
+
+
+def primary_header(bitpix: int = 8, shape: tuple[int, ...] = ()) -> fits.Header:
+    """Return the structural cards of a primary HDU with data of `shape` (numpy order)."""
+    header = fits.Header()
+    header["SIMPLE"] = (True, "file does conform to FITS standard")
+    _structure(header, bitpix, shape)
+    header["EXTEND"] = (True, "FITS dataset may contain extensions")
+    return header
+
+
+def image_header(bitpix: int, shape: tuple[int, ...]) -> fits.Header:
+    """Return the structural cards of an image extension with data of `shape` (numpy order)."""
+    header = fits.Header()
+    header["XTENSION"] = ("IMAGE", "IMAGE extension")
+    _structure(header, bitpix, shape)
+    header["PCOUNT"] = (0, "required keyword; must = 0")
+    header["GCOUNT"] = (1, "required keyword; must = 1")
+    return header
+
+
+def _structure(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> None:
+    header["BITPIX"] = (bitpix, "number of bits per data pixel")
+    header["NAXIS"] = (len(shape), "number of data axes")
+    for i, size in enumerate(reversed(shape)):
+        header[f"NAXIS{i + 1}"] = (int(size), f"length of data axis {i + 1}")
+
+
+def write_hdus(path: str | os.PathLike, hdus: list[tuple[fits.Header, np.ndarray | None]]) -> Path:
+    """Write a small file at once.
+
+    Parameters
+    ----------
+    path : path
+        Final name.
+    hdus : list of (Header, ndarray or None)
+        Headers with structure, and data in native byte order; a table as an array of bytes as they lie in the file.
+    """
+    with FitsStreamWriter(path, [header for header, _ in hdus]) as writer:
+        for i, (_, data) in enumerate(hdus):
+            if data is not None and data.size:
+                writer.write(i, 0, np.ascontiguousarray(data).reshape(-1))
+        return writer.finish()

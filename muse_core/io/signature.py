@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Signatures of FITS files: DATASUM, CHECKSUM and ESO's DATAMD5.
+
+DATASUM and CHECKSUM follow the FITS standard. DATAMD5 is what CPL writes: the MD5 over the data units of all HDUs, in which
+each chunk of 46080 bytes after the first of an HDU is replaced by that first chunk.
+"""
+
+import datetime
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from muse_core.errors import ProductError
+
+BLOCK = 2880
+MD5_CHUNK = 16 * BLOCK
+
+
+def fold(total: int) -> int:
+    """Reduce a sum of 32-bit words to the ones' complement sum."""
+    while total >> 32:
+        total = (total & 0xFFFFFFFF) + (total >> 32)
+    return total
+
+
+def word_sum(data) -> int:
+    """Return the ones' complement sum of `data` as big-endian 32-bit words, zero-padded at the end."""
+    raw = memoryview(data).cast("B")
+    tail = len(raw) % 4
+    total = int(np.frombuffer(raw[: len(raw) - tail], ">u4").sum(dtype=np.uint64))
+    if tail:
+        total += int.from_bytes(bytes(raw[len(raw) - tail :]) + bytes(4 - tail), "big")
+    return fold(total)
+
+
+def array_sum(values: np.ndarray) -> int:
+    """Return `word_sum` of native 4-byte `values` as they will lie, big-endian, in a file."""
+    return fold(int(values.view(np.uint32).sum(dtype=np.uint64)))
+
+
+def encode_checksum(total: int) -> str:
+    """Return the 16 characters of CHECKSUM for the ones' complement sum `total` of an HDU with CHECKSUM all zero."""
+    value = 0xFFFFFFFF ^ total
+    forbidden = set(range(0x3A, 0x41)) | set(range(0x5B, 0x61))
+    text = bytearray(16)
+    for i in range(4):
+        byte = (value >> (24 - 8 * i)) & 0xFF
+        chars = [byte // 4 + 0x30 + (byte % 4 if k == 0 else 0) for k in range(4)]
+        while any(c in forbidden for c in chars):
+            for k in (0, 2):
+                if chars[k] in forbidden or chars[k + 1] in forbidden:
+                    chars[k] += 1
+                    chars[k + 1] -= 1
+        for k in range(4):
+            text[4 * k + i] = chars[k]
+    return (text[-1:] + text[:-1]).decode("ascii")
+
+
+class DataMD5:
+    """DATAMD5 of a file, from the first bytes and the padded length of each data unit."""
+
+    def __init__(self):
+        self._md5 = hashlib.md5(usedforsecurity=False)
+
+    def add_unit(self, first: bytes, length: int) -> None:
+        """Add the data unit of one HDU.
+
+        Parameters
+        ----------
+        first : bytes
+            The first min(46080, `length`) bytes.
+        length : int
+            Length in bytes with padding.
+        """
+        while length > 0:
+            self._md5.update(first[:length] if length < len(first) else first)
+            length -= len(first)
+
+    def hexdigest(self) -> str:
+        """32 hexadecimal digits."""
+        return self._md5.hexdigest()
+
+
+def signed_header(header: fits.Header, data_sum: int, when: datetime.datetime | None = None) -> bytes:
+    """Return the bytes of `header` with DATASUM and CHECKSUM set for a data unit whose word sum is `data_sum`.
+
+    `header` is changed: DATASUM and CHECKSUM are set.
+    """
+    stamp = (when or datetime.datetime.now(datetime.UTC)).strftime("%Y-%m-%dT%H:%M:%S")
+    header.remove("CHECKSUM", ignore_missing=True)
+    header.remove("DATASUM", ignore_missing=True)
+    header.append(("CHECKSUM", "0" * 16, f"HDU checksum updated {stamp}"), end=True)
+    header.append(("DATASUM", f"{data_sum:>10d}", f"data unit checksum updated {stamp}"), end=True)
+    plain = header.tostring().encode("ascii")
+    header["CHECKSUM"] = encode_checksum(fold(word_sum(plain) + data_sum))
+    return header.tostring().encode("ascii")
+
+
+def _unit_sum(fd: int, start: int, length: int) -> int:
+    total, step = 0, 1 << 24
+    for offset in range(0, length, step):
+        total += word_sum(os.pread(fd, min(step, length - offset), start + offset))
+    return fold(total)
+
+
+def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = True) -> None:
+    """Sign a FITS file as esorex signs products.
+
+    Parameters
+    ----------
+    path : path
+        File; changed only when it has been rewritten completely.
+    md5 : bool
+        Write DATAMD5; otherwise the keyword is removed.
+    checksum : bool
+        Write CHECKSUM and DATASUM in each HDU; otherwise they are removed.
+
+    Raises
+    ------
+    ProductError
+        If the file cannot be read or rewritten.
+    """
+    path = Path(path)
+    try:
+        with fits.open(path, mode="readonly", memmap=False, lazy_load_hdus=False) as hdus:
+            units = [(h.header.copy(), i["datLoc"], i["datSpan"]) for h in hdus for i in [h.fileinfo()]]
+        partial = path.with_name(f".{path.name}.part")
+        with open(path, "rb") as source, open(partial, "wb") as target:
+            digest = DataMD5()
+            for _, start, length in units:
+                digest.add_unit(os.pread(source.fileno(), min(MD5_CHUNK, length), start), length)
+            units[0][0].remove("DATAMD5", ignore_missing=True)
+            if md5:
+                units[0][0].append(("DATAMD5", digest.hexdigest(), "MD5 checksum"), end=True)
+            for header, start, length in units:
+                if checksum:
+                    raw = signed_header(header, _unit_sum(source.fileno(), start, length))
+                else:
+                    for key in ("CHECKSUM", "DATASUM"):
+                        header.remove(key, ignore_missing=True)
+                    raw = header.tostring().encode("ascii")
+                target.write(raw)
+                source.seek(start)
+                while length > 0:
+                    piece = source.read(min(1 << 24, length))
+                    if not piece:
+                        raise OSError(f"data unit at byte {start} is shorter than its header says")
+                    target.write(piece)
+                    length -= len(piece)
+        os.replace(partial, path)
+    except OSError as error:
+        raise ProductError(f"{path}: cannot be signed: {error}") from error
