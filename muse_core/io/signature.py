@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Signatures of FITS files: DATASUM, CHECKSUM and ESO's DATAMD5.
 
-DATASUM and CHECKSUM follow the FITS standard. DATAMD5 is what CPL writes: the MD5 over the data units of all HDUs, in which
-each chunk of 46080 bytes after the first of an HDU is replaced by that first chunk.
+DATASUM and CHECKSUM follow the FITS standard. DATAMD5 is what CPL writes: the MD5 over the data units of all HDUs, in
+which each chunk of 46080 bytes after the first of an HDU is replaced by that first chunk.
 """
 
 import datetime

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Names and primary headers of products, by the rules of ESO's data flow system."""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from muse_core.io.cards import card
+from muse_core.io.tables import open_fits
+from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
+from muse_core.model.header import get_string
+
+_LOG = logging.getLogger(__name__)
+
+DICTIONARY = "PRO-1.16"
+#: Keywords of the product that are taken from the first raw frame; `ESO` keywords are treated apart.
+_FROM_RAW = frozenset(
+    "ORIGIN TELESCOP INSTRUME OBJECT RA DEC EPOCH EQUINOX RADESYS DATE-OBS MJD-OBS UTC LST PI-COI OBSERVER ARCFILE".split()
+)
+_NOT_FROM_RAW = re.compile(r"^ESO (DPR|DRS|PRO|QC) ")
+_HISTORY = re.compile(r"^ESO PRO REC\d+ ")
+_STRUCTURE = re.compile(
+    r"^(SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|DATAMD5|EXTNAME|END|)$"
+)
+_ERASED = re.compile(r"^(ESO DPR |ESO PRO |COMMENT$|ARCFILE$|ORIGFILE$|CHECKSUM$|DATASUM$|HDRVER$)")
+_QC_NUMBER = re.compile(r"(?<=[A-Z])[a-z](?= |$)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Product:
+    """A product that has been written."""
+
+    path: Path
+    tag: str
+    level: str
+    frame_type: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RawFrame:
+    """A raw frame that was used: its file, tag and primary header."""
+
+    path: Path
+    tag: str
+    header: fits.Header
+
+
+class CardList:
+    """Cards in order, looked up by keyword; cheaper to build than a Header of thousands of cards."""
+
+    def __init__(self, cards: Iterable[fits.Card] = ()):
+        self._cards: dict[str, fits.Card] = {}
+        for item in cards:
+            self.put(item)
+
+    def put(self, item: fits.Card) -> None:
+        """Add a card, or replace the one of the same keyword in its place."""
+        self._cards[item.keyword] = item
+
+    def set(self, key: str, value, comment: str = "") -> None:
+        """Add or replace a keyword."""
+        self._cards[key] = card(key, value, comment)
+
+    def remove(self, pattern: re.Pattern) -> list[fits.Card]:
+        """Remove the cards whose keyword matches (search) and return them."""
+        gone = [key for key in self._cards if pattern.search(key)]
+        return [self._cards.pop(key) for key in gone]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._cards
+
+    def __getitem__(self, key: str) -> fits.Card:
+        return self._cards[key]
+
+    def __iter__(self):
+        return iter(self._cards.values())
+
+
+def _parameter_text(value) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _default_text(value) -> str:
+    return f"Default: '{value}'" if isinstance(value, str) else f"Default: {_parameter_text(value)}"
+
+
+class ProductFactory:
+    """Makes names and headers of the products of one run.
+
+    Parameters
+    ----------
+    recipe : str
+        Name of the recipe.
+    pipeline : str
+        ``name/number.number...`` for PIPE ID.
+    system : str
+        For DRS ID.
+    parameters : sequence of (ParameterSpec, value)
+        Effective parameters.
+    products : sequence of ProductSpec
+        Declared products.
+    qc_prefix : str
+        Prefix of the QC keywords.
+    directory : Path
+        Where products go.
+    """
+
+    def __init__(
+        self,
+        *,
+        recipe: str,
+        pipeline: str,
+        system: str,
+        parameters: Sequence[tuple[ParameterSpec, object]],
+        products: Sequence[ProductSpec],
+        qc_prefix: str,
+        directory: Path,
+    ):
+        self._recipe, self._pipeline, self._system = recipe, pipeline, system
+        self._parameters = parameters
+        self._specs = {spec.tag: spec for spec in products}
+        self._qc_prefix = qc_prefix
+        self._directory = directory
+        self._raw: list[RawFrame] = []
+        self._calibrations: dict[tuple[Path, str], str | None] = {}
+        self._counters: dict[str, int] = {}
+        self.products: list[Product] = []
+
+    def use_raw(self, frames: Iterable[RawFrame]) -> None:
+        """Say which raw frames are used, in the order of the set of frames."""
+        self._raw.extend(frames)
+
+    def use_calibration(self, path: Path, tag: str) -> None:
+        """Say that a calibration has been used; each is listed once, in this order."""
+        if (path, tag) not in self._calibrations:
+            with open_fits(path) as hdus:
+                self._calibrations[path, tag] = get_string(hdus[0].header, "DATAMD5")
+
+    def next_path(self, tag: str) -> Path:
+        """Return the path of the next product of `tag`."""
+        if self._specs[tag].mode == "master":
+            return self._directory / f"{tag}.fits"
+        self._counters[tag] = self._counters.get(tag, 0) + 1
+        return self._directory / f"{tag}_{self._counters[tag]:04d}.fits"
+
+    def register(self, path: Path, tag: str) -> None:
+        """Record a product that is complete."""
+        spec = self._specs[tag]
+        self.products.append(Product(path, tag, spec.level, spec.frame_type))
+        _LOG.info("Saved %s as %s", tag, path.name)
+
+    def header(self, tag: str, source: Iterable[fits.Card], path: Path, structure: fits.Header) -> fits.Header:
+        """Make the primary header of a product.
+
+        Parameters
+        ----------
+        tag : str
+            PRO CATG.
+        source : iterable of Card
+            Keywords of the object that is saved, with QC; structural ones are left out.
+        path : Path
+            Name of the product.
+        structure : Header
+            Structural cards of the primary HDU.
+
+        Returns
+        -------
+        Header
+            Complete but for DATAMD5, CHECKSUM and DATASUM.
+        """
+        spec = self._specs[tag]
+        cards = CardList(c for c in source if not _STRUCTURE.match(c.keyword))
+        _rename_radecsys(cards)
+        kept = [c for c in cards if c.keyword == "OBJECT" or c.keyword.startswith("ESO DRS MUSE")]
+        cards.remove(re.compile(r"^ESO DRS MUSE"))
+        cards.remove(_ERASED)
+        raw = self._raw_frames(spec, cards)
+        self._comment_qc(spec, cards)
+        self._copy_from_raw(raw[0].header, cards)
+        self._write_history(tag, raw, path, cards)
+        for item in kept:
+            cards.put(item)
+        header = structure.copy()
+        header.extend(fits.Header(list(cards)), unique=False, bottom=True)
+        return header
+
+    def _raw_frames(self, spec: ProductSpec, cards: CardList) -> list[RawFrame]:
+        if spec.mode != "dateobs" or "DATE-OBS" not in cards:
+            return self._raw
+        date = cards["DATE-OBS"].value
+        return [f for f in self._raw if str(f.header.get("DATE-OBS", "")).startswith(date)]
+
+    def _comment_qc(self, spec: ProductSpec, cards: CardList) -> None:
+        patterns = [(re.compile("^" + _QC_NUMBER.sub(r"\\d+", q.name) + "$"), q) for q in spec.qc]
+        for item in list(cards):
+            if not item.keyword.startswith(self._qc_prefix):
+                continue
+            name = item.keyword.removeprefix(self._qc_prefix)
+            for pattern, qc in patterns:
+                if pattern.match(name):
+                    cards.set(item.keyword, _qc_value(item, qc), _qc_comment(name, qc))
+                    break
+
+    def _copy_from_raw(self, raw: fits.Header, cards: CardList) -> None:
+        renamed = CardList(raw.cards)
+        _rename_radecsys(renamed)
+        for item in renamed:
+            key = item.keyword
+            if key.startswith("ESO "):
+                if _NOT_FROM_RAW.match(key) and not _HISTORY.match(key):
+                    continue
+            elif key not in _FROM_RAW:
+                continue
+            if key in cards and not key.startswith("ESO ") and type(cards[key].value) is not type(item.value):
+                continue
+            cards.put(item)
+
+    def _write_history(self, tag: str, raw: list[RawFrame], path: Path, cards: CardList) -> None:
+        first = raw[0].header
+        n = 1
+        while f"ESO PRO REC{n} ID" in first:
+            n += 1
+        ancestor = get_string(first, "ESO PRO ANCESTOR") or get_string(first, "ARCFILE")
+        if ancestor:
+            cards.set("ESO PRO ANCESTOR", ancestor, "Ancestor of the product")
+        cards.set("PIPEFILE", path.name, "Filename of data product")
+        cards.set("ESO PRO DID", DICTIONARY, "Data dictionary for PRO")
+        cards.set("ESO PRO CATG", tag, "Category of pipeline product frame")
+        cards.set("ESO PRO TYPE", "REDUCED", "Product type")
+        cards.set("ESO PRO TECH", "IFU", "Observation technique")
+        cards.set("ESO PRO SCIENCE", True, "Scientific product if T")
+        rec = f"ESO PRO REC{n} "
+        cards.set(rec + "ID", self._recipe, "Pipeline recipe (unique) identifier")
+        cards.set(rec + "DRS ID", self._system, "Data Reduction System identifier")
+        cards.set(rec + "PIPE ID", self._pipeline, "Pipeline (unique) identifier")
+        for i, frame in enumerate(raw, 1):
+            cards.set(f"{rec}RAW{i} NAME", frame.path.name, "File name of raw frame")
+            cards.set(f"{rec}RAW{i} CATG", frame.tag, "Category of raw frame")
+        cards.set("ESO PRO DATANCOM", len(raw), "Number of combined frames")
+        for i, ((file, cal_tag), md5) in enumerate(self._calibrations.items(), 1):
+            cards.set(f"{rec}CAL{i} NAME", file.name, "File name of calibration frame")
+            cards.set(f"{rec}CAL{i} CATG", cal_tag, "Category of calibration frame")
+            if md5:
+                cards.set(f"{rec}CAL{i} DATAMD5", md5, "MD5 signature of calib frame")
+        for i, (spec, value) in enumerate(self._parameters, 1):
+            cards.set(f"{rec}PARAM{i} NAME", spec.name, spec.help)
+            cards.set(f"{rec}PARAM{i} VALUE", _parameter_text(value), _default_text(spec.default))
+
+
+def _rename_radecsys(cards: CardList) -> None:
+    if "RADECSYS" in cards:
+        old = cards["RADECSYS"]
+        cards.remove(re.compile("^RADECSYS$"))
+        cards.set("RADESYS", old.value, old.comment)
+
+
+def _qc_value(item: fits.Card, qc: QcSpec):
+    return np.float32(item.value) if qc.type == "float" else item.value
+
+
+def _qc_comment(name: str, qc: QcSpec) -> str:
+    text = f"[{qc.unit}] {qc.comment}" if qc.unit else qc.comment
+    number = re.search(r"\d+", name)
+    letter = _QC_NUMBER.search(qc.name)
+    if number and letter:
+        text = re.sub(rf"\b{letter.group()}\b", number.group(), text)
+    return text
