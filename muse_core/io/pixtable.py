@@ -81,11 +81,11 @@ class PixelTableFile:
                 if isinstance(error, InputError):
                     raise
                 raise InputError(f"{self.path}: cannot be read as a pixel table (truncated file?): {error}") from error
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
         missing = [name for name in COLUMNS if name not in self._columns]
         if missing:
             raise InputError(f"{self.path}: found no column {', '.join(missing)}, expected {', '.join(COLUMNS)}")
         self.has_weight = "weight" in self._columns
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
 
     def close(self) -> None:
         """Close the file."""

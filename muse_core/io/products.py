@@ -20,7 +20,10 @@ _LOG = logging.getLogger(__name__)
 DICTIONARY = "PRO-1.16"
 #: Keywords of the product that are taken from the first raw frame; `ESO` keywords are treated apart.
 _FROM_RAW = frozenset(
-    "ORIGIN TELESCOP INSTRUME OBJECT RA DEC EPOCH EQUINOX RADESYS DATE-OBS MJD-OBS UTC LST PI-COI OBSERVER ARCFILE".split()
+    (
+        *("ORIGIN", "TELESCOP", "INSTRUME", "OBJECT", "RA", "DEC", "EPOCH", "EQUINOX", "RADESYS"),
+        *("DATE-OBS", "MJD-OBS", "UTC", "LST", "PI-COI", "OBSERVER", "ARCFILE"),
+    )
 )
 _NOT_FROM_RAW = re.compile(r"^ESO (DPR|DRS|PRO|QC) ")
 _HISTORY = re.compile(r"^ESO PRO REC\d+ ")
