@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run may use: memory, scratch folder, threads."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from muse_core.engine.store import RowStore, ScratchRowStore
+from muse_core.engine.threads import thread_count
+from muse_core.errors import ParameterError, ResourceError
+from muse_core.model.rows import ROW
+
+MEMORY_VARIABLE = "MUSE_MAX_MEMORY"
+SCRATCH_VARIABLE = "MUSE_SCRATCH"
+#: Part of the memory that is available which a run takes for itself when it is not told.
+DEFAULT_SHARE = 0.6
+#: Resident size of the interpreter with its libraries.
+BASE_BYTES = 130 << 20
+#: Rows are kept in memory only up to this size: beyond, a scratch file in the page cache is as fast (docs/performance.md).
+IN_MEMORY_BYTES = 64 << 20
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
+_CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def parse_size(text: str, name: str) -> int:
+    """Return a number of bytes from a text such as ``4G`` or ``500 MiB`` (powers of 1024).
+
+    Raises
+    ------
+    ParameterError
+        If the text is no size; the message names `name`.
+    """
+    match = _SIZE.match(text)
+    if not match or float(match[1]) == 0:
+        raise ParameterError(f"{name}: found {text!r}, expected a size such as 4G or 500M")
+    return int(float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " "))
+
+
+def available_memory() -> int:
+    """Return the bytes of memory that are available on this machine, or to our control group."""
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                available = int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux: physical memory has to do
+    for file in _CGROUP_MEMORY:
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        if text.isdigit():
+            available = min(available, int(text))
+    return available
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Limits of a run; they may not change its results.
+
+    Attributes
+    ----------
+    memory_bytes : int
+        Peak resident memory that the run may reach.
+    scratch : Path
+        Folder of the scratch file.
+    n_threads : int
+        Threads.
+    """
+
+    memory_bytes: int
+    scratch: Path
+    n_threads: int
+
+    @classmethod
+    def from_environment(cls, directory: Path, environ: Mapping[str, str] | None = None) -> "Resources":
+        """Read MUSE_MAX_MEMORY, MUSE_SCRATCH (default: `directory`) and OMP_NUM_THREADS."""
+        environ = os.environ if environ is None else environ
+        text = environ.get(MEMORY_VARIABLE, "")
+        memory = parse_size(text, MEMORY_VARIABLE) if text else int(DEFAULT_SHARE * available_memory())
+        scratch = Path(environ.get(SCRATCH_VARIABLE) or directory)
+        if not scratch.is_dir():
+            raise ParameterError(f"{SCRATCH_VARIABLE}: {scratch}: found no folder of this name")
+        return cls(memory_bytes=memory, scratch=scratch, n_threads=thread_count())
+
+    @property
+    def working_bytes(self) -> int:
+        """Memory for rows and grids, without the interpreter.
+
+        Raises
+        ------
+        ResourceError
+            If the limit leaves nothing.
+        """
+        left = self.memory_bytes - BASE_BYTES
+        if left < 64 << 20:
+            raise ResourceError(
+                f"{MEMORY_VARIABLE}: {self.memory_bytes / 2**20:.0f} MiB are too little: the interpreter alone takes "
+                f"{BASE_BYTES / 2**20:.0f} MiB, expected at least {(BASE_BYTES + (64 << 20)) / 2**20:.0f} MiB"
+            )
+        return left
+
+    def make_store(self, n_rows: int) -> RowStore:
+        """Return a store for `n_rows` rows: in memory if small, else in a scratch file."""
+        if n_rows * ROW.itemsize <= min(IN_MEMORY_BYTES, self.working_bytes // 4):
+            return RowStore(n_rows)
+        return ScratchRowStore(n_rows, self.scratch)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The row store: the rows of all exposures of a run, in memory or in a scratch file, read by ranges or wavelengths.
+
+Both kinds give the same bits. The scratch file has no name (the system removes it however the run ends); it is read
+and written with explicit calls, so that it costs page cache, which the system takes back when it needs to, but no
+memory of ours.
+"""
+
+import dataclasses
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from muse_core.errors import ResourceError
+from muse_core.io.fitswriter import describe_os_error
+from muse_core.model.rows import ROW
+
+#: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
+INDEX_ROWS = 256
+
+
+@dataclasses.dataclass(slots=True)
+class _Index:
+    """Wavelength range of each stretch of up to `INDEX_ROWS` rows, in the order of the rows."""
+
+    start: np.ndarray
+    stop: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclasses.dataclass(slots=True)
+class Window:
+    """Rows of the store in ascending order, and where they lie.
+
+    Attributes
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        The rows.
+    starts : ndarray of int64, shape (n_runs,)
+        Number, in the store, of the first row of each contiguous run.
+    offsets : ndarray of int64, shape (n_runs,)
+        Position of that row in `rows`.
+    """
+
+    rows: np.ndarray
+    starts: np.ndarray
+    offsets: np.ndarray
+
+    def numbers(self, positions: np.ndarray) -> np.ndarray:
+        """Return the numbers in the store of the rows at `positions` of this window."""
+        run = np.searchsorted(self.offsets, positions, side="right") - 1
+        return self.starts[run] + (positions - self.offsets[run])
+
+
+class RowStore:
+    """Rows in memory.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    """
+
+    def __init__(self, n_rows: int):
+        self.n_rows = n_rows
+        self._parts: dict[int, _Index] = {}
+        self._sorted: _Index | None = None
+        self._allocate()
+
+    def _allocate(self) -> None:
+        self._rows = np.empty(self.n_rows, ROW)
+
+    def _put(self, start: int, rows: np.ndarray) -> None:
+        self._rows[start : start + len(rows)] = rows
+
+    def _get(self, start: int, out: np.ndarray) -> None:
+        out[:] = self._rows[start : start + len(out)]
+
+    def write(self, start: int, rows: np.ndarray) -> None:
+        """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
+        self._put(start, rows)
+        lbda = np.ascontiguousarray(rows["lbda"])
+        edges = np.arange(0, len(rows), INDEX_ROWS)
+        self._parts[start] = _Index(
+            start + edges,
+            start + np.minimum(edges + INDEX_ROWS, len(rows)),
+            np.minimum.reduceat(lbda, edges) if len(rows) else lbda,
+            np.maximum.reduceat(lbda, edges) if len(rows) else lbda,
+        )
+        self._sorted = None
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return a copy of the rows `start` to `stop`."""
+        out = np.empty(stop - start, ROW)
+        self._get(start, out)
+        return out
+
+    def _index(self) -> _Index:
+        if self._sorted is None:
+            parts = [self._parts[key] for key in sorted(self._parts)]
+            columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(_Index))
+            self._sorted = _Index(*columns)
+        return self._sorted
+
+    def count(self, low: float, high: float, begin: int = 0, end: int | None = None) -> int:
+        """Return how many rows `window` would return."""
+        starts, stops = self._runs(low, high, begin, end)
+        return int((stops - starts).sum())
+
+    def _runs(self, low: float, high: float, begin: int, end: int | None) -> tuple[np.ndarray, np.ndarray]:
+        index = self._index()
+        end = self.n_rows if end is None else end
+        # not (high < low) instead of <=: stretches with NaN wavelengths belong to every window
+        chosen = np.flatnonzero(
+            ~((index.high < low) | (index.low > high)) & (index.start >= begin) & (index.stop <= end)
+        )
+        if not len(chosen):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        starts, stops = index.start[chosen], index.stop[chosen]
+        breaks = np.flatnonzero(starts[1:] != stops[:-1])
+        return starts[np.r_[0, breaks + 1]], stops[np.r_[breaks, len(chosen) - 1]]
+
+    def window(self, low: float, high: float, begin: int = 0, end: int | None = None) -> Window:
+        """Return the rows with wavelengths from `low` to `high`, in order; some beyond both ends come along.
+
+        Parameters
+        ----------
+        low, high : float
+            Wavelengths in Angstrom.
+        begin, end : int
+            Range of rows to look at (an exposure); must be limits of ranges that have been written.
+        """
+        starts, stops = self._runs(low, high, begin, end)
+        offsets = np.concatenate([[0], np.cumsum(stops - starts)])
+        rows = np.empty(offsets[-1], ROW)
+        for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
+            self._get(start, rows[a:b])
+        return Window(rows, starts, offsets[:-1])
+
+    def close(self) -> None:
+        """Give the memory or the scratch file back."""
+        self._rows = np.empty(0, ROW)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+
+class ScratchRowStore(RowStore):
+    """Rows in a file without a name in `directory`.
+
+    Raises
+    ------
+    ResourceError
+        The folder cannot be used or has no space left.
+    """
+
+    def __init__(self, n_rows: int, directory: Path):
+        self._directory = directory
+        super().__init__(n_rows)
+
+    def _allocate(self) -> None:
+        try:
+            self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 (closed by close)
+            if self.n_rows:
+                os.posix_fallocate(self._file.fileno(), 0, self.n_rows * ROW.itemsize)
+        except OSError as error:
+            needed = self.n_rows * ROW.itemsize / 1e9
+            message = describe_os_error(error, self._directory / "scratch")
+            raise ResourceError(f"{message}; the run needs {needed:.2f} GB of scratch, see MUSE_SCRATCH") from error
+
+    def _put(self, start: int, rows: np.ndarray) -> None:
+        view, position = memoryview(np.ascontiguousarray(rows)).cast("B"), start * ROW.itemsize
+        try:
+            while view:
+                done = os.pwrite(self._file.fileno(), view, position)
+                view, position = view[done:], position + done
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self._directory / "scratch")) from error
+
+    def _get(self, start: int, out: np.ndarray) -> None:
+        view, position = memoryview(out).cast("B"), start * ROW.itemsize
+        while view:
+            done = os.preadv(self._file.fileno(), [view], position)
+            if not done:
+                raise ResourceError(f"{self._directory}: scratch file ended at byte {position}")
+            view, position = view[done:], position + done
+
+    def close(self) -> None:
+        """Remove the scratch file."""
+        self._file.close()
