@@ -3,10 +3,19 @@
 
 import dataclasses
 
-from muse_core.model.declare import UNLIMITED, InputSpec, ProductSpec, QcSpec, parameter
+from muse_core.model.declare import UNLIMITED, InputSpec, ProductSpec, QcSpec, describe_frames, parameter
 
 NAME = "muse_scipost"
 CONTEXT = "muse.muse_scipost"
+VERSION = "2.9.0"
+AUTHOR = "The muse-scipost developers"
+EMAIL = "the issue tracker of muse-scipost"
+COPYRIGHT = (
+    "muse-scipost is free software; you can redistribute it and/or modify it under the terms\n"
+    "of the GNU General Public License as published by the Free Software Foundation; either\n"
+    "version 2 of the License, or (at your option) any later version. It comes WITHOUT ANY WARRANTY."
+)
+SYNOPSIS = "MUSE pixel tables to calibrated, sky-subtracted, combined datacubes."
 QC_PREFIX = "ESO QC SCIPOST "
 
 
@@ -243,4 +252,14 @@ PRODUCTS = (
             ),
         ),
     ),
+)
+
+DESCRIPTION = (
+    "Group the pixel tables by exposure and merge the IFUs of each. Correct each exposure for atmospheric refraction, "
+    "calibrate its flux (response, extinction, telluric absorption), remove Raman lines (adaptive optics, if "
+    "RAMAN_LINES is given), autocalibrate the slices (--autocalib), subtract the sky (--skymethod), correct the "
+    "wavelengths for the motion of the observer (--rvcorr) and put the pixels on the sky (ASTROMETRY_WCS). Then weight "
+    "and combine the exposures, resample them into one datacube, and make images of the field through filters "
+    "(--filter). --save selects what is written, from each exposure and from all.\n\n"
+    + describe_frames("PIXTABLE_OBJECT", INPUTS, PRODUCTS)
 )

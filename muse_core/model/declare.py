@@ -7,7 +7,7 @@ and product headers are made from it.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from muse_core.errors import ParameterError
@@ -164,3 +164,26 @@ def from_settings(cls, settings: Mapping[str, Any], context: str):
             raise ParameterError(f"unknown parameter {key!r}; known ones: {', '.join(specs)}")
         values[name] = checked_value(specs[name], value)
     return cls(**values)
+
+
+def describe_frames(raw_tag: str, inputs: Iterable[InputSpec], products: Iterable[ProductSpec]) -> str:
+    """Return the tables of input and product frames that end the description of a recipe."""
+    lines = [
+        f'Input frames for raw frame tag "{raw_tag}":',
+        "",
+        " Frame tag            Type Req #Fr Description",
+        " -------------------- ---- --- --- ------------",
+    ]
+    for spec in inputs:
+        kind, required = spec.group.lower()[:5], "Y" if spec.minimum > 0 else "."
+        count = "" if spec.maximum == UNLIMITED else str(spec.maximum)
+        lines.append(f" {spec.tag:<20} {kind:<5} {required}  {count:>3} {spec.help}")
+    lines += [
+        "",
+        f'Product frames for raw frame tag "{raw_tag}":',
+        "",
+        " Frame tag            Level    Description",
+        " -------------------- -------- ------------",
+    ]
+    lines += [f" {spec.tag:<20} {spec.level.lower()[:8]:<8} {spec.help}" for spec in products]
+    return "\n".join(lines)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Messages in the layout of CPL, on the terminal and in a log file, and the bridge to them from `logging`.
+
+`Msg` stands in for ``cpl.core.Msg``. The package itself logs with `logging`; `forward_logging` hands its records on to
+the `Msg` of whichever interface is in use.
+"""
+
+import contextlib
+import datetime
+import enum
+import logging
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+PACKAGE_LOGGER = "muse_core"
+
+
+class SeverityLevel(enum.IntEnum):
+    """Severities, and the level that shows none."""
+
+    DEBUG = 0
+    INFO = 1
+    WARNING = 2
+    ERROR = 3
+    OFF = 4
+
+
+_LABELS = {
+    SeverityLevel.DEBUG: "[ DEBUG ]",
+    SeverityLevel.INFO: "[ INFO  ]",
+    SeverityLevel.WARNING: "[WARNING]",
+    SeverityLevel.ERROR: "[ ERROR ]",
+    SeverityLevel.OFF: "[  OFF  ]",
+}
+
+
+class Msg:
+    """Static messages of four severities: errors go to stderr, all others to stdout, and all to the log file."""
+
+    SeverityLevel = SeverityLevel
+
+    _defaults: dict[str, Any] = {
+        "level": SeverityLevel.INFO,
+        "domain": "",
+        "width": 0,
+        "indent": 2,
+        "show_threadid": False,
+        "show_domain": True,
+        "show_time": False,
+        "show_component": False,
+    }
+    _config = dict(_defaults)
+    _file: TextIO | None = None
+    _file_level = SeverityLevel.OFF
+    _lock = threading.Lock()
+
+    @classmethod
+    def set_config(cls, **config) -> None:
+        """Change settings: level, domain, show_time, show_component, show_threadid...; unknown ones are ignored."""
+        cls._config.update({key: value for key, value in config.items() if key in cls._defaults})
+
+    @classmethod
+    def get_config(cls) -> dict[str, Any]:
+        """Return a copy of the settings."""
+        return dict(cls._config)
+
+    @classmethod
+    def start_file(cls, verbosity: SeverityLevel, name: str = ".logfile") -> None:
+        """Write messages of at least the severity `verbosity` to the file `name` too, which is overwritten."""
+        cls.stop_file()
+        cls._file = open(name, "w", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 (closed by stop_file)
+        cls._file_level = SeverityLevel(verbosity)
+        start = datetime.datetime.now().isoformat(timespec="seconds")
+        header = (
+            f"\nStart time     : {start}\n"
+            f"Program name   : {cls._config['domain']}\n"
+            f"Severity level : {_LABELS[cls._file_level]} \n\n"
+        )
+        cls._file.write(header)
+        cls._file.flush()
+
+    @classmethod
+    def stop_file(cls) -> None:
+        """Close the log file."""
+        if cls._file is not None:
+            cls._file.close()
+        cls._file = None
+        cls._file_level = SeverityLevel.OFF
+
+    @classmethod
+    def debug(cls, component: str, text: str) -> None:
+        """Report a detail."""
+        cls.emit(SeverityLevel.DEBUG, component, text)
+
+    @classmethod
+    def info(cls, component: str, text: str) -> None:
+        """Report progress."""
+        cls.emit(SeverityLevel.INFO, component, text)
+
+    @classmethod
+    def warning(cls, component: str, text: str) -> None:
+        """Report what may be wrong."""
+        cls.emit(SeverityLevel.WARNING, component, text)
+
+    @classmethod
+    def error(cls, component: str, text: str) -> None:
+        """Report a failure."""
+        cls.emit(SeverityLevel.ERROR, component, text)
+
+    @classmethod
+    def emit(cls, level: SeverityLevel, component: str, text: str) -> None:
+        """Write one message where it belongs."""
+        now = time.strftime("%H:%M:%S")
+        with cls._lock:
+            if cls._file is not None and level >= cls._file_level:
+                cls._file.write(f"{now} {_LABELS[level]} {component}: [tid=000] {text}\n")
+                cls._file.flush()
+            config = cls._config
+            if level < config["level"]:
+                return
+            line = f"{now} " if config["show_time"] else ""
+            line += f"{_LABELS[level]} "
+            line += f"{config['domain']}: " if config["show_domain"] else ""
+            line += f"{component}: " if config["show_component"] else ""
+            line += "[tid=000] " if config["show_threadid"] else ""
+            if level == SeverityLevel.ERROR:
+                sys.stdout.flush()
+                print(line + text, file=sys.stderr, flush=True)
+            else:
+                print(line + text, flush=True)
+
+
+_SEVERITIES = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info"), (0, "debug"))
+
+
+class MsgHandler(logging.Handler):
+    """Hands log records on to a `Msg` class; the component is the name of the function that logged."""
+
+    def __init__(self, msg: type[Msg]):
+        super().__init__()
+        self._msg = msg
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Pass on one message per line, in ASCII (readers of CPL's messages expect it)."""
+        name = next(name for level, name in _SEVERITIES if record.levelno >= level)
+        try:
+            text = record.getMessage().encode("ascii", "backslashreplace").decode()
+            component = record.funcName if (record.funcName or "").isidentifier() else "module"
+            for line in text.splitlines() or [""]:
+                getattr(self._msg, name)(component, line)
+        except Exception:
+            self.handleError(record)
+
+
+@contextlib.contextmanager
+def forward_logging(msg: type[Msg]) -> Iterator[None]:
+    """While active, all records of this package that `msg` may show go to it; nested uses add nothing."""
+    logger = logging.getLogger(PACKAGE_LOGGER)
+    if any(isinstance(handler, MsgHandler) for handler in logger.handlers):
+        yield
+        return
+    handler = MsgHandler(msg)
+    previous = logger.level
+    logger.addHandler(handler)
+    lowest = min(int(msg.get_config()["level"]), getattr(msg, "_file_level", SeverityLevel.DEBUG))
+    logger.setLevel(logging.DEBUG + 10 * lowest)
+    try:
+        yield
+    finally:
+        logger.setLevel(previous)
+        logger.removeHandler(handler)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Set-of-frames files: one input file per line, with tag and group."""
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+
+from muse_core.errors import MissingFileError
+
+GROUPS = ("RAW", "CALIB", "PRODUCT")
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frame:
+    """One input file.
+
+    Attributes
+    ----------
+    path : str
+        As written, with environment variables replaced.
+    tag : str
+        What the file is, ``PIXTABLE_OBJECT`` for example; empty if not given.
+    group : str
+        RAW, CALIB, PRODUCT, or empty if not given.
+    line : int
+        Line number in the set-of-frames file; 0 if it does not come from one.
+    """
+
+    path: str
+    tag: str = ""
+    group: str = ""
+    line: int = dataclasses.field(default=0, compare=False)
+
+
+def parse_sof(text: str) -> Iterator[Frame]:
+    """Yield the frames of the text of a set-of-frames file, as the tool of ESO reads it.
+
+    A line is ``path [tag [group [...]]]``, separated by blanks and tabs. Blank lines and lines that start with ``#``
+    are skipped, ``$NAME`` and ``${NAME}`` are replaced from the environment, an unknown group is ignored, everything
+    after the group as well. Order and duplicates are kept.
+    """
+    for number, line in enumerate(text.split("\n"), start=1):
+        words = re.split(r"[ \t]+", line.strip(" \t"))
+        if not words[0] or words[0].startswith("#"):
+            continue
+        path, tag, group, *_ = *words, "", ""
+        path = _VARIABLE.sub(lambda m: os.environ.get(m[1] or m[2], m[0]), path)
+        yield Frame(path, tag, group if group in GROUPS else "", number)
+
+
+def read_sof(path: str | os.PathLike) -> list[Frame]:
+    """Read a set-of-frames file; the frames themselves are not looked at.
+
+    Raises
+    ------
+    MissingFileError
+        If it cannot be read.
+    """
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+            text = file.read()
+    except OSError as error:
+        raise MissingFileError(f"set-of-frames file {os.fspath(path)}: {error.strerror}") from error
+    return list(parse_sof(text))
