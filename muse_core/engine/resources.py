@@ -18,7 +18,7 @@ SCRATCH_VARIABLE = "MUSE_SCRATCH"
 DEFAULT_SHARE = 0.6
 #: Resident size of the interpreter with its libraries.
 BASE_BYTES = 130 << 20
-#: Rows are kept in memory only up to this size: beyond, a scratch file in the page cache is as fast (docs/performance.md).
+#: Rows stay in memory up to this size; beyond, a scratch file in the page cache is as fast (docs/performance.md).
 IN_MEMORY_BYTES = 64 << 20
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# make demo   virtual environment, build, a simulated exposure, the recipe, a picture of the result
+# make test   the same environment, all tests (those against ESO's recipe where esorex and cpl-plugin-muse are installed)
+# make lint   style, import rules, types
+# make bench  side by side with ESO's recipe
+# make dev    editable installation: kernels are rebuilt on import
+# make docs   user guide as HTML
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell git ls-files muse_core recipes cython_ext meson.build meson.options pyproject.toml 2>/dev/null)
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint bench dev docs clean
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { echo "on Debian or Ubuntu: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+
+$(VENV)/installed: $(BIN)/python $(SOURCES)
+	@$(BIN)/python -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' \
+		|| { echo "Python.h not found; on Debian or Ubuntu: apt-get install python3-dev gcc"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[demo,test]'
+	touch $@
+
+demo: $(VENV)/installed
+	mkdir -p demo
+	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 6500 6600 --seed 1
+	cd demo && ../$(BIN)/muse-esorex muse_scipost --save=cube,skymodel demo.sof
+	cd demo && ../$(BIN)/python ../sof_examples/plot_field.py DATACUBE_FINAL.fits demo.png
+	@echo "the field and a spectrum: demo/demo.png"
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/linters
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+$(VENV)/linters: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[lint]'
+	touch $@
+
+bench: $(VENV)/installed
+	$(BIN)/python benchmarks/side_by_side.py
+
+dev: $(BIN)/python
+	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja cython numpy
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pip install --no-build-isolation --quiet -e '.[demo,test,lint]'
+
+docs: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check sphinx myst-parser
+	$(BIN)/python -m sphinx -W -b html docs docs/_build
+
+clean:
+	rm -rf $(VENV) build dist demo docs/_build

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fixtures of all tests; tests against ESO's recipe carry the mark ``reference``."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+
+def _reference_problem() -> str | None:
+    esorex = shutil.which("esorex")
+    if esorex is None:
+        return "ESO's esorex is not installed (Debian: esorex)"
+    listing = subprocess.run([esorex, "--recipes"], capture_output=True, text=True, timeout=120, check=False).stdout
+    if "muse_scipost " not in listing:
+        return "ESO's recipe muse_scipost is not installed (Debian: cpl-plugin-muse)"
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    """Without the reference its tests are skipped, except in CI, where that is an error."""
+    marked = [item for item in items if item.get_closest_marker("reference")]
+    problem = _reference_problem() if marked else None
+    if problem is None:
+        return
+    if os.environ.get("CI"):
+        raise pytest.UsageError(f"parity tests cannot run: {problem}")
+    for item in marked:
+        item.add_marker(pytest.mark.skip(reason=problem))
