@@ -179,7 +179,7 @@ class ProductFactory:
             Complete but for DATAMD5, CHECKSUM and DATASUM.
         """
         spec = self._specs[tag]
-        cards = CardList(c for c in source if not _STRUCTURE.match(c.keyword))
+        cards = CardList(card(c.keyword, c.value, c.comment) for c in source if not _STRUCTURE.match(c.keyword))
         _rename_radecsys(cards)
         kept = [c for c in cards if c.keyword == "OBJECT" or c.keyword.startswith("ESO DRS MUSE")]
         cards.remove(re.compile(r"^ESO DRS MUSE"))
@@ -223,7 +223,7 @@ class ProductFactory:
                 continue
             if key in cards and not key.startswith("ESO ") and type(cards[key].value) is not type(item.value):
                 continue
-            cards.put(item)
+            cards.set(key, item.value, item.comment)
 
     def _write_history(self, tag: str, raw: list[RawFrame], path: Path, cards: CardList) -> None:
         first = raw[0].header
