@@ -32,6 +32,7 @@ class Compat:
     sdp_stray_file: bool = False  # sdpCube leaves fov_clean.fits behind
     stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees
     bad_offset_list_ignored: bool = False  # an OFFSET_LIST of unexpected format is ignored
+    autocal_by_row_position: bool = False  # columns quad, ifu, sli of AUTOCAL_FACTORS are ignored
     failed_step_ignored: bool = False  # a failing step (DAR, flux, velocity) leaves the table as it is, exit 0
 
     @classmethod
