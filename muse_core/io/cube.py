@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Cubes and field-of-view images on disk, in ESO's data format: DATA and STAT extensions, planes written as they come."""
+"""Cubes and field-of-view images on disk in ESO's format: DATA and STAT extensions, planes written as they come."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from muse_core.io.cards import set_card
 from muse_core.io.fitswriter import FitsStreamWriter, image_header, primary_header, write_hdus
 from muse_core.io.products import ProductFactory
+from muse_core.model.cards import set_card
 
 _CLASS_CARDS = (
     ("HDUCLASS", "ESO", "class name (ESO format)"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from muse_core.io.cards import card
 from muse_core.io.tables import open_fits
+from muse_core.model.cards import card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
 from muse_core.model.header import get_string
 

@@ -3,8 +3,8 @@
 
 import numpy as np
 import pytest
-from muse_core.cython_ext import autocal as kernel
 
+from muse_core.cython_ext import autocal as kernel
 from muse_core.model.origin import encode, ifu_of, slice_of
 from muse_core.model.rows import make_rows
 

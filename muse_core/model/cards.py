@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Header cards formatted as CPL writes them: numbers of single precision with 7 digits, of double precision with 15.
+"""Header cards as CPL writes them: numbers of single precision (numpy.float32) with 7 digits, of double with 15.
 
 A HIERARCH card is never continued on another one: a long comment, then a long string, is cut.
 """
@@ -61,6 +61,7 @@ def card(key: str, value, comment: str = "") -> fits.Card:
     else:
         start = f"HIERARCH {key} = "
     if is_string and len(start) + len(text) > CARD:
+        start = start.replace(" = ", "= ")
         room = CARD - len(start) - 2
         body = text[1:-1][:room]
         if (len(body) - len(body.rstrip("'"))) % 2:  # do not cut a doubled quote in half

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The row store: the same rows from memory and scratch, windows in wavelength, nothing left behind."""
+
+import numpy as np
+import pytest
+
+from muse_core.engine.resources import Resources, parse_size
+from muse_core.engine.store import RowStore, ScratchRowStore
+from muse_core.engine.threads import map_in_order, thread_count
+from muse_core.errors import ParameterError, ResourceError
+from muse_core.model.rows import ROW, make_rows
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(2)
+    n = 20_000
+    lbda = np.repeat(np.linspace(7000, 7100, n // 4)[None], 4, 0).ravel() + rng.normal(0, 0.3, n)
+    return make_rows(*rng.normal(size=(2, n)), lbda, rng.normal(size=n), 0, 1, np.arange(n))
+
+
+@pytest.fixture(params=["memory", "scratch"])
+def store(request, rows, tmp_path):
+    with RowStore(len(rows)) if request.param == "memory" else ScratchRowStore(len(rows), tmp_path) as made:
+        made.write(8000, rows[8000:])
+        made.write(0, rows[:8000])
+        yield made
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ranges(store, rows):
+    assert np.array_equal(store.read(7000, 9000), rows[7000:9000])
+
+
+def test_window_has_all_rows_in_order(store, rows):
+    window = store.window(7030, 7031.5)
+    inside = (window.rows["lbda"] >= 7030) & (window.rows["lbda"] <= 7031.5)
+    expected = np.flatnonzero((rows["lbda"] >= 7030) & (rows["lbda"] <= 7031.5))
+    assert np.array_equal(window.numbers(np.flatnonzero(inside)), expected)
+    assert len(window.rows) == store.count(7030, 7031.5) < len(rows) / 4
+
+
+def test_window_of_one_exposure(store, rows):
+    window = store.window(0, 1e9, 8000, len(rows))
+    assert np.array_equal(window.rows, rows[8000:])
+
+
+def test_empty_window(store):
+    assert len(store.window(1, 2).rows) == 0
+
+
+def test_rows_with_nan_wavelength_are_in_every_window(rows):
+    rows["lbda"][5] = np.nan
+    with RowStore(len(rows)) as store:
+        store.write(0, rows)
+        assert 5 in store.window(7090, 7091).rows["origin"]
+
+
+def test_rewriting_updates_the_index(store, rows):
+    moved = rows[:8000].copy()
+    moved["lbda"] += 1000
+    store.write(0, moved)
+    assert len(store.window(8000, 8200).rows) == 8000
+
+
+def test_scratch_in_a_missing_folder(tmp_path):
+    with pytest.raises(ResourceError, match="MUSE_SCRATCH"):
+        ScratchRowStore(10, tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("text", "size"), [("4G", 4 << 30), ("500M", 500 << 20), ("1.5 GiB", 3 << 29), ("1024", 1024)])
+def test_sizes(text, size):
+    assert parse_size(text, "X") == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1G", "0"])
+def test_bad_sizes(text):
+    with pytest.raises(ParameterError, match="MUSE_MAX_MEMORY: found"):
+        parse_size(text, "MUSE_MAX_MEMORY")
+
+
+def test_resources_from_environment(tmp_path):
+    resources = Resources.from_environment(tmp_path, {"MUSE_MAX_MEMORY": "1G"})
+    assert resources.memory_bytes == 1 << 30
+    assert resources.scratch == tmp_path
+    with pytest.raises(ParameterError, match="MUSE_SCRATCH"):
+        Resources.from_environment(tmp_path, {"MUSE_SCRATCH": "/nowhere"})
+    small = Resources.from_environment(tmp_path, {"MUSE_MAX_MEMORY": "100M"})
+    with pytest.raises(ResourceError, match="100 MiB are too little"):
+        _ = small.working_bytes
+
+
+def test_large_tables_go_to_scratch(tmp_path):
+    resources = Resources(memory_bytes=1 << 30, scratch=tmp_path, n_threads=1)
+    with resources.make_store(1000) as store:
+        assert type(store) is RowStore
+    with resources.make_store((1 << 27) // ROW.itemsize) as store:
+        assert type(store) is ScratchRowStore
+
+
+def test_thread_count(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert thread_count() == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "many")
+    with pytest.raises(ParameterError, match="OMP_NUM_THREADS"):
+        thread_count()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert thread_count() >= 1
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+def test_map_in_order(n_threads):
+    assert list(map_in_order(lambda k: k * k, range(20), n_threads)) == [k * k for k in range(20)]
+
+    def fail(k):
+        if k == 3:
+            raise ValueError("three")
+        return k
+
+    with pytest.raises(ValueError, match="three"):
+        list(map_in_order(fail, range(20), n_threads))
