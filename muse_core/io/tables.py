@@ -1,17 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Binary tables: reading with checks of the columns, and making HDUs for our writer."""
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from muse_core.errors import InputError, MissingFileError
 
 
-def open_fits(path: Path) -> fits.HDUList:
+@contextlib.contextmanager
+def open_fits(path: Path) -> Iterator[fits.HDUList]:
     """Open a FITS file for reading without memory maps.
+
+    What astropy has to say about truncated files is not shown: our readers check lengths themselves, and raise.
 
     Raises
     ------
@@ -20,16 +26,20 @@ def open_fits(path: Path) -> fits.HDUList:
     InputError
         It is not a FITS file.
     """
-    try:
-        return fits.open(path, mode="readonly", memmap=False, lazy_load_hdus=True)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: file does not exist") from error
-    except PermissionError as error:
-        raise MissingFileError(f"{path}: file cannot be read ({error.strerror})") from error
-    except IsADirectoryError as error:
-        raise MissingFileError(f"{path}: found a folder, expected a FITS file") from error
-    except OSError as error:
-        raise InputError(f"{path}: not a usable FITS file: {error}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        try:
+            hdus = fits.open(path, mode="readonly", memmap=False, lazy_load_hdus=True)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{path}: file does not exist") from error
+        except PermissionError as error:
+            raise MissingFileError(f"{path}: file cannot be read ({error.strerror})") from error
+        except IsADirectoryError as error:
+            raise MissingFileError(f"{path}: found a folder, expected a FITS file") from error
+        except OSError as error:
+            raise InputError(f"{path}: not a usable FITS file: {error}") from error
+        with hdus:
+            yield hdus
 
 
 def find_table(hdus: fits.HDUList, where: str, extname: str | None = None) -> fits.BinTableHDU:

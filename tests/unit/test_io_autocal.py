@@ -7,8 +7,8 @@ from astropy.io import fits
 
 from muse_core.errors import InputError, MissingFileError
 from muse_core.io.autocal import edge_cards, factors_columns, read_autocal_factors
-from muse_core.model.cards import set_card
 from muse_core.model.autocal import AutocalFactors
+from muse_core.model.cards import set_card
 from muse_core.model.compat import Compat
 
 N_BIN = 3
