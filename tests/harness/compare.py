@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Comparison of two products; each function returns a list of what is wrong, empty if nothing."""
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from harness import tolerances as tol
+
+_FLOAT_COLUMNS = ("xpos", "ypos", "lambda", "data", "stat")
+
+
+def ulp_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distance of float32 arrays in units of the last place; NaN pairs count as equal."""
+
+    def ordered(x):
+        bits = np.ascontiguousarray(x, np.float32).view(np.int32).astype(np.int64)
+        return np.where(bits < 0, -(bits & 0x7FFFFFFF), bits)
+
+    return np.where(np.isnan(a) & np.isnan(b), 0, np.abs(ordered(a) - ordered(b)))
+
+
+def headers(expected: fits.Header, found: fits.Header, where: str) -> list[str]:
+    """Compare keywords and values."""
+
+    def keys(header):
+        return {key for key in header if not tol.IGNORED_KEYWORDS.search(key)}
+
+    a, b = keys(expected), keys(found)
+    problems = [f"{where}: keyword {key} missing" for key in sorted(a - b)]
+    problems += [f"{where}: keyword {key} extra ({found[key]!r})" for key in sorted(b - a)]
+    for key in sorted(a & b):
+        x, y = expected[key], found[key]
+        numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (x, y))
+        same = abs(x - y) <= tol.HEADER * max(abs(x), abs(y)) + 1e-12 if numbers else x == y
+        if not same:
+            problems.append(f"{where}: keyword {key}: expected {x!r}, found {y!r}")
+    return problems
+
+
+def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
+    """Compare two pixel tables row by row.
+
+    Parameters
+    ----------
+    expected, found : Path
+        The files.
+    undefined : callable, optional
+        From the columns of `expected` to a mask of rows whose data and stat the reference leaves undefined.
+    """
+    problems = []
+    with fits.open(expected) as a, fits.open(found) as b:
+        if [h.name for h in a] != [h.name for h in b]:
+            return [f"extensions: expected {[h.name for h in a]}, found {[h.name for h in b]}"]
+        for x, y in zip(a, b, strict=True):
+            problems += headers(x.header, y.header, x.name or "primary")
+        columns = {h.header["EXTNAME"]: h.data.ravel() for h in a[1:] if h.is_image}
+        skip = undefined(columns) if undefined else np.zeros(len(columns["data"]), bool)
+        for name, x in columns.items():
+            y = b[name].data.ravel()
+            if len(x) != len(y):
+                problems.append(f"{name}: expected {len(x)} rows, found {len(y)}")
+            elif name in _FLOAT_COLUMNS or name == "weight":
+                distance = ulp_distance(x, y)
+                if name in ("data", "stat"):
+                    distance = distance[~skip]
+                identical = np.mean(distance == 0) if len(distance) else 1.0
+                if identical < tol.IDENTICAL_ROWS or distance.max(initial=0) > tol.MAX_ULP:
+                    worst = int(np.argmax(distance))
+                    problems.append(
+                        f"{name}: {100 * identical:.4f} % identical, at most {distance.max()} ulp apart, in row {worst}"
+                    )
+            elif not np.array_equal(x, y):
+                problems.append(f"{name}: {np.count_nonzero(x != y)} rows differ, first {np.argmax(x != y)}")
+        flat = "PIXTABLE_FLAT_FIELD"
+        if flat in a:
+            problems += tables(a[flat], b[flat], 1e-10)
+    return problems
+
+
+def tables(expected: fits.BinTableHDU, found: fits.BinTableHDU, rtol: float) -> list[str]:
+    """Compare two binary tables column by column."""
+    where = expected.name or "table"
+    a, b = expected.data, found.data
+    if expected.columns.names != found.columns.names:
+        return [f"{where}: columns: expected {expected.columns.names}, found {found.columns.names}"]
+    if len(a) != len(b):
+        return [f"{where}: expected {len(a)} rows, found {len(b)}"]
+    problems = []
+    for x, y in zip(expected.columns, found.columns, strict=True):
+        if (x.format, x.unit) != (y.format, y.unit):
+            problems.append(f"{where}: column {x.name}: expected {x.format} [{x.unit}], found {y.format} [{y.unit}]")
+        u, v = np.asarray(a[x.name]), np.asarray(b[x.name])
+        if u.dtype.kind == "f":
+            if not np.allclose(u, v, rtol=rtol, atol=0, equal_nan=True):
+                problems.append(f"{where}: column {x.name}: relative difference {np.nanmax(np.abs(v / u - 1)):.3g}")
+        elif not np.array_equal(u, v):
+            problems.append(f"{where}: column {x.name}: {np.count_nonzero(u != v)} rows differ")
+    return problems
+
+
+def images(expected: Path, found: Path) -> list[str]:
+    """Compare cubes or images: structure, headers, NaN mask, data in units of the noise if there is a STAT."""
+    problems = []
+    with fits.open(expected) as a, fits.open(found) as b:
+        if [h.name for h in a] != [h.name for h in b]:
+            return [f"extensions: expected {[h.name for h in a]}, found {[h.name for h in b]}"]
+        for x, y in zip(a, b, strict=True):
+            where = x.name or "primary"
+            problems += headers(x.header, y.header, where)
+            if x.data is None:
+                continue
+            if not x.is_image:
+                problems += tables(x, y, tol.RELATIVE)
+                continue
+            if x.shape != y.shape or x.data.dtype != y.data.dtype:
+                problems.append(f"{where}: expected {x.shape} {x.data.dtype}, found {y.shape} {y.data.dtype}")
+                continue
+            stat = a["STAT"].data if where == "DATA" and "STAT" in a else None
+            problems += _pixels(x.data, y.data, stat, where)
+    return problems
+
+
+def _pixels(x: np.ndarray, y: np.ndarray, stat: np.ndarray | None, where: str) -> list[str]:
+    if x.dtype.kind != "f":
+        return [] if np.array_equal(x, y) else [f"{where}: {np.count_nonzero(x != y)} pixels differ"]
+    if not np.array_equal(np.isnan(x), np.isnan(y)):
+        return [f"{where}: NaN in {np.count_nonzero(np.isnan(x) != np.isnan(y))} pixels of one side only"]
+    good = ~np.isnan(x)
+    x, y = x[good].astype(np.float64), y[good].astype(np.float64)
+    difference = np.abs(x - y)
+    if stat is not None:
+        sigma = np.sqrt(np.maximum(stat[good], 0).astype(np.float64))
+        bad = difference > tol.VOXEL_SIGMA * sigma
+        what = f"{np.max(difference / np.maximum(sigma, 1e-300), initial=0):.3g} sigma"
+    else:
+        bad = difference > tol.RELATIVE * np.maximum(np.abs(x), 1e-3 * np.median(np.abs(x)) if len(x) else 0)
+        what = f"{np.max(difference, initial=0):.3g}"
+    return [f"{where}: {np.count_nonzero(bad)} pixels beyond tolerance, at most {what}"] if bad.any() else []
+
+
+def products(expected: Path, found: Path, undefined=None) -> list[str]:
+    """Compare all products of two folders, matched by file name."""
+    a, b = ({path.name for path in folder.glob("*.fits")} for folder in (expected, found))
+    problems = [f"product {name} missing" for name in sorted(a - b)] + [
+        f"product {name} extra" for name in sorted(b - a)
+    ]
+    for name in sorted(a & b):
+        if name.startswith("PIXTABLE_"):
+            found_problems = pixel_tables(expected / name, found / name, undefined)
+        else:
+            found_problems = images(expected / name, found / name)
+        problems += [f"{name}: {text}" for text in found_problems]
+    return problems

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Run ESO's recipe and ours, as a user would, on the same set of frames."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+RECIPE = "muse_scipost"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a run left: its folder, exit status, and what it said."""
+
+    folder: Path
+    status: int
+    output: str
+
+
+def _run(command: Sequence[str], folder: Path, env: dict[str, str]) -> Outcome:
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "2", **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=900,
+        check=False,
+    )
+    return Outcome(folder, done.returncode, done.stdout)
+
+
+def reference(sof: Path, folder: Path, *parameters: str, env: dict[str, str] | None = None) -> Outcome:
+    """Run ESO's recipe with esorex."""
+    command = [shutil.which("esorex") or "esorex", "--log-file=reference.log", RECIPE, *parameters, str(sof)]
+    return _run(command, folder, env or {})
+
+
+def ours(sof: Path, folder: Path, *parameters: str, env: dict[str, str] | None = None, compat: bool = True) -> Outcome:
+    """Run our recipe with our command, by default reproducing the defects of the reference."""
+    env = {"MUSE_COMPAT": "2.8.7" if compat else "", **(env or {})}
+    command = [
+        sys.executable,
+        "-m",
+        "muse_core.frontends.esorex.main",
+        "--log-file=ours.log",
+        RECIPE,
+        *parameters,
+        str(sof),
+    ]
+    return _run(command, folder, env)

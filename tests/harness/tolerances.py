@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How far our products may be from those of ESO's recipe 2.8.7, and why: one table for all parity tests.
+
+A tolerance is never widened to let a test pass. Differences that we make on purpose are listed in
+docs/known_differences.md and switched off in these tests by MUSE_COMPAT=2.8.7.
+"""
+
+import re
+
+#: Part of the rows of a pixel table whose floats must be the same to the last bit. The others differ because we evaluate
+#: a function by series where the reference calls the library; both round correctly but for about one row in 1e5.
+IDENTICAL_ROWS = 0.999
+#: Largest difference of any row, in units of the last place of float32.
+MAX_ULP = 4
+#: Data of a voxel, in units of the square root of its variance. Sums in another order differ by 1e-16 before they are
+#: rounded to float32.
+VOXEL_SIGMA = 1e-3
+#: Relative difference of variances and of images: a few units of the last place of float32.
+RELATIVE = 1e-5
+#: Relative difference of numbers in headers: single-precision keywords have seven digits.
+HEADER = 1e-6
+
+#: Keywords that say when, where and by which program a product was made, not what it is.
+IGNORED_KEYWORDS = re.compile(
+    r"^(DATE|CHECKSUM|DATASUM|DATAMD5|COMMENT|HISTORY|END|)$"
+    r"|^ESO PRO REC\d+ (PIPE ID|DRS ID)$"
+    r"|^ESO DRS MUSE SCIPOST COMPAT$"  # ours: says in which way the product was made
+)
+#: Keywords of which only the comment differs: help texts of parameters are in our own words.
