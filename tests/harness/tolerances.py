@@ -7,8 +7,8 @@ docs/known_differences.md and switched off in these tests by MUSE_COMPAT=2.8.7.
 
 import re
 
-#: Part of the rows of a pixel table whose floats must be the same to the last bit. The others differ because we evaluate
-#: a function by series where the reference calls the library; both round correctly but for about one row in 1e5.
+#: Part of the rows of a pixel table whose floats must be the same to the last bit. The others differ because we
+#: evaluate a function by series where the reference calls the library; both round correctly but for one row in 1e5.
 IDENTICAL_ROWS = 0.999
 #: Largest difference of any row, in units of the last place of float32.
 MAX_ULP = 4
@@ -26,4 +26,3 @@ IGNORED_KEYWORDS = re.compile(
     r"|^ESO PRO REC\d+ (PIPE ID|DRS ID)$"
     r"|^ESO DRS MUSE SCIPOST COMPAT$"  # ours: says in which way the product was made
 )
-#: Keywords of which only the comment differs: help texts of parameters are in our own words.

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The files of an exposure, read in chunks of whole slices, and the passes over the rows of an exposure.
+
+A chunk is the unit of work of a thread. Chunks depend on the files alone, so results do not depend on the threads.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from muse_core.cython_ext import rows as row_kernels
+from muse_core.engine.store import RowStore
+from muse_core.engine.threads import map_in_order
+from muse_core.errors import DataError
+from muse_core.io.pixtable import PixelTableFile
+from muse_core.model import origin
+
+_FLT_MAX = float(np.finfo(np.float32).max)
+#: Aimed-at number of rows of a chunk; a slice is never cut.
+CHUNK_ROWS = 1 << 20
+
+
+@dataclasses.dataclass(slots=True)
+class Limits:
+    """Extent of rows: positions and wavelength (float32 values), IFUs and slices."""
+
+    extent: np.ndarray = dataclasses.field(default_factory=lambda: np.array([_FLT_MAX, -_FLT_MAX] * 3))
+    ifu: tuple[int, int] = (origin.IFU_MASK, 0)
+    slice: tuple[int, int] = (origin.SLICE_MASK, 0)
+
+    @classmethod
+    def of(cls, rows: np.ndarray) -> "Limits":
+        """Limits of `rows`."""
+        made = cls()
+        row_kernels.limits(rows, made.extent)
+        if len(rows):
+            keys = np.unique(origin.slice_key(rows["origin"]))
+            ifus, slices = origin.ifu_of(keys), origin.slice_of(keys)
+            made.ifu = (int(ifus.min()), int(ifus.max()))
+            made.slice = (int(slices.min()), int(slices.max()))
+        return made
+
+    def include(self, other: "Limits") -> None:
+        """Extend to the limits of further rows."""
+        self.extent[0::2] = np.minimum(self.extent[0::2], other.extent[0::2])
+        self.extent[1::2] = np.maximum(self.extent[1::2], other.extent[1::2])
+        self.ifu = (min(self.ifu[0], other.ifu[0]), max(self.ifu[1], other.ifu[1]))
+        self.slice = (min(self.slice[0], other.slice[0]), max(self.slice[1], other.slice[1]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Chunk:
+    """Whole slices of one file.
+
+    Attributes
+    ----------
+    part : int
+        Number of the file in the exposure.
+    file_start, file_stop : int
+        Range of rows in the file.
+    start, stop : int
+        Range of those that are kept, in the exposure.
+    """
+
+    part: int
+    file_start: int
+    file_stop: int
+    start: int
+    stop: int
+
+
+class ExposureRows:
+    """The rows of an exposure on disk, cut in wavelength.
+
+    Parameters
+    ----------
+    files : sequence of PixelTableFile
+        Files in the order of the merged table.
+    lambda_range : tuple of float
+        Rows outside of it (compared as float32, both ends included) are left out.
+    cut : sequence of bool
+        For each file: can it have rows outside of the range?
+    n_threads : int
+        Threads.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[PixelTableFile],
+        lambda_range: tuple[float, float],
+        cut: Sequence[bool],
+        n_threads: int,
+    ):
+        self.files = files
+        self._range = tuple(np.float32(x) for x in lambda_range)
+        self._cut = cut
+        found = list(map_in_order(self._scan, range(len(files)), n_threads))
+        self.chunks: list[Chunk] = []
+        start = 0
+        for part, (edges, kept, _) in enumerate(found):
+            for a, b, n in zip(edges[:-1], edges[1:], kept, strict=True):
+                self.chunks.append(Chunk(part, int(a), int(b), start, start + int(n)))
+                start += int(n)
+        self.n_rows = start
+        #: Are the rows of each file grouped by ascending slice?
+        self.grouped = all(grouped for _, _, grouped in found)
+
+    def _scan(self, part: int) -> tuple[np.ndarray, list[int], bool]:
+        """Find the edges of the chunks of a file, and how many rows each keeps."""
+        file = self.files[part]
+        edges, grouped = _chunk_edges(file)
+        if not self._cut[part]:
+            return edges, list(np.diff(edges)), grouped
+        kept = [
+            int(np.count_nonzero(self._inside(file.column("lambda", a, b))))
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        if not sum(kept):
+            low, high = self._range
+            raise DataError(f"{file.path}: found no rows with wavelengths from {low:g} to {high:g} Angstrom")
+        return edges, kept, grouped
+
+    def _inside(self, lbda: np.ndarray) -> np.ndarray:
+        low, high = self._range
+        return ~((lbda < low) | (lbda > high))  # NaN stays
+
+    def load(self, chunk: Chunk) -> np.ndarray:
+        """Return the rows of a chunk."""
+        rows = self.files[chunk.part].read(chunk.file_start, chunk.file_stop)
+        if self._cut[chunk.part]:
+            rows = rows[self._inside(rows["lbda"])]
+        return rows
+
+    def close(self) -> None:
+        """Close the files."""
+        for file in self.files:
+            file.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self.close()
+
+
+def _chunk_edges(file: PixelTableFile) -> tuple[np.ndarray, bool]:
+    """Cut a file into chunks of whole slices; one chunk if its rows are not grouped by slice."""
+    if file.n_rows <= CHUNK_ROWS:
+        keys = origin.slice_key(file.column("origin"))
+        return np.array([0, file.n_rows]), bool((keys[1:] >= keys[:-1]).all())
+    changes, last = [], -1
+    for a in range(0, file.n_rows, CHUNK_ROWS):
+        keys = origin.slice_key(file.column("origin", a, min(a + CHUNK_ROWS, file.n_rows)))
+        if keys[0] < last or (keys[1:] < keys[:-1]).any():
+            return np.array([0, file.n_rows]), False
+        found = np.flatnonzero(keys[1:] != keys[:-1]) + 1 + a
+        changes.extend(([a] if keys[0] != last and a else []) + found.tolist())
+        last = keys[-1]
+    edges, previous = [0], 0
+    for position in [*changes, file.n_rows]:
+        if position - edges[-1] > CHUNK_ROWS and previous > edges[-1]:
+            edges.append(previous)
+        previous = position
+    return np.array([*edges, file.n_rows]), True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredExposure:
+    """Where the rows of an exposure are in the store: `begin` is added to the ranges of `chunks`."""
+
+    begin: int
+    chunks: list[Chunk]
+
+    @property
+    def end(self) -> int:
+        """Number of the row after the last one."""
+        return self.begin + (self.chunks[-1].stop if self.chunks else 0)
+
+
+def load_pass(
+    source: ExposureRows,
+    store: RowStore,
+    begin: int,
+    step: Callable[[np.ndarray, Chunk], None],
+    n_threads: int,
+) -> tuple[StoredExposure, Limits, Limits]:
+    """Read an exposure, change its rows chunk by chunk, and put them into the store.
+
+    Parameters
+    ----------
+    source : ExposureRows
+        The exposure.
+    store : RowStore
+        Where to put the rows.
+    begin : int
+        Number, in the store, of the first row.
+    step : callable
+        Changes the rows of a chunk in place.
+    n_threads : int
+        Threads.
+
+    Returns
+    -------
+    stored : StoredExposure
+        The rows in the store.
+    before, after : Limits
+        Limits of the rows before and after `step`.
+    """
+
+    def work(chunk: Chunk) -> tuple[Limits, Limits]:
+        rows = source.load(chunk)
+        before = Limits.of(rows)
+        step(rows, chunk)
+        store.write(begin + chunk.start, rows)
+        return before, Limits.of(rows)
+
+    before, after = Limits(), Limits()
+    for a, b in map_in_order(work, source.chunks, n_threads):
+        before.include(a)
+        after.include(b)
+    return StoredExposure(begin, source.chunks), before, after
+
+
+def row_pass(
+    stored: StoredExposure,
+    store: RowStore,
+    step: Callable[[np.ndarray, Chunk], object],
+    n_threads: int,
+    *,
+    write: bool = True,
+) -> list:
+    """Go once over the rows of a stored exposure.
+
+    Parameters
+    ----------
+    stored : StoredExposure
+        The exposure.
+    store : RowStore
+        Its rows.
+    step : callable
+        Gets the rows of a chunk, changes them in place if `write`, and returns what is to be collected.
+    n_threads : int
+        Threads.
+    write : bool
+        Put the rows back.
+
+    Returns
+    -------
+    list
+        What `step` returned, in the order of the chunks.
+    """
+
+    def work(chunk: Chunk):
+        rows = store.read(stored.begin + chunk.start, stored.begin + chunk.stop)
+        result = step(rows, chunk)
+        if write:
+            store.write(stored.begin + chunk.start, rows)
+        return result
+
+    return list(map_in_order(work, stored.chunks, n_threads))
