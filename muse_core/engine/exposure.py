@@ -133,7 +133,7 @@ class ExposureRows:
         return rows
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files until rows are read again; many exposures have more files than a process may open."""
         for file in self.files:
             file.close()
 

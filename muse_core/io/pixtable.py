@@ -6,6 +6,7 @@ A table is read and written by ranges of rows; it never has to be in memory as a
 
 import dataclasses
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,7 @@ class PixelTableFile:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._file = None
+        self._lock = threading.Lock()
         with open_fits(self.path) as hdus:
             try:
                 self.header = hdus[0].header.copy()
@@ -85,12 +87,13 @@ class PixelTableFile:
         if missing:
             raise InputError(f"{self.path}: found no column {', '.join(missing)}, expected {', '.join(COLUMNS)}")
         self.has_weight = "weight" in self._columns
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
 
     def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        """Close the file; it is opened again when rows are read."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
     def __enter__(self):
         return self
@@ -184,12 +187,18 @@ class PixelTableFile:
         where = f"{self.path}[{FLAT_FIELD_EXTNAME}]"
         return FlatFieldSpectrum(read_column(hdu, "lambda", where), read_column(hdu, "data", where))
 
+    def _descriptor(self) -> int:
+        with self._lock:
+            if self._file is None:
+                self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+            return self._file.fileno()
+
     def _read_column(self, name: str, start: int, stop: int) -> np.ndarray:
         column = self._columns[name]
         if isinstance(column, np.ndarray):
             return column[start:stop]
         length = (stop - start) * column.stride
-        raw = os.pread(self._file.fileno(), length, column.offset + start * column.stride)
+        raw = os.pread(self._descriptor(), length, column.offset + start * column.stride)
         if len(raw) < length - column.stride + 4:
             raise InputError(f"{self.path}[{name}]: file ended in rows {start} to {stop}; file truncated?")
         if column.stride == column.dtype.itemsize:
