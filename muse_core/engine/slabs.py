@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A cube from the row store, slab by slab: a range of planes each; the rows of the next are read while one is made."""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from muse_core.engine.resources import Resources
+from muse_core.engine.store import RowStore, Window
+from muse_core.steps.resample import SlabResampler, SlabResult, slab_planes
+
+#: Memory that a slab with its rows aims at; more gains nothing.
+SLAB_BYTES = 256 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weights:
+    """A constant weight for the rows of each exposure.
+
+    Attributes
+    ----------
+    begins : ndarray of int64, shape (n_exposures,)
+        Number of the first row of each exposure.
+    values : ndarray of float32, shape (n_exposures,)
+        Weight.
+    """
+
+    begins: np.ndarray
+    values: np.ndarray
+
+    def of(self, window: Window) -> np.ndarray:
+        """Return the weight of each row of a window; float32, shape (n,)."""
+        exposure = np.searchsorted(self.begins, window.starts, side="right") - 1
+        lengths = np.diff([*window.offsets, len(window.rows)])
+        return np.repeat(self.values[exposure], lengths)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slab:
+    """Planes of the cube from `first` on, and the numbers, in the store, of the rows flagged as cosmic rays in them."""
+
+    first: int
+    result: SlabResult
+    cosmic_rays: np.ndarray
+
+
+class SlabSource:
+    """Makes the planes of a cube from the rows of the store.
+
+    Parameters
+    ----------
+    store : RowStore
+        Rows.
+    resampler : SlabResampler
+        Grid and method.
+    resources : Resources
+        Memory and threads.
+    begin, end : int
+        Range of rows to use.
+    weights : Weights, optional
+        Weights of the exposures.
+    """
+
+    def __init__(
+        self,
+        store: RowStore,
+        resampler: SlabResampler,
+        resources: Resources,
+        begin: int = 0,
+        end: int | None = None,
+        weights: Weights | None = None,
+    ):
+        self._store, self._resampler = store, resampler
+        self._begin, self._end = begin, store.n_rows if end is None else end
+        self._weights = weights
+        grid = resampler.grid
+        # Twice the mean: rows are not spread evenly over the planes, and the next slab is read meanwhile.
+        per_plane = 2 * (self._end - begin) / grid.nz
+        budget = min(SLAB_BYTES, resources.working_bytes // 2)
+        self.thickness = slab_planes(budget, grid, resampler.options, per_plane, resources.n_threads)
+
+    def _read(self, first: int, last: int) -> Window:
+        grid = self._resampler.grid
+        low, high = self._resampler.input_planes(first, last)
+        # rows beyond the grid are in its outermost planes
+        begin = -math.inf if low <= 0 else float(grid.first_wavelength(low))
+        end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
+        return self._store.window(begin, end, self._begin, self._end)
+
+    def _make(self, window: Window, first: int, last: int) -> Slab:
+        weights = None if self._weights is None else self._weights.of(window)
+        result = self._resampler.slab(window.rows, weights, first, last)
+        return Slab(first, result, window.numbers(result.cosmic_rays))
+
+    def plane(self, number: int) -> SlabResult:
+        """Make a single plane."""
+        return self._make(self._read(number, number + 1), number, number + 1).result
+
+    def __iter__(self) -> Iterator[Slab]:
+        """Yield all planes in ascending order."""
+        nz = self._resampler.grid.nz
+        edges = [*range(0, nz, self.thickness), nz]
+        ranges = list(zip(edges[:-1], edges[1:], strict=True))
+        with ThreadPoolExecutor(1) as reader:
+            pending = reader.submit(self._read, *ranges[0])
+            for i, (first, last) in enumerate(ranges):
+                window = pending.result()
+                if i + 1 < len(ranges):
+                    pending = reader.submit(self._read, *ranges[i + 1])
+                yield self._make(window, first, last)
+
+
+class FlaggedRows:
+    """Numbers of the rows that were flagged as cosmic rays; few, so kept in memory."""
+
+    def __init__(self):
+        self._parts: list[np.ndarray] = []
+        self._sorted: np.ndarray | None = None
+
+    def add(self, numbers: np.ndarray) -> None:
+        """Add rows."""
+        self._parts.append(numbers)
+        self._sorted = None
+
+    def within(self, start: int, stop: int) -> np.ndarray:
+        """Return the flagged rows of a range, counted from its start."""
+        if self._sorted is None:
+            self._sorted = np.sort(np.concatenate(self._parts)) if self._parts else np.empty(0, np.int64)
+        a, b = np.searchsorted(self._sorted, [start, stop])
+        return self._sorted[a:b] - start
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+
+def weights_of(begins: Sequence[int], values: Sequence[float]) -> Weights:
+    """Return the weights of exposures that begin at the given rows."""
+    return Weights(np.asarray(begins, np.int64), np.asarray(values, np.float32))
