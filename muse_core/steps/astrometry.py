@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From positions in the field of view to native spherical coordinates, and from these to the sky.
+
+Both change the rows by `muse_core.steps.passes.locate_rows`; here are their constants, and what they leave in headers.
+"""
+
+import dataclasses
+import logging
+import math
+
+import numpy as np
+from astropy.io.fits import Header
+
+from muse_core.errors import DataError
+from muse_core.model import units
+from muse_core.model.compat import OURS, Compat
+from muse_core.model.header import PIXTABLE, get_float, require_float
+from muse_core.model.wcs import AstrometricSolution, is_tan, remove_wcs
+from muse_core.steps.airmass import position_angle
+
+log = logging.getLogger(__name__)
+
+CARD_WCS = PIXTABLE + "WCS"
+
+
+def rotate(cd: np.ndarray, position_angle_deg: float) -> np.ndarray:
+    """Combine the CD matrix of a solution with the position angle of an exposure.
+
+    The rotation of the solution enters inverted, the mirroring of the first axis survives: so the reference does it.
+
+    Parameters
+    ----------
+    cd : ndarray of float64, shape (2, 2)
+        CD matrix in degrees per pix.
+    position_angle_deg : float
+        Effective position angle in degrees.
+
+    Returns
+    -------
+    ndarray of float64, shape (2, 2)
+        CD matrix of the exposure.
+    """
+    (cd11, cd12), (cd21, cd22) = cd
+    flip = -1.0 if cd11 * cd22 - cd12 * cd21 < 0 else 1.0
+    if cd12 == 0 and cd21 == 0:
+        scale = np.array([flip * cd11, cd22])
+    else:
+        scale = np.array([math.sqrt(cd11**2 + cd12**2), math.sqrt(cd21**2 + cd22**2)])
+    unit = cd / scale[:, None]
+    det = unit[0, 0] * unit[1, 1] - unit[0, 1] * unit[1, 0]
+    if det == 0:
+        log.warning("the CD matrix of the astrometric solution is singular, its rotation is left out")
+        inverse = np.eye(2)
+    else:
+        inverse = np.array([[unit[1, 1], -unit[0, 1]], [-unit[1, 0], unit[0, 0]]]) / det
+    (k11, k12), (k21, k22) = scale[:, None] * inverse
+    sin, cos = math.sin(math.radians(position_angle_deg)), math.cos(math.radians(position_angle_deg))
+    return np.array([[cos * k11 - sin * k21, cos * k12 - sin * k22], [sin * k11 + cos * k21, sin * k12 + cos * k22]])
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Projection:
+    """Gnomonic projection of one exposure: pix to native spherical coordinates in rad.
+
+    Attributes
+    ----------
+    crpix : tuple of float
+        Reference pixel: the centre of the data before refraction was corrected, plus the offset of the solution.
+    cd : ndarray of float64, shape (2, 2)
+        Degrees per pix.
+    solution : AstrometricSolution
+        Where it came from.
+    """
+
+    crpix: tuple[float, float]
+    cd: np.ndarray
+    solution: AstrometricSolution
+
+    @classmethod
+    def from_header(
+        cls,
+        header: Header,
+        solution: AstrometricSolution,
+        position_unit: str = units.PIX,
+        where: str = "pixel table",
+        compat: Compat = OURS,
+    ) -> "Projection":
+        """Set up the projection of an exposure, whose header has LIMITS, and PREDAR LIMITS if DAR was corrected.
+
+        Raises
+        ------
+        DataError
+            If the positions are not in pix.
+        InputError
+            If the header has no limits.
+        """
+        if position_unit != units.PIX:
+            raise DataError(f"{where}: found positions in {position_unit!r}, expected {units.PIX!r}")
+        before = [f"{PIXTABLE}PREDAR LIMITS {axis}{end}" for axis in "XY" for end in ("LO", "HI")]
+        loaded = [f"{PIXTABLE}LIMITS {axis} {end}" for axis in "XY" for end in ("LOW", "HIGH")]
+        keys = before if all(get_float(header, key) is not None for key in before) else loaded
+        xlo, xhi, ylo, yhi = (require_float(header, key, where) for key in keys)
+        crpix = ((xhi + xlo) / 2 + solution.crpix[0], (yhi + ylo) / 2 + solution.crpix[1])
+        return cls(crpix, rotate(solution.cd, position_angle(header, compat).value), solution)
+
+    def constants(self) -> np.ndarray:
+        """CRPIX1, CRPIX2, CD1_1, CD1_2, CD2_1, CD2_2 for the kernel."""
+        return np.array([*self.crpix, *self.cd.ravel()])
+
+    def write_cards(self, header: Header) -> None:
+        """Replace the WCS in the header of the pixel table."""
+        remove_wcs(header)
+        cards = self.solution.cards.copy()
+        for i in (1, 2):
+            cards[f"CRPIX{i}"] = self.crpix[i - 1]
+            for j in (1, 2):
+                cards[f"CD{i}_{j}"] = float(self.cd[i - 1, j - 1])
+        header.extend(cards, end=True)
+        header[CARD_WCS] = ("projected (intermediate)", "Gnomonic projection applied to this pixel table")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Positioning:
+    """Position of the field centre on the sky: native spherical coordinates to offsets from it in degrees.
+
+    Attributes
+    ----------
+    ra_deg, dec_deg : float
+        Right ascension and declination of the reference pixel.
+    zero_ra_deg, zero_dec_deg : float
+        What the positions of rows are relative to: those of the first exposure of a combination.
+    """
+
+    ra_deg: float
+    dec_deg: float
+    zero_ra_deg: float
+    zero_dec_deg: float
+
+    @classmethod
+    def at(cls, ra_deg: float, dec_deg: float, zero: "Positioning | None" = None) -> "Positioning":
+        """Position at (ra, dec), relative to `zero` if given."""
+        if zero is None:
+            return cls(ra_deg, dec_deg, ra_deg, dec_deg)
+        return cls(ra_deg, dec_deg, zero.ra_deg, zero.dec_deg)
+
+    def constants(self) -> np.ndarray:
+        """sin and cos of the declination, the declination, and the shifts to the zero point, for the kernel."""
+        dec = math.radians(self.dec_deg)
+        return np.array(
+            [
+                math.sin(dec),
+                math.cos(dec),
+                self.dec_deg,
+                self.ra_deg - self.zero_ra_deg,
+                self.dec_deg - self.zero_dec_deg,
+            ]
+        )
+
+    @staticmethod
+    def check(header: Header, position_unit: str, where: str = "pixel table") -> None:
+        """Check that a pixel table can be positioned.
+
+        Raises
+        ------
+        DataError
+            If its positions are not in rad or its header has no gnomonic projection.
+        """
+        if position_unit != units.RAD:
+            raise DataError(f"{where}: found positions in {position_unit!r}, expected {units.RAD!r}")
+        if not is_tan(header):
+            raise DataError(f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, expected 'RA---TAN'")
+
+    def write_cards(self, header: Header) -> None:
+        """Write CRVAL and the state of the positions to the header of the pixel table."""
+        header["CRVAL1"] = self.zero_ra_deg
+        header["CRVAL2"] = self.zero_dec_deg
+        header[CARD_WCS] = ("positioned (final)", "Positioned this pixel table to sky coordinates")

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Flat-field spectra: average over the IFUs of an exposure, smoothing, and the factor that rows are corrected by."""
+
+import dataclasses
+import enum
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.io.fits import Header
+
+from muse_core.errors import DataError
+from muse_core.model.curves import interval_starts, segments
+from muse_core.model.header import PIXTABLE
+from muse_core.model.pixtable import FlatFieldSpectrum
+
+log = logging.getLogger(__name__)
+
+CARD_CORRECTED = PIXTABLE + "FFCORR"
+GRID_START, GRID_STEP, GRID_SIZE = 4150.0, 1.25, 4521  # Angstrom: 4150 to 9800
+FIT_HALF_WIDTH = 120  # grid points: 150 Angstrom
+MEAN_HALF_WIDTH = 12  # grid points: 15 Angstrom
+FIT_ORDER = 3
+REJECTION = 3.0  # of the rms
+TRIM_MARGIN = 2.5  # Angstrom
+
+#: Where the spectrum is smooth enough to be smoothed: ranges in Angstrom for each mode. Between the two ranges of the
+#: AO modes is the notch filter.
+_SMOOTHED = {
+    "WFM-NOAO-N": ((4775.0, 9800.0),),
+    "WFM-AO-N": ((4700.0, 5805.0), (5966.0, 9800.0)),
+    "WFM-AO-E": ((4150.0, 5755.0), (6008.0, 9800.0)),
+    "NFM-AO-N": ((4770.0, 9800.0),),
+}
+_SMOOTHED_ELSE = ((4150.0, 9800.0),)
+
+#: Coefficients of one interval of wavelength, see `muse_core.cython_ext.calibrate`.
+FACTOR = np.dtype([("intercept", np.float64), ("gradient", np.float64), ("outside", np.int64)])
+
+
+class Mode(enum.IntFlag):
+    """What to do with the factor; both: multiply, round to float32, divide."""
+
+    NOTHING = 0
+    MULTIPLY = 1
+    DIVIDE = 2
+
+
+def grid() -> np.ndarray:
+    """Wavelengths of the common grid in Angstrom, float64, shape (4521,)."""
+    return GRID_START + GRID_STEP * np.arange(GRID_SIZE)
+
+
+def trim(spectrum: FlatFieldSpectrum, lambda_min: float, lambda_max: float) -> FlatFieldSpectrum:
+    """Cut a spectrum to the wavelengths of the rows (Angstrom) and a margin of 2.5 Angstrom."""
+    keep = (spectrum.lbda >= lambda_min - TRIM_MARGIN) & (spectrum.lbda <= lambda_max + TRIM_MARGIN)
+    unsmoothed = None if spectrum.unsmoothed is None else spectrum.unsmoothed[keep]
+    return FlatFieldSpectrum(spectrum.lbda[keep], spectrum.data[keep], unsmoothed)
+
+
+def on_grid(spectrum: FlatFieldSpectrum) -> np.ndarray:
+    """Interpolate the spectrum of one IFU on `grid`; NaN where the grid is not inside the spectrum."""
+    lbda, data = spectrum.lbda, spectrum.data
+    x = grid()
+    if len(lbda) == 0:
+        return np.full(GRID_SIZE, np.nan)
+    index, other, inside = segments(lbda, x)
+    intercept, gradient = _lines(lbda, data, index, other)
+    if lbda[0] > GRID_START:
+        inside &= x > lbda[0]
+    return np.where(inside, np.where(x == lbda[index], data[index], intercept + gradient * x), np.nan)
+
+
+def average(spectra: Sequence[FlatFieldSpectrum], mode: str) -> FlatFieldSpectrum:
+    """Average the flat-field spectra of all IFUs of an exposure, and smooth the average.
+
+    Parameters
+    ----------
+    spectra : sequence of FlatFieldSpectrum
+        Of the IFUs in their order.
+    mode : str
+        Instrument mode as `muse_core.model.header.instrument_mode` gives it.
+
+    Returns
+    -------
+    FlatFieldSpectrum
+        On those points of `grid` where all spectra exist.
+
+    Raises
+    ------
+    DataError
+        If the spectra have no wavelength in common.
+    """
+    total = on_grid(spectra[0])
+    for spectrum in spectra[1:]:
+        total = total + on_grid(spectrum)
+    mean = total / len(spectra)
+    valid = np.isfinite(mean)
+    if not valid.any():
+        raise DataError(f"flat-field spectra: {len(spectra)} IFUs have no wavelength in common")
+    return FlatFieldSpectrum(grid()[valid], smooth(mean, mode)[valid], mean[valid])
+
+
+def smooth(values: np.ndarray, mode: str) -> np.ndarray:
+    """Smooth a spectrum on `grid`: local cubic polynomials within 150 Angstrom, then a mean over 15 Angstrom.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (4521,)
+        Spectrum; NaN where it does not exist.
+    mode : str
+        Instrument mode; outside of its range of wavelengths the spectrum is not smoothed.
+
+    Returns
+    -------
+    ndarray of float64, shape (4521,)
+    """
+    lbda, valid = grid(), np.isfinite(values)
+    out = values.copy()
+    for low, high in _SMOOTHED.get(mode, _SMOOTHED_ELSE):
+        selected = np.flatnonzero(valid & (lbda >= low) & (lbda <= high))
+        for run in np.split(selected, np.flatnonzero(np.diff(selected) > 1) + 1):
+            if len(run) > FIT_ORDER + 1:
+                fitted = _local_polynomials(values[run])
+                # the reference never takes the first point of the grid into a mean to its right
+                out[run] = _symmetric_mean(fitted, skip=int(run[0] == 0))
+    return out
+
+
+def _windows(values: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return neighbours of each value within `half` points, zero beyond the ends, and a mask of those that exist."""
+    padded = np.concatenate([np.zeros(half), values, np.zeros(half)])
+    exists = np.concatenate([np.zeros(half), np.ones(len(values)), np.zeros(half)])
+    view = np.lib.stride_tricks.sliding_window_view
+    return view(padded, 2 * half + 1), view(exists, 2 * half + 1)
+
+
+def _local_polynomials(values: np.ndarray) -> np.ndarray:
+    """Replace each value by a cubic fit to its neighbours, with rejection of outliers until there are none."""
+    neighbours, exists = _windows(values, FIT_HALF_WIDTH)
+    x = np.arange(-FIT_HALF_WIDTH, FIT_HALF_WIDTH + 1) / FIT_HALF_WIDTH
+    powers = x[:, None] ** np.arange(2 * FIT_ORDER + 1)
+    hankel = np.add.outer(np.arange(FIT_ORDER + 1), np.arange(FIT_ORDER + 1))
+    out = values.copy()
+    todo, used = np.arange(len(values)), exists > 0
+    while len(todo):
+        y = neighbours[todo]
+        # moments of the neighbours: the normal equations of all points at once
+        matrix = (used @ powers)[:, hankel]
+        right = (used * y) @ powers[:, : FIT_ORDER + 1]
+        coefficients = np.linalg.solve(matrix, right[..., None])[..., 0]
+        out[todo] = coefficients[:, 0]
+        residual = np.abs(y - coefficients @ powers[:, : FIT_ORDER + 1].T)
+        count = used.sum(axis=1)
+        rms = np.sqrt((np.where(used, residual, 0) ** 2).sum(axis=1) / count)
+        kept = used & (residual < REJECTION * np.maximum(rms, np.finfo(float).tiny)[:, None])
+        left = kept.sum(axis=1)
+        again = (left < count) & (left > FIT_ORDER)
+        todo, used = todo[again], kept[again]
+    return out
+
+
+def _symmetric_mean(values: np.ndarray, skip: int) -> np.ndarray:
+    """Mean over neighbours, as many to the left as to the right; the first `skip` values are no left neighbours."""
+    index = np.arange(len(values))
+    half = np.minimum(np.minimum(np.maximum(index - skip, 0), index[::-1]), MEAN_HALF_WIDTH)
+    neighbours, _ = _windows(values, MEAN_HALF_WIDTH)
+    inside = np.abs(np.arange(-MEAN_HALF_WIDTH, MEAN_HALF_WIDTH + 1)) <= half[:, None]
+    return np.where(inside, neighbours, 0).sum(axis=1) / (2 * half + 1)
+
+
+def _lines(lbda, data, index, other):
+    """Intercept and gradient of segments of a curve; a segment of no length is constant."""
+    with np.errstate(invalid="ignore"):
+        gradient = (data[other] - data[index]) / (lbda[other] - lbda[index])
+    gradient = np.where(other > index, gradient, 0.0)
+    return data[index] - gradient * lbda[index], gradient
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class FlatFieldFactor:
+    """Flat-field factor as the kernel takes it.
+
+    Attributes
+    ----------
+    mode : Mode
+        What to do with it.
+    starts : ndarray of float64, shape (n + 1,)
+        Ends of the intervals in Angstrom, from -inf to inf; shape (0,) for no factor.
+    factors : ndarray of FACTOR, shape (n,)
+        Coefficients for each interval.
+    """
+
+    mode: Mode
+    starts: np.ndarray
+    factors: np.ndarray
+
+    @classmethod
+    def none(cls) -> "FlatFieldFactor":
+        """Return the factor that changes nothing."""
+        return cls(Mode.NOTHING, np.empty(0), np.empty(0, FACTOR))
+
+    @classmethod
+    def of(cls, spectrum: FlatFieldSpectrum, mode: Mode = Mode.MULTIPLY) -> "FlatFieldFactor":
+        """Return the factor of a smoothed spectrum: linear in between, nothing outside."""
+        lbda = np.ascontiguousarray(spectrum.lbda, np.float64)
+        starts = interval_starts(lbda)
+        index, other, inside = segments(lbda, starts[:-1])
+        factors = np.zeros(len(index), FACTOR)
+        factors["intercept"], factors["gradient"] = _lines(lbda, spectrum.data, index, other)
+        factors["outside"] = ~inside
+        return cls(mode, starts, factors)
+
+
+def must_revert(header: Header, response_flat_field_corrected: bool) -> bool:
+    """Was the table corrected by a flat-field spectrum, but the response made without?"""
+    return CARD_CORRECTED in header and not response_flat_field_corrected
+
+
+def write_reverted(header: Header) -> None:
+    """Note that the correction was taken back."""
+    header.remove(CARD_CORRECTED, ignore_missing=True)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Offsets of pointing and flux of exposures, from an OFFSET_LIST."""
+
+import dataclasses
+import logging
+import math
+import sys
+
+from astropy.io.fits import Header
+
+from muse_core.model.curves import OffsetList
+from muse_core.model.header import get_string
+
+log = logging.getLogger(__name__)
+
+COMPARED = 23  # characters of DATE-OBS, to the millisecond
+DATE_LENGTH = (19, 68)  # characters of a DATE-OBS that can be compared
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Offset:
+    """Offset of one exposure.
+
+    Attributes
+    ----------
+    date_obs : str
+        DATE-OBS of the exposure.
+    ra_deg, dec_deg : float, optional
+        What is subtracted from RA and DEC, in degrees of coordinate; None without a spatial offset.
+    flux_scale : float, optional
+        Factor on the data; None without.
+    """
+
+    date_obs: str
+    ra_deg: float | None = None
+    dec_deg: float | None = None
+    flux_scale: float | None = None
+
+    def pointing(self, ra_deg: float, dec_deg: float) -> tuple[float, float]:
+        """Apply the offset to a pointing in degrees."""
+        if self.ra_deg is None or self.dec_deg is None:
+            return ra_deg, dec_deg
+        return ra_deg - self.ra_deg, dec_deg - self.dec_deg
+
+    @property
+    def scale(self) -> float:
+        """Factor on the data, 1 without a flux scale."""
+        return 1.0 if self.flux_scale is None else self.flux_scale
+
+    def write_cards(self, header: Header, number: int = 1) -> None:
+        """Append the offset to the header of a pixel table, for the exposure of this number in it."""
+        prefix = f"ESO DRS MUSE OFFSET{number} "
+        if self.ra_deg is not None and self.dec_deg is not None:
+            for key, value, axis in (("DRA", self.ra_deg, "RA"), ("DDEC", self.dec_deg, "DEC")):
+                header[prefix + key] = (value, f"[deg] (= {value * 3600:f} arcsec) {axis} offset applied")
+        if self.flux_scale is not None:
+            header[f"ESO DRS MUSE FLUX SCALE{number}"] = (self.flux_scale, "flux scale factor applied")
+        header[prefix + "DATE-OBS"] = (self.date_obs, f"offset {number} applied to exposure with this DATE-OBS")
+
+
+def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
+    """Return the first offset in the list for the exposure of a header, None if there is none.
+
+    DATE-OBS must agree in its first 23 characters.
+    """
+    date_obs = get_string(header, "DATE-OBS")
+    if offsets is None:
+        return None
+    if date_obs is None or not DATE_LENGTH[0] <= len(date_obs) <= DATE_LENGTH[1]:
+        log.warning("%s: keyword DATE-OBS: found %s, expected a date; no offset applied", offsets.where, date_obs)
+        return None
+    dates = [date.rstrip()[:COMPARED] for date in offsets.date_obs]
+    if date_obs[:COMPARED] not in dates:
+        return None
+    row = dates.index(date_obs[:COMPARED])
+    ra, dec = float(offsets.ra_offset[row]), float(offsets.dec_offset[row])
+    if not (math.isfinite(ra) and math.isfinite(dec)):
+        log.warning("%s: no offset for the exposure of %s (%g, %g)", offsets.where, date_obs, ra, dec)
+        ra = dec = None
+    scale = math.nan if offsets.flux_scale is None else float(offsets.flux_scale[row])
+    normal = math.isfinite(scale) and abs(scale) >= sys.float_info.min
+    return Offset(date_obs, ra, dec, scale if normal else None)
