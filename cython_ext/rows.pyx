@@ -2,7 +2,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels on the rows of pixel tables: limits, sorting within slices, packing of file columns."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 from rows_types cimport row_t
 
 
@@ -39,3 +40,169 @@ def limits(const row_t[::1] rows, double[::1] out):
     out[3] = yhi
     out[4] = llo
     out[5] = lhi
+
+
+cdef enum:
+    SLICE_KEY_MASK = 0x7FF  # IFU and slice in origin
+    N_KEYS = 0x800
+    DIGIT_BITS = 8
+    N_DIGITS = 4
+    RADIX = 256
+
+
+cdef inline uint32_t ordered(float x) noexcept nogil:
+    """Return an integer that sorts like `x`; NaN comes last, or first if its sign bit is set."""
+    cdef uint32_t bits
+    memcpy(&bits, &x, sizeof(bits))
+    return bits ^ (0xFFFFFFFFu if bits >> 31 else 0x80000000u)
+
+
+cdef inline Py_ssize_t end_of_slice(const row_t* rows, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
+    """Return the end of the run of rows of the slice of row `start`."""
+    cdef uint32_t key = rows[start].origin & SLICE_KEY_MASK
+    cdef Py_ssize_t stop = start + 1
+    while stop < n and (rows[stop].origin & SLICE_KEY_MASK) == key:
+        stop += 1
+    return stop
+
+
+cdef Py_ssize_t longest_slice(const row_t* rows, Py_ssize_t n) noexcept nogil:
+    """Return the number of rows of the longest slice, -1 if slices are not in ascending order."""
+    cdef Py_ssize_t start = 0, stop, longest = 0
+    cdef uint32_t key, previous = 0
+    while start < n:
+        key = rows[start].origin & SLICE_KEY_MASK
+        if key < previous:
+            return -1
+        previous = key
+        stop = end_of_slice(rows, start, n)
+        if stop - start > longest:
+            longest = stop - start
+        start = stop
+    return longest
+
+
+def sort_space(const row_t[::1] rows):
+    """Return the number of rows that `sort` needs as working space.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows. If slices are not in ascending order, all rows are sorted together, else each slice for itself.
+
+    Returns
+    -------
+    int
+    """
+    cdef Py_ssize_t n = rows.shape[0], longest
+    if n == 0:
+        return 0
+    with nogil:
+        longest = longest_slice(&rows[0], n)
+    return n if longest < 0 else longest
+
+
+cdef void sort_by_wavelength(const row_t* rows, Py_ssize_t n, uint64_t* pairs, uint64_t* other) noexcept nogil:
+    """Write (ordered wavelength << 32 | index) to `pairs`, stably sorted by wavelength.
+
+    A radix sort by the bytes of the wavelength, skipping those that do not vary.
+    """
+    cdef Py_ssize_t i, digit, position, count[N_DIGITS][RADIX]
+    cdef uint64_t pair
+    cdef uint64_t* source = pairs
+    cdef uint64_t* target = other
+    cdef uint64_t* swap
+    cdef int d, shift
+    memset(&count[0][0], 0, sizeof(count))
+    for i in range(n):
+        pair = (<uint64_t>ordered(rows[i].lbda) << 32) | <uint64_t>i
+        pairs[i] = pair
+        for d in range(N_DIGITS):
+            count[d][(pair >> (32 + DIGIT_BITS * d)) & (RADIX - 1)] += 1
+    for d in range(N_DIGITS):
+        shift = 32 + DIGIT_BITS * d
+        if count[d][(source[0] >> shift) & (RADIX - 1)] == n:
+            continue
+        position = 0
+        for digit in range(RADIX):
+            i = count[d][digit]
+            count[d][digit] = position
+            position += i
+        for i in range(n):
+            digit = (source[i] >> shift) & (RADIX - 1)
+            target[count[d][digit]] = source[i]
+            count[d][digit] += 1
+        swap = source
+        source = target
+        target = swap
+    if source != pairs:
+        memcpy(pairs, source, n * sizeof(uint64_t))
+
+
+cdef void sort_by_key(const row_t* rows, Py_ssize_t n, uint64_t* pairs, uint64_t* other) noexcept nogil:
+    """Sort `pairs` stably by the slice key of the rows they stand for."""
+    cdef Py_ssize_t i, position = 0, size, count[N_KEYS]
+    cdef uint32_t key
+    memset(&count[0], 0, sizeof(count))
+    for i in range(n):
+        count[rows[i].origin & SLICE_KEY_MASK] += 1
+    for i in range(N_KEYS):
+        size = count[i]
+        count[i] = position
+        position += size
+    for i in range(n):
+        key = rows[<uint32_t>pairs[i]].origin & SLICE_KEY_MASK
+        other[count[key]] = pairs[i]
+        count[key] += 1
+    memcpy(pairs, other, n * sizeof(uint64_t))
+
+
+def sort(row_t[::1] rows, uint64_t[::1] pairs, row_t[::1] buffer):
+    """Sort rows stably by (slice key, wavelength), in place.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows, fewer than 2^32.
+    pairs : ndarray of uint64, shape (2 m,)
+        Working space; m as `sort_space` returns it.
+    buffer : ndarray of ROW, shape (m,)
+        Working space.
+
+    Returns
+    -------
+    bool
+        False if slices were not in ascending order, so that rows moved between slices.
+
+    Notes
+    -----
+    Rows that are sorted already cost one look each. NaN wavelengths come last in their slice. Releases the GIL.
+    """
+    cdef Py_ssize_t i, n = rows.shape[0], m = buffer.shape[0], start = 0, stop, size
+    cdef Py_ssize_t longest
+    cdef bint ascending, grouped
+    if n == 0:
+        return True
+    with nogil:
+        longest = longest_slice(&rows[0], n)
+    grouped = longest >= 0
+    if m < (longest if grouped else n) or pairs.shape[0] < 2 * m:
+        raise ValueError(f"working space: found {m} rows, expected {longest if grouped else n}")
+    with nogil:
+        while start < n:
+            stop = end_of_slice(&rows[0], start, n) if grouped else n
+            size = stop - start
+            ascending = grouped
+            i = start + 1
+            while ascending and i < stop:
+                ascending = ordered(rows[i].lbda) >= ordered(rows[i - 1].lbda)
+                i += 1
+            if not ascending:
+                sort_by_wavelength(&rows[start], size, &pairs[0], &pairs[m])
+                if not grouped:
+                    sort_by_key(&rows[start], size, &pairs[0], &pairs[m])
+                for i in range(size):
+                    buffer[i] = rows[start + <uint32_t>pairs[i]]
+                memcpy(&rows[start], &buffer[0], size * sizeof(row_t))
+            start = stop
+    return grouped

@@ -7,12 +7,14 @@ Both change the rows by `muse_core.steps.passes.locate_rows`; here are their con
 import dataclasses
 import logging
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
+from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float, require_float
 from muse_core.model.wcs import AstrometricSolution, is_tan, remove_wcs
@@ -81,25 +83,42 @@ class Projection:
         cls,
         header: Header,
         solution: AstrometricSolution,
+        limits: Sequence[float] | None = None,
         position_unit: str = units.PIX,
         where: str = "pixel table",
         compat: Compat = OURS,
     ) -> "Projection":
-        """Set up the projection of an exposure, whose header has LIMITS, and PREDAR LIMITS if DAR was corrected.
+        """Set up the projection of an exposure.
+
+        Parameters
+        ----------
+        header : Header
+            Header of the merged pixel table.
+        solution : AstrometricSolution
+            Solution of the field of view.
+        limits : sequence of float, optional
+            Extent xlo, xhi, ylo, yhi of the rows before refraction was corrected, exact where cards have seven digits.
+            Without, PREDAR LIMITS of the header, or its LIMITS.
+        position_unit : str
+            Unit of the positions.
+        where : str
+            Names the table in error messages.
 
         Raises
         ------
         DataError
             If the positions are not in pix.
         InputError
-            If the header has no limits.
+            If the header has no limits and they are not given.
         """
         if position_unit != units.PIX:
             raise DataError(f"{where}: found positions in {position_unit!r}, expected {units.PIX!r}")
         before = [f"{PIXTABLE}PREDAR LIMITS {axis}{end}" for axis in "XY" for end in ("LO", "HI")]
         loaded = [f"{PIXTABLE}LIMITS {axis} {end}" for axis in "XY" for end in ("LOW", "HIGH")]
-        keys = before if all(get_float(header, key) is not None for key in before) else loaded
-        xlo, xhi, ylo, yhi = (require_float(header, key, where) for key in keys)
+        if limits is None:
+            keys = before if all(get_float(header, key) is not None for key in before) else loaded
+            limits = [require_float(header, key, where) for key in keys]
+        xlo, xhi, ylo, yhi = (float(limit) for limit in limits[:4])
         crpix = ((xhi + xlo) / 2 + solution.crpix[0], (yhi + ylo) / 2 + solution.crpix[1])
         return cls(crpix, rotate(solution.cd, position_angle(header, compat).value), solution)
 
@@ -112,11 +131,11 @@ class Projection:
         remove_wcs(header)
         cards = self.solution.cards.copy()
         for i in (1, 2):
-            cards[f"CRPIX{i}"] = self.crpix[i - 1]
+            set_card(cards, f"CRPIX{i}", self.crpix[i - 1])
             for j in (1, 2):
-                cards[f"CD{i}_{j}"] = float(self.cd[i - 1, j - 1])
+                set_card(cards, f"CD{i}_{j}", self.cd[i - 1, j - 1])
         header.extend(cards, end=True)
-        header[CARD_WCS] = ("projected (intermediate)", "Gnomonic projection applied to this pixel table")
+        set_card(header, CARD_WCS, "projected (intermediate)", "Gnomonic projection applied to this pixel table")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -172,6 +191,6 @@ class Positioning:
 
     def write_cards(self, header: Header) -> None:
         """Write CRVAL and the state of the positions to the header of the pixel table."""
-        header["CRVAL1"] = self.zero_ra_deg
-        header["CRVAL2"] = self.zero_dec_deg
-        header[CARD_WCS] = ("positioned (final)", "Positioned this pixel table to sky coordinates")
+        set_card(header, "CRVAL1", self.zero_ra_deg)
+        set_card(header, "CRVAL2", self.zero_dec_deg)
+        set_card(header, CARD_WCS, "positioned (final)", "Positioned this pixel table to sky coordinates")

@@ -12,6 +12,7 @@ from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
+from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float, is_nfm, spaxel_size_arcsec
 from muse_core.steps.airmass import airmass, is_lab_data, parallactic_angle, position_angle
@@ -36,7 +37,7 @@ def is_switched_off(lambda_ref: float) -> bool:
 
 def write_switched_off(header: Header) -> None:
     """Note in the header of the pixel table that the correction was switched off."""
-    header[CARD_CORRECT] = (-1.0, "skipped DAR correction!")
+    set_card(header, CARD_CORRECT, -1.0, "skipped DAR correction!")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ class DarCorrection:
 
     def write_cards(self, header: Header) -> None:
         """Note the correction in the header of the pixel table, and keep the limits from before it."""
-        header[CARD_CORRECT] = (self.lambda_ref, "[Angstrom] ref. lambda for DAR correction")
+        set_card(header, CARD_CORRECT, self.lambda_ref, "[Angstrom] ref. lambda for DAR correction")
         for axis in "XY":
             for end, name in (("LO", "LOW"), ("HI", "HIGH")):
                 old = f"{PIXTABLE}LIMITS {axis} {name}"
-                header[f"{PIXTABLE}PREDAR LIMITS {axis}{end}"] = (header[old], header.comments[old])
+                set_card(header, f"{PIXTABLE}PREDAR LIMITS {axis}{end}", np.float32(header[old]))

@@ -14,6 +14,7 @@ from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
+from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, ResponseCurve, TelluricCurve, interval_starts, segments
 from muse_core.model.header import PIXTABLE, get_float, get_string, instrument_mode
@@ -159,7 +160,7 @@ class FluxCalibration:
 
 def write_cards(header: Header) -> None:
     """Note the flux calibration in the header of the pixel table."""
-    header[CARD_CALIBRATED] = (True, "Pixel table was flux-calibrated")
+    set_card(header, CARD_CALIBRATED, True, "Pixel table was flux-calibrated")
 
 
 def _with(flag: bool) -> str:

@@ -8,6 +8,7 @@ import sys
 
 from astropy.io.fits import Header
 
+from muse_core.model.cards import set_card
 from muse_core.model.curves import OffsetList
 from muse_core.model.header import get_string
 
@@ -52,10 +53,10 @@ class Offset:
         prefix = f"ESO DRS MUSE OFFSET{number} "
         if self.ra_deg is not None and self.dec_deg is not None:
             for key, value, axis in (("DRA", self.ra_deg, "RA"), ("DDEC", self.dec_deg, "DEC")):
-                header[prefix + key] = (value, f"[deg] (= {value * 3600:f} arcsec) {axis} offset applied")
+                set_card(header, prefix + key, value, f"[deg] (= {value * 3600:f} arcsec) {axis} offset applied")
         if self.flux_scale is not None:
-            header[f"ESO DRS MUSE FLUX SCALE{number}"] = (self.flux_scale, "flux scale factor applied")
-        header[prefix + "DATE-OBS"] = (self.date_obs, f"offset {number} applied to exposure with this DATE-OBS")
+            set_card(header, f"ESO DRS MUSE FLUX SCALE{number}", self.flux_scale, "flux scale factor applied")
+        set_card(header, prefix + "DATE-OBS", self.date_obs, f"offset {number} applied to exposure with this DATE-OBS")
 
 
 def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.errors import DataError, ParameterError
+from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float
 from muse_core.steps.airmass import site_value
@@ -330,8 +331,8 @@ class VelocityCorrection:
         """Write velocity and frame to the header of the pixel table. Its limits stay as they are."""
         specsys, comment = FRAMES[self.frame]
         if comment is not None:
-            header[CARD_VELOCITY] = (self.velocity_kms, comment)
-        header["SPECSYS"] = (specsys, SPECSYS_COMMENT)
+            set_card(header, CARD_VELOCITY, self.velocity_kms, comment)
+        set_card(header, "SPECSYS", specsys, SPECSYS_COMMENT)
 
 
 def _rotation_x(angle: float) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 from astropy.io.fits import Header
 
 from muse_core.errors import DataError
+from muse_core.model.cards import set_card
 from muse_core.model.compat import Compat
 from muse_core.steps.airmass import (
     HeaderValue,
@@ -20,7 +21,7 @@ from muse_core.steps.airmass import (
 def header_of(**cards):
     header = Header()
     for key, value in cards.items():
-        header[key.replace("__", " ")] = value
+        set_card(header, key.replace("__", " "), value)
     return header
 
 

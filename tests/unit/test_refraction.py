@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from astropy.io.fits import Header
 
+from muse_core.model.cards import set_card
 from muse_core.steps.refraction import Air, Method, RefractiveIndex, saturation_pressure_hpa
 
 LBDA = np.array([4650, 4750, 6000, 7000, 8000, 9300]) / 1e4
@@ -54,11 +55,11 @@ def test_air_from_header_and_defaults(caplog):
     header = Header()
     assert Air.from_header(header) == Air(11.5 + 273.15, 0.145, 743.0)
     assert "ESO TEL AMBI RHUM" in caplog.text
-    header["HIERARCH ESO TEL AMBI TEMP"] = 5.0
-    header["HIERARCH ESO TEL AMBI RHUM"] = 35.0
-    header["HIERARCH ESO TEL AMBI PRES START"] = 741.0
+    set_card(header, "ESO TEL AMBI TEMP", 5.0)
+    set_card(header, "ESO TEL AMBI RHUM", 35.0)
+    set_card(header, "ESO TEL AMBI PRES START", 741.0)
     assert Air.from_header(header).pressure == 743.0
-    header["HIERARCH ESO TEL AMBI PRES END"] = 741.4
+    set_card(header, "ESO TEL AMBI PRES END", 741.4)
     air = Air.from_header(header)
     assert air.pressure == pytest.approx(741.2)
     n = RefractiveIndex.of(air)(np.array([0.465, 0.7, 0.93])) - 1

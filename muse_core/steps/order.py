@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Order of the rows of a pixel table: by slice, then by wavelength."""
+
+import numpy as np
+
+from muse_core.cython_ext import rows as _kernels
+from muse_core.model.rows import ROW
+
+
+def sort_rows(rows: np.ndarray) -> bool:
+    """Sort rows stably by (IFU, slice, wavelength), in place.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows. If they are grouped by slice, as they come from the instrument, each slice is sorted for itself, with
+        44 bytes of working space for each row of the longest slice.
+
+    Returns
+    -------
+    bool
+        False if slices were not in ascending order, so that ranges of rows in headers no longer hold.
+    """
+    space = _kernels.sort_space(rows)
+    return _kernels.sort(rows, np.empty(2 * space, np.uint64), np.empty(space, ROW))
