@@ -3,11 +3,12 @@
 
 import dataclasses
 
+from muse_core import __version__
 from muse_core.model.declare import UNLIMITED, InputSpec, ProductSpec, QcSpec, describe_frames, parameter
 
 NAME = "muse_scipost"
 CONTEXT = "muse.muse_scipost"
-VERSION = "2.9.0"
+VERSION = __version__
 AUTHOR = "The muse-scipost developers"
 EMAIL = "the issue tracker of muse-scipost"
 COPYRIGHT = (

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command muse-esorex: runs recipes as ESO's esorex does, without CPL.
+
+Same command line, configuration files, environment variables, messages, exit status and treatment of products; it can
+be linked as ``esorex``. Deliberate differences are listed in docs/esorex.md.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import muse_core.recipes
+from muse_core import __version__
+from muse_core.cplapi import core, messages
+from muse_core.frontends import registry
+from muse_core.frontends.esorex import commandline, config, execution, layout, report
+from muse_core.frontends.esorex.options import LEVELS, Option, ValueProblem, by_name, caller_options, recipe_options
+
+USAGE_STATUS, NO_RECIPE_STATUS = 255, 13
+
+
+def _libraries() -> str:
+    from importlib.metadata import version
+
+    names = {"NumPy": "numpy", "SciPy": "scipy", "Astropy": "astropy"}
+    return "Libraries used: " + ", ".join(f"{name} = {version(package)}" for name, package in names.items())
+
+
+class Command:
+    """One run of the command."""
+
+    def __init__(self, program: str, arguments: Sequence[str]):
+        self.program = program
+        self.arguments = list(arguments)
+        self.caller = caller_options(os.path.dirname(os.path.abspath(muse_core.recipes.__file__)))
+        self._options = by_name(self.caller)
+
+    def setting(self, name: str):
+        """Return the value of an option of the command."""
+        return self._options[name].value
+
+    def run(self) -> int:
+        """Do what the command line asks for; return the exit status."""
+        print(f"\n     ***** MUSE recipe execution tool, version {__version__}  *****\n")
+        core.Msg.set_config(domain=self.program)
+        try:
+            used = self._read_settings()
+            self._check_settings()
+        except commandline.UsageError:
+            print(f"\n{_libraries()}\n")
+            return USAGE_STATUS
+        rest = self.arguments[used:]
+        if self.setting("plugin-dir"):
+            print(registry.plugin_directory())
+            return 0
+        if self.setting("version"):
+            print(f"{_libraries()}\n\nmuse-scipost {__version__}, GPL-2.0-or-later, without any warranty.\n")
+            return 0
+        if self.setting("recipes"):
+            print(layout.recipe_list(self._recipes()))
+            return 0
+        if not rest:
+            self._without_recipe()
+            print(f"\n{_libraries()}\n")
+            return 0
+        with self._log_file():
+            return self._with_recipe(rest[0], rest[1:])
+
+    def _read_settings(self) -> int:
+        """Set the options from file, environment and command line; return the number of arguments used."""
+        given, used = commandline.leading_options(self.arguments, self.caller)
+        file = next((text or "" for option, text in reversed(given) if option.name == "config"), None)
+        named = file is not None or "ESOREX_CONFIG" in os.environ
+        file = os.environ.get("ESOREX_CONFIG", "") if file is None else file
+        if named:
+            self._require_file("config", file)
+        else:
+            file = config.user_directory() / "esorex.rc"
+        if os.path.exists(file):
+            try:
+                config.read(file, self.caller)
+            except config.ConfigError as error:
+                if error.status == config.BAD_VALUE:
+                    raise commandline.UsageError from None
+        for option in self.caller:
+            if option.environment in os.environ:
+                text = os.environ[option.environment]
+                try:
+                    option.set_text(text)
+                except ValueProblem as problem:
+                    report.error(f"CPL error '{problem}' occurred during the processing of {option.environment}={text}")
+                    raise commandline.UsageError from None
+        commandline.apply(given)
+        self._given = {option.name for option, _ in given}
+        levels = {name: core.Msg.SeverityLevel(number) for number, name in enumerate(LEVELS)}
+        level = levels[self.setting("msg-level")]
+        core.Msg.set_config(level=level, show_component=level == core.Msg.SeverityLevel.DEBUG)
+        return used
+
+    def _require_file(self, name: str, path: str) -> None:
+        if not path:
+            report.error(f"'--{name}' was specified, but no argument given.")
+            raise commandline.UsageError
+        if not os.path.exists(path):
+            report.error(f"'--{name}={path}' was specified, but the file '{path}' could not be found.")
+            raise commandline.UsageError
+
+    def _check_settings(self) -> None:
+        """Refuse settings that cannot work.
+
+        Raises
+        ------
+        UsageError
+            After a message.
+        """
+        problems = []
+        if not self.setting("output-dir"):
+            problems.append("No destination given for program output (use the option '--output-dir').")
+        elif not os.path.isdir(self.setting("output-dir")):
+            problems.append(f"The argument to '--output-dir' [{self.setting('output-dir')}] is not a valid directory")
+        if not self.setting("suppress-link") and not os.path.isdir(self.setting("link-dir")):
+            problems.append(f"The argument to '--link-dir' [{self.setting('link-dir')}] is not a valid directory")
+            problems.append("Non-valid directory given for symbolic links.")
+        if not os.path.isdir(self.setting("log-dir")):
+            folder = self.setting("log-dir")
+            problems.append(f"'--log-dir={folder}' specified, but '{folder}' is not a valid directory.")
+        if not self.setting("log-file"):
+            problems.append(
+                "'--log-file' is a mandatory option, but no argument was given.  Check that there is only an equals "
+                "sign (\"=\") between the '--log-file' and the file path, and that all environment variables are "
+                "resolved."
+            )
+        if not self.setting("suppress-prefix") and not self.setting("output-prefix"):
+            report.warning("Output file prefixes have been disabled using the '--suppress-prefix' option.")
+            problems.append("However, no valid prefix has been given using the '--output-prefix' option.")
+            problems.append("Use '--help' (without specifying any recipe) for help on these command options")
+        paf = self.setting("paf-config")
+        if paf and not os.access(paf, os.R_OK):
+            problems.append(f"'--paf-config={paf}' specified, but '{paf}' could not be opened for reading.")
+        for problem in problems:
+            report.error(problem)
+        if problems:
+            raise commandline.UsageError
+        if "recipe-config" in self._given or self.setting("recipe-config"):
+            self._require_file("recipe-config", self.setting("recipe-config"))
+
+    def _recipes(self) -> dict:
+        option = self._options["recipe-dir"]
+        directories = [] if option.value == option.default else option.value.split(":")
+        directories += os.environ.get("PYESOREX_PLUGIN_DIR", "").split(":")
+        for directory in filter(None, directories):
+            if not os.path.isdir(directory):
+                report.warning(f"Unable to open directory {directory}")
+        return registry.find_recipes([d for d in directories if d and os.path.isdir(d)])
+
+    def _without_recipe(self) -> None:
+        if self.setting("create-config") != "FALSE":
+            self._create_config(self.caller, "")
+        elif self.setting("help"):
+            print(layout.command_help(self.program, self.caller))
+        elif self.setting("params"):
+            print(layout.parameter_list("Caller", self.caller))
+
+    def _create_config(self, options: Sequence[Option], recipe: str) -> None:
+        path = self.setting("create-config")
+        if path in ("", "TRUE"):
+            folder = config.user_directory()
+            if not folder.is_dir():
+                report.warning(
+                    f"No global configuration directory exists. Creating global configuration directory '{folder}'"
+                )
+                folder.mkdir(parents=True)
+            path = folder / f"{recipe or 'esorex'}.rc"
+        config.write(Path(path), options, f"{self.program} (v{__version__})", recipe)
+
+    @contextlib.contextmanager
+    def _log_file(self) -> Iterator[None]:
+        level = core.Msg.SeverityLevel(LEVELS.index(self.setting("log-level")))
+        if level != core.Msg.SeverityLevel.OFF:
+            path = os.path.join(self.setting("log-dir"), self.setting("log-file"))
+            try:
+                core.Msg.start_file(level, path)
+            except OSError as error:
+                report.error(f"Unable to write the log file '{path}': {error.strerror}")
+        terminal = core.Msg.get_config()["level"]
+        core.Msg.set_config(level=core.Msg.SeverityLevel.OFF)
+        report.info(f"This is {self.program}, version {__version__}")
+        report.info(_libraries().replace("Libraries used", "using the libraries"))
+        report.info(f"Invocation command line was: {' '.join([self.program, *self.arguments])}")
+        core.Msg.set_config(level=terminal)
+        try:
+            with messages.forward_logging(core.Msg):
+                yield
+        finally:
+            core.Msg.stop_file()
+
+    def _with_recipe(self, name: str, rest: Sequence[str]) -> int:
+        if self.setting("params"):
+            print(layout.parameter_list("Caller", self.caller))
+        recipe = self._recipes().get(name)
+        if recipe is None:
+            report.error(
+                f"Unable to find recipe '{name}'. Check that the recipe is in the path specified by the "
+                "'--recipe-dir' option."
+            )
+            return NO_RECIPE_STATUS
+        core.Msg.set_config(show_time=True)
+        options = recipe_options(recipe)
+        try:
+            used = self._read_parameters(recipe, options, rest)
+        except config.ConfigError as error:
+            return error.status
+        except commandline.UsageError:
+            return USAGE_STATUS
+        if self.setting("create-config") != "FALSE":
+            self._create_config(options, name)
+        elif self.setting("params"):
+            print(layout.parameter_list("Recipe", options))
+        elif self.setting("help"):
+            print(layout.recipe_help(self.program, recipe, options, self.setting("show-hidden")), end="")
+        elif self.setting("man-page"):
+            print(layout.man_page(self.program, recipe, options, self.setting("show-hidden")), end="")
+        else:
+            try:
+                frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
+            except execution.FramesError:
+                return execution.CANNOT_OPEN
+            return execution.run(recipe, options, frames, self.setting)
+        return 0
+
+    def _read_parameters(self, recipe, options: Sequence[Option], arguments: Sequence[str]) -> int:
+        """Set the parameters of the recipe from files and command line; return the number of arguments used."""
+        personal = config.user_directory() / f"{recipe.name}.rc"
+        for path in (personal if personal.exists() else "", self.setting("recipe-config")):
+            if path:
+                config.read(path, options)
+        given, used = commandline.leading_options(arguments, options)
+        commandline.apply(given)
+        return used
+
+
+class Interrupted(BaseException):
+    """A signal asks the command to end; the recipe cleans up on its way out."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+
+def _interrupt(number: int, frame) -> None:
+    raise Interrupted(number)
+
+
+def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Command line without the name of the program; by default that of the process.
+    program : str
+        Name of the program in messages; by default that under which the process was started.
+
+    Returns
+    -------
+    int
+        Exit status.
+    """
+    program = program or Path(sys.argv[0]).name or "muse-esorex"
+    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        status = Command(program, sys.argv[1:] if arguments is None else arguments).run()
+        sys.stdout.flush()
+    except Interrupted as interruption:
+        report.error(f"Stopped by {signal.Signals(interruption.number).name}; no product has been kept.")
+        # end as the signal would have ended us, so that a shell loop stops too
+        signal.signal(interruption.number, signal.SIG_DFL)
+        os.kill(os.getpid(), interruption.number)
+        return 128 + interruption.number
+    except BrokenPipeError:
+        # the reader of our output has gone, as in `muse-esorex --help | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    finally:
+        for number, handler in previous.items():
+            if signal.getsignal(number) is _interrupt:
+                signal.signal(number, handler)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
