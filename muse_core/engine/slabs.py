@@ -3,7 +3,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -36,6 +36,10 @@ class Weights:
         exposure = np.searchsorted(self.begins, window.starts, side="right") - 1
         lengths = np.diff([*window.offsets, len(window.rows)])
         return np.repeat(self.values[exposure], lengths)
+
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """Return the weight of each row of a range of the store; float32, shape (stop - start,)."""
+        return self.values[np.searchsorted(self.begins, np.arange(start, stop), side="right") - 1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,8 +138,3 @@ class FlaggedRows:
 
     def __len__(self) -> int:
         return sum(len(part) for part in self._parts)
-
-
-def weights_of(begins: Sequence[int], values: Sequence[float]) -> Weights:
-    """Return the weights of exposures that begin at the given rows."""
-    return Weights(np.asarray(begins, np.int64), np.asarray(values, np.float32))

@@ -339,6 +339,10 @@ class PixelTableWriter:
                     values = np.ascontiguousarray(part[FIELD_OF_COLUMN[name]])
                 self._writer.write(i + 1, start + a, values)
 
+    def set_primary(self, header: fits.Header) -> None:
+        """Replace the primary header by one with as many cards."""
+        self._writer.headers[0] = header
+
     def finish(self) -> Path:
         """Complete the file."""
         return self._writer.finish()

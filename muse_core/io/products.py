@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Names and primary headers of products, by the rules of ESO's data flow system."""
 
+import contextlib
 import dataclasses
+import datetime
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,10 +143,25 @@ class ProductFactory:
         self._raw.extend(frames)
 
     def use_calibration(self, path: Path, tag: str) -> None:
-        """Say that a calibration has been used; each is listed once, in this order."""
+        """Say that a calibration has been used; each is listed once, by tag, then in this order."""
         if (path, tag) not in self._calibrations:
             with open_fits(path) as hdus:
                 self._calibrations[path, tag] = get_string(hdus[0].header, "DATAMD5")
+
+    @property
+    def calibrations_used(self) -> int:
+        """Number of calibrations that are in use so far."""
+        return len(self._calibrations)
+
+    @contextlib.contextmanager
+    def using(self, n_calibrations: int) -> Iterator[None]:
+        """Make headers that list the first `n_calibrations` only: a product does not list what was used after it."""
+        everything = self._calibrations
+        self._calibrations = dict(list(everything.items())[:n_calibrations])
+        try:
+            yield
+        finally:
+            self._calibrations = everything
 
     def next_path(self, tag: str) -> Path:
         """Return the path of the next product of `tag`."""
@@ -233,6 +250,8 @@ class ProductFactory:
         ancestor = get_string(first, "ESO PRO ANCESTOR") or get_string(first, "ARCFILE")
         if ancestor:
             cards.set("ESO PRO ANCESTOR", ancestor, "Ancestor of the product")
+        now = datetime.datetime.now(datetime.UTC)
+        cards.set("DATE", now.strftime("%Y-%m-%dT%H:%M:%S"), "file creation date (YYYY-MM-DDThh:mm:ss UT)")
         cards.set("PIPEFILE", path.name, "Filename of data product")
         cards.set("ESO PRO DID", DICTIONARY, "Data dictionary for PRO")
         cards.set("ESO PRO CATG", tag, "Category of pipeline product frame")
@@ -247,7 +266,7 @@ class ProductFactory:
             cards.set(f"{rec}RAW{i} NAME", frame.path.name, "File name of raw frame")
             cards.set(f"{rec}RAW{i} CATG", frame.tag, "Category of raw frame")
         cards.set("ESO PRO DATANCOM", len(raw), "Number of combined frames")
-        for i, ((file, cal_tag), md5) in enumerate(self._calibrations.items(), 1):
+        for i, ((file, cal_tag), md5) in enumerate(sorted(self._calibrations.items(), key=_tag_of), 1):
             cards.set(f"{rec}CAL{i} NAME", file.name, "File name of calibration frame")
             cards.set(f"{rec}CAL{i} CATG", cal_tag, "Category of calibration frame")
             if md5:
@@ -255,6 +274,10 @@ class ProductFactory:
         for i, (spec, value) in enumerate(self._parameters, 1):
             cards.set(f"{rec}PARAM{i} NAME", spec.name, spec.help)
             cards.set(f"{rec}PARAM{i} VALUE", _parameter_text(value), _default_text(spec.default))
+
+
+def _tag_of(item: tuple[tuple[Path, str], str | None]) -> str:
+    return item[0][1]
 
 
 def _rename_radecsys(cards: CardList) -> None:

@@ -1,0 +1,412 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One exposure: from its pixel tables to rows on the sky in the store, and its products."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from astropy.io.fits import Header
+
+from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, row_pass
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError
+from muse_core.io.fitswriter import primary_header
+from muse_core.io.pixtable import AS_TABLE_VARIABLE, PixelTableFile, PixelTableWriter
+from muse_core.model import origin, units
+from muse_core.model.header import instrument_mode, require_float
+from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.wcs import AstrometricSolution
+from muse_core.recipes.inputs import Run
+from muse_core.steps import dar, flatfield, flux, merge
+from muse_core.steps.astrometry import Positioning, Projection
+from muse_core.steps.limits import write_limits
+from muse_core.steps.offsets import Offset, find_offset
+from muse_core.steps.order import sort_rows
+from muse_core.steps.passes import calibrate_rows, locate_rows
+from muse_core.steps.refraction import Method
+from muse_core.steps.velocity import VelocityCorrection
+
+_LOG = logging.getLogger(__name__)
+#: Environment variable of the reference: formula of the refractive index.
+REFRACTION_VARIABLE = "MUSE_DAR_CORRECT_METHOD"
+
+
+@dataclasses.dataclass(slots=True)
+class Table:
+    """A pixel table whose rows are in the store.
+
+    Attributes
+    ----------
+    header : Header
+        Header of the table.
+    stored : StoredExposure
+        Its rows.
+    position_unit, data_unit, stat_unit : str
+        State of the rows.
+    flat_field : FlatFieldSpectrum, optional
+        Attached flat-field spectrum.
+    """
+
+    header: Header
+    stored: StoredExposure
+    position_unit: str
+    data_unit: str
+    stat_unit: str
+    flat_field: FlatFieldSpectrum | None = None
+
+    def write_limits(self, limits: Limits) -> None:
+        """Write the limits of the rows to the header."""
+        zero = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))
+        write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, zero)
+
+
+@dataclasses.dataclass(slots=True)
+class Exposure:
+    """An exposure whose files are known, but not loaded.
+
+    Attributes
+    ----------
+    header : Header
+        Header of the merged table.
+    rows : ExposureRows
+        Files in the order of the merged table.
+    scales : list of float
+        Factor on the data of each file.
+    spectra : list of FlatFieldSpectrum
+        Flat-field spectra of the files, if rows are to be corrected by their average.
+    attached : FlatFieldSpectrum, optional
+        Spectrum of a merged file, which was corrected before.
+    """
+
+    header: Header
+    rows: ExposureRows
+    scales: list[float]
+    spectra: list[FlatFieldSpectrum]
+    attached: FlatFieldSpectrum | None
+
+
+def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
+    """Open the pixel tables and group them into exposures, in the order of time.
+
+    Raises
+    ------
+    InputError
+        A file is no pixel table, or says not enough about itself.
+    DataError
+        The files of an exposure do not fit together.
+    """
+    files = [PixelTableFile(path) for path in paths]
+    names = [str(path) for path in paths]
+    headers = [file.header for file in files]
+    groups = merge.group_exposures(headers, names, run.compat)
+    exposures = []
+    for number, group in enumerate(groups, 1):
+        _LOG.info("Exposure %d of %d (DATE-OBS %s): %d IFUs", number, len(groups), group.date_obs, len(group.files))
+        missing = sorted(set(range(1, origin.N_IFU + 1)) - set(group.ifus))
+        if missing and group.ifus != (merge.MERGED_FILE,):
+            _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
+        exposures.append(_open_exposure(run, [files[i] for i in group.files], group))
+    return exposures
+
+
+def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureFiles) -> Exposure:
+    low, high = run.parameters.lambdamin, run.parameters.lambdamax
+    names = [str(file.path) for file in files]
+    is_merged = group.ifus == (merge.MERGED_FILE,)
+    scales = [1.0] if is_merged else merge.ifu_scales([f.header for f in files], names, run.compat)
+    files = files[: len(scales)]
+    for file in files[1:]:
+        if (file.position_unit, file.units["data"]) != (files[0].position_unit, files[0].units["data"]):
+            raise DataError(
+                f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
+                f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
+            )
+    cut = [merge.is_cut_needed(file.header, low, high) for file in files]
+    spectra = [
+        flatfield.trim(file.flat_field, low, high) if needed else file.flat_field
+        for file, needed in zip(files, cut, strict=True)
+        if file.flat_field is not None
+    ]
+    already_merged = is_merged or not merge.has_flat_levels(files[0].header, run.compat)
+    if not already_merged and spectra and len(spectra) != len(files):
+        without = [str(file.path) for file in files if file.flat_field is None]
+        raise DataError(
+            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel tables, "
+            f"expected it in all or none; not in {', '.join(without)}"
+        )
+    header = files[0].header.copy()
+    if not is_merged:
+        header = merge.merge_headers([f.header for f in files], 0 if already_merged else len(spectra))
+    merge.remove_quality_cards(header)
+    rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
+    rows.close()
+    if already_merged:
+        return Exposure(header, rows, scales, [], spectra[0] if spectra else None)
+    return Exposure(header, rows, scales, spectra, None)
+
+
+def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Table:
+    """Load an exposure into the store: merged, flat-field spectrum, refraction and flux corrected, positions in pix.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    exposure : Exposure
+        The exposure.
+    store : RowStore
+        Where its rows go.
+    begin : int
+        Number, in the store, of its first row.
+
+    Raises
+    ------
+    DataError
+        A step cannot be done with this exposure.
+    """
+    header, first = exposure.header, exposure.rows.files[0]
+    spectrum, factor = _flat_field(run, exposure)
+    table = Table(
+        header=header,
+        stored=StoredExposure(begin, exposure.rows.chunks),
+        position_unit=first.position_unit,
+        data_unit=first.units["data"],
+        stat_unit=first.units["stat"],
+        flat_field=spectrum,
+    )
+    refraction = _refraction(run, table)
+    calibration = _flux_calibration(run, table)
+    scales = exposure.scales
+
+    def step(rows: np.ndarray, chunk: Chunk) -> None:
+        if factor is not None:
+            sort_rows(rows)
+        calibrate_rows(rows, scales[chunk.part], factor, refraction, calibration, run.compat)
+
+    table.stored, before, after = load_pass(exposure.rows, store, begin, step, run.resources.n_threads)
+    exposure.rows.close()
+    table.write_limits(before)
+    if refraction is not None:
+        refraction.write_cards(header)
+    table.write_limits(after)
+    if calibration is not None:
+        flux.write_cards(header)
+        table.data_unit, table.stat_unit = units.FLUX, units.FLUX_VARIANCE
+    return table
+
+
+def _flat_field(run: Run, exposure: Exposure) -> tuple[FlatFieldSpectrum | None, flatfield.FlatFieldFactor | None]:
+    """Average the flat-field spectra, and decide whether their correction stays."""
+    spectra = exposure.spectra
+    if not spectra:
+        return exposure.attached, None
+    header = exposure.header
+    spectrum = flatfield.average(spectra, instrument_mode(header))
+    response = run.calibrations.response
+    if response is None or not flatfield.must_revert(header, response.flat_field_corrected):
+        return spectrum, flatfield.FlatFieldFactor.of(spectrum)
+    _LOG.warning("%s was made without flat-field spectrum correction: correction taken back", response.where)
+    flatfield.write_reverted(header)
+    both = flatfield.Mode.MULTIPLY | flatfield.Mode.DIVIDE
+    return None, flatfield.FlatFieldFactor.of(spectrum, both)
+
+
+def _refraction(run: Run, table: Table) -> dar.DarCorrection | None:
+    header, reference = table.header, run.parameters.lambdaref
+    if not dar.is_wanted(header, run.compat):
+        return None
+    if dar.is_switched_off(reference):
+        dar.write_switched_off(header)
+        return None
+    method = Method.named(os.environ.get(REFRACTION_VARIABLE))
+    try:
+        return dar.DarCorrection.from_header(header, reference, method, table.position_unit, run.compat)
+    except DataError as error:
+        run.or_ignore(error, "refraction not corrected")
+        return None
+
+
+def _flux_calibration(run: Run, table: Table) -> flux.FluxCalibration | None:
+    curves = run.calibrations
+    if curves.response is None:
+        _LOG.info("Skipping flux calibration (no STD_RESPONSE)")
+        return None
+    if curves.extinction is None:
+        _LOG.warning("No EXTINCT_TABLE: no correction for extinction")
+    try:
+        return flux.FluxCalibration.from_header(
+            table.header, curves.response, curves.extinction, curves.telluric, table.data_unit, run.compat
+        )
+    except DataError as error:
+        run.or_ignore(error, "flux not calibrated")
+        return None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Located:
+    """Position of an exposure on the sky (None if it stays in pixels), its offset, and the limits of its rows."""
+
+    positioning: Positioning | None
+    offset: Offset | None
+    limits: Limits
+
+
+def locate(run: Run, table: Table, store: RowStore, zero: Positioning | None) -> Located:
+    """Correct velocity, project and position the rows of an exposure, and save its own pixel tables.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    table : Table
+        The exposure. Its header becomes that of PIXTABLE_REDUCED; its rows, one state further, end on the sky.
+    store : RowStore
+        Its rows.
+    zero : Positioning, optional
+        Position of the first exposure, to which the positions of the rows will be relative; None for the first one.
+    """
+    stretch = _velocity(run, table)
+    projection = _projection(run, table)
+    if projection is not None:
+        projection.write_cards(table.header)
+        table.position_unit = units.RAD
+    offset = find_offset(run.calibrations.offsets, table.header)
+    scale = 1.0 if offset is None else offset.scale
+    own = _positioning(run, table, offset)
+    final = None if own is None else Positioning.at(own.ra_deg, own.dec_deg, zero)
+    with contextlib.ExitStack() as stack:
+        individual = positioned = None
+        if "individual" in run.save:
+            individual = stack.enter_context(TableSaver(run, table, "PIXTABLE_REDUCED"))
+        if "positioned" in run.save:
+            positioned = stack.enter_context(TableSaver(run, _positioned(table, own, offset), "PIXTABLE_POSITIONED"))
+
+        def step(rows: np.ndarray, chunk: Chunk) -> Limits:
+            if individual is None and positioned is None:
+                locate_rows(rows, stretch, projection, final, scale)
+                return Limits.of(rows)
+            locate_rows(rows, stretch, projection)
+            if individual is not None:
+                individual.write(chunk.start, rows)
+            if positioned is not None:
+                copy = rows.copy()
+                locate_rows(copy, positioning=own, flux_scale=scale)
+                positioned.write(chunk.start, copy)
+            locate_rows(rows, positioning=final, flux_scale=scale)
+            return Limits.of(rows)
+
+        limits = Limits()
+        for found in row_pass(table.stored, store, step, run.resources.n_threads):
+            limits.include(found)
+        for saver in (individual, positioned):
+            if saver is not None:
+                saver.finish()
+    return Located(own, offset, limits)
+
+
+def _velocity(run: Run, table: Table) -> float:
+    """Write the velocity correction to the header and return the factor on the wavelengths."""
+    try:
+        correction = VelocityCorrection.from_header(table.header, run.parameters.rvcorr, run.compat)
+    except DataError as error:
+        run.or_ignore(error, "velocity not corrected")
+        return 1.0
+    if correction is None:
+        return 1.0
+    correction.write_cards(table.header)
+    _LOG.info("Velocity correction (%s): %.3f km/s", correction.frame, correction.velocity_kms)
+    return correction.stretch
+
+
+def _projection(run: Run, table: Table) -> Projection | None:
+    if not run.parameters.astrometry:
+        return None
+    if table.position_unit != units.PIX:
+        _LOG.info("Positions are in %s already: not projected", table.position_unit)
+        return None
+    given = run.calibrations.astrometry
+    if given is None:
+        _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
+        solution = AstrometricSolution.default(table.header)
+    else:
+        solution = AstrometricSolution.from_header(given, "ASTROMETRY_WCS", run.compat)
+    return Projection.from_header(table.header, solution, table.position_unit, compat=run.compat)
+
+
+def _positioning(run: Run, table: Table, offset: Offset | None) -> Positioning | None:
+    if table.position_unit != units.RAD:
+        return None
+    ra, dec = (require_float(table.header, key, "exposure", run.compat) for key in ("RA", "DEC"))
+    if offset is not None:
+        ra, dec = offset.pointing(ra, dec)
+    return Positioning.at(ra, dec)
+
+
+def _positioned(table: Table, own: Positioning | None, offset: Offset | None) -> Table:
+    """Return the table as it will be on the sky by itself; the same if it stays in pixels."""
+    copy = dataclasses.replace(table, header=table.header.copy())
+    put_on_sky(copy, own, offset)
+    return copy
+
+
+def put_on_sky(table: Table, own: Positioning | None, offset: Offset | None, number: int = 1) -> None:
+    """Write position and offset of the `number`-th exposure to the header of a table."""
+    if offset is not None:
+        offset.write_cards(table.header, number)
+    if own is not None and number == 1:
+        own.write_cards(table.header)
+        table.position_unit = units.DEG
+
+
+class TableSaver:
+    """A product that is a pixel table, written in pieces; its header is final when the limits of all rows are known."""
+
+    def __init__(self, run: Run, table: Table, tag: str, *, weighted: bool = False):
+        self._factory, self._table, self._tag = run.factory, table, tag
+        self._path = run.factory.next_path(tag)
+        self._limits, self._lock = Limits(), threading.Lock()
+        self._writer = PixelTableWriter(
+            self._path,
+            self._header(),
+            table.stored.end - table.stored.begin,
+            position_unit=table.position_unit,
+            data_unit=table.data_unit,
+            stat_unit=table.stat_unit,
+            flat_field=table.flat_field,
+            weighted=weighted,
+            as_table=_is_positive(os.environ.get(AS_TABLE_VARIABLE, "")),
+        )
+
+    def _header(self) -> Header:
+        return self._factory.header(self._tag, self._table.header.cards, self._path, primary_header())
+
+    def write(self, start: int, rows: np.ndarray, weight: np.ndarray | None = None) -> None:
+        """Write rows from number `start` of the table on."""
+        self._writer.write(start, rows, weight)
+        limits = Limits.of(rows)
+        with self._lock:
+            self._limits.include(limits)
+
+    def finish(self) -> None:
+        """Complete the product."""
+        self._table.write_limits(self._limits)
+        self._writer.set_primary(self._header())
+        self._factory.register(self._writer.finish(), self._tag)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self._writer.__exit__(kind, value, traceback)
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return int(text) > 0
+    except ValueError:
+        return False

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The order of the steps of muse_scipost."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from muse_core.engine.exposure import Limits, StoredExposure
+from muse_core.engine.resources import Resources
+from muse_core.engine.slabs import FlaggedRows, Weights
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError, InputError, ParameterError
+from muse_core.io.frames import FrameSelection
+from muse_core.io.products import Product, ProductFactory
+from muse_core.io.sof import Frame
+from muse_core.model import units
+from muse_core.model.compat import Compat
+from muse_core.model.declare import parameter_specs
+from muse_core.recipes import declaration, exposures, final
+from muse_core.recipes.declaration import ScipostParameters
+from muse_core.recipes.exposures import Exposure, Located, Table
+from muse_core.recipes.inputs import Run, load_calibrations, parse_save
+from muse_core.steps.combine import combine_headers, exposure_weights
+
+_LOG = logging.getLogger(__name__)
+RAW_TAG = "PIXTABLE_OBJECT"
+
+
+def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> list[Product]:
+    """Reduce a set of frames.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        Inputs in the order of the set of frames.
+    parameters : ScipostParameters
+        Parameters.
+    directory : Path
+        Where products go.
+
+    Returns
+    -------
+    list of Product
+        Products in the order in which they were completed.
+
+    Raises
+    ------
+    MuseError
+        Unusable inputs, parameters or machine.
+    """
+    run = _prepare(frames, parameters, directory)
+    opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
+    begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
+    weights = _weights(run, opened, begins)
+    with run.resources.make_store(int(begins[-1])) as store:
+        tables, located = [], []
+        for number, (exposure, begin) in enumerate(zip(opened, begins[:-1], strict=True), 1):
+            _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
+            table = exposures.calibrate(run, exposure, store, int(begin))
+            zero = located[0].positioning if located else None
+            located.append(exposures.locate(run, table, store, zero))
+            tables.append(table)
+        if run.save & {"cube", "combined", "stacked"}:
+            _finish(run, tables, located, store, weights)
+    return run.factory.products
+
+
+def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> Run:
+    compat = Compat.from_environment()
+    save = parse_save(parameters.save)
+    _refuse_unavailable(parameters, save)
+    resources = Resources.from_environment(directory)
+    selection = FrameSelection(frames, declaration.INPUTS, compat)
+    paths = selection.all(RAW_TAG)
+    if not paths:
+        found = ", ".join(sorted({frame.tag or "(none)" for frame in frames})) or "no frames"
+        raise InputError(f"set of frames: found {found}, expected at least one frame with tag {RAW_TAG}")
+    factory = ProductFactory(
+        recipe=declaration.NAME,
+        pipeline=f"muse/{declaration.VERSION}",
+        system=f"muse-scipost-{declaration.VERSION}",
+        parameters=[(spec, getattr(parameters, spec.name)) for spec in parameter_specs(ScipostParameters)],
+        products=declaration.PRODUCTS,
+        qc_prefix=declaration.QC_PREFIX,
+        directory=directory,
+    )
+    calibrations = load_calibrations(selection, factory, compat)
+    return Run(parameters, save, compat, resources, selection, factory, calibrations)
+
+
+def _refuse_unavailable(parameters: ScipostParameters, save: frozenset[str]) -> None:
+    """Refuse what is declared but not there yet."""
+    for name, available in (("skymethod", ("none",)), ("autocalib", ("none",)), ("darcheck", ("none",))):
+        value = getattr(parameters, name)
+        if value not in available:
+            raise ParameterError(f"parameter {name}: {value} is not available yet, expected {' or '.join(available)}")
+    if "stacked" in save:
+        raise ParameterError("parameter save: stacked is not available yet")
+
+
+def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | None:
+    if len(opened) < 2:
+        return None
+    values = exposure_weights([exposure.header for exposure in opened], run.parameters.weight, run.compat)
+    return None if values is None else Weights(begins[:-1], np.asarray(values, np.float32))
+
+
+def _finish(run: Run, tables: list[Table], located: list[Located], store: RowStore, weights: Weights | None) -> None:
+    """Make the products of all exposures together."""
+    table = _combine(run, tables, located, weights)
+    flagged = FlaggedRows()
+    if "cube" in run.save:
+        flagged = final.make_cube(run, table, store, weights)
+    if "combined" in run.save:
+        final.save_combined(run, table, store, flagged, weights)
+
+
+def _combine(run: Run, tables: list[Table], located: list[Located], weights: Weights | None) -> Table:
+    """Make the combined table: the header of the first exposure, the rows of all."""
+    first = tables[0]
+    if len(tables) == 1:
+        exposures.put_on_sky(first, located[0].positioning, located[0].offset)
+        first.write_limits(located[0].limits)
+        return first
+    states = {table.position_unit for table in tables}
+    if states != {units.RAD}:
+        raise DataError(
+            f"{len(tables)} exposures: found positions in {', '.join(sorted(states))}, expected all in {units.RAD}; "
+            "several exposures cannot be combined with astrometry=false"
+        )
+    counts = [table.stored.end - table.stored.begin for table in tables]
+    first.header = combine_headers(
+        [table.header for table in tables], counts, [item.offset for item in located], weights is not None, run.compat
+    )
+    located[0].positioning.write_cards(first.header)
+    first.position_unit = units.DEG
+    limits = Limits()
+    for item in located:
+        limits.include(item.limits)
+    chunks = [
+        dataclasses.replace(chunk, start=chunk.start + table.stored.begin, stop=chunk.stop + table.stored.begin)
+        for table in tables
+        for chunk in table.stored.chunks
+    ]
+    first.stored = StoredExposure(0, chunks)
+    first.write_limits(limits)
+    return first
