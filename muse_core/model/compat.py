@@ -36,6 +36,7 @@ class Compat:
     failed_step_ignored: bool = False  # a failing step (DAR, flux, velocity) leaves the table as it is, exit 0
     sky_lines_dropped: bool = False  # a SKY_LINES table of unexpected structure counts as empty
     bad_sky_input_ignored: bool = False  # an unusable SKY_CONTINUUM or SKY_MASK, or part of SKY_LINES, is ignored
+    bad_lsf_used: bool = False  # LSF_PROFILE without coordinates or with empty profiles is used, a broken one ignored
     lsf_of_other_shape_ignored: bool = False  # an LSF_PROFILE of another shape is left out of the average
     slice_without_lsf_ignored: bool = False  # slices without LSF_PROFILE keep their sky lines
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded

@@ -225,6 +225,10 @@ def test_hermite_profile_of_the_reference():
 def test_strongest_line_of_each_group_goes_into_the_header():
     lines = SkyLines.from_columns(["x", "y", "z"], [0, 1, 0], [5000.0, 6000, 7000], [1.0, np.inf, 1.0])
     assert qc.line_qc(lines) == [
-        ("LINE1 NAME", "x"), ("LINE1 AWAV", 5000.0), ("LINE1 FLUX", 1.0),
-        ("LINE2 NAME", "y"), ("LINE2 AWAV", 6000.0), ("LINE2 FLUX", -9999.999),
+        ("LINE1 NAME", "x"),
+        ("LINE1 AWAV", 5000.0),
+        ("LINE1 FLUX", 1.0),
+        ("LINE2 NAME", "y"),
+        ("LINE2 AWAV", 6000.0),
+        ("LINE2 FLUX", -9999.999),
     ]

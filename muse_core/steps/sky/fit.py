@@ -130,7 +130,8 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage) -> LineFit:
     if not len(lines):
         log.warning(
             "sky line fit: SKY_LINES has no line between %.1f and %.1f Angstrom; no line is subtracted",
-            spectrum.lbda[0], spectrum.lbda[-1],
+            spectrum.lbda[0],
+            spectrum.lbda[-1],
         )
         return LineFit(lines, lmdif.Minimum(np.zeros(2), 0, 0, np.nan))
     model = _LineModel(spectrum, lines, image)
@@ -138,8 +139,14 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage) -> LineFit:
     slope, offset = minimum.x[-2:]
     if minimum.success:
         log.info(
-            "sky line fit: %d lines in %d groups, shift %.4f Angstrom at %.0f Angstrom, slope %.3g, %d evaluations (%s)",
-            len(lines), lines.n_groups, offset, PIVOT, slope, minimum.n_calls, minimum.message,
+            "sky line fit: %d lines in %d groups, shift %.4f Angstrom at %.0f Angstrom, slope %.3g, %d calls (%s)",
+            len(lines),
+            lines.n_groups,
+            offset,
+            PIVOT,
+            slope,
+            minimum.n_calls,
+            minimum.message,
         )
     else:
         log.warning(

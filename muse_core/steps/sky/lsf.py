@@ -118,7 +118,8 @@ def average_lsf(lsf: LsfCubes, counts: np.ndarray, compat: Compat = OURS) -> Lsf
     if others:
         log.warning(
             "LSF_PROFILE: coordinates of IFU %s differ from those of IFU %d, which are used for the average",
-            ", ".join(map(str, others)), min(lsf),
+            ", ".join(map(str, others)),
+            min(lsf),
         )
     return LsfImage(total / float(n_rows), grid)
 
@@ -215,7 +216,14 @@ def hermite_spectrum(
     """Spectrum of lines seen through a parametrised LSF; parameters and return value as `line_spectrum`."""
     out = np.zeros(len(lbda))
     sky_lines.hermite_spectrum(
-        lbda, line_lbda, line_flux, profile.width, *profile.hermite, profile.slit_width, profile.bin_width,
-        HERMITE_REACH, out,
+        lbda,
+        line_lbda,
+        line_flux,
+        profile.width,
+        *profile.hermite,
+        profile.slit_width,
+        profile.bin_width,
+        HERMITE_REACH,
+        out,
     )
     return out

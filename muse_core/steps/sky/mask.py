@@ -69,7 +69,10 @@ def create_sky_mask(
     mask = (image > low_limit) & (image < threshold) & ~bad
     log.info(
         "sky mask: %d of %d spaxels, white-light value between %g and %g",
-        np.count_nonzero(mask), len(good), low_limit, threshold,
+        np.count_nonzero(mask),
+        len(good),
+        low_limit,
+        threshold,
     )
     return mask.astype(np.uint8), low_limit, threshold
 

@@ -75,9 +75,7 @@ def slice_ranges(rows: np.ndarray) -> list[tuple[int, int, int]]:
     return [(int(keys[a]), a, b) for a, b in zip(starts[:-1], starts[1:], strict=True)]
 
 
-def subtract_lines(
-    rows: np.ndarray, lines: SkyLines, lsf: LsfCubes | HermiteProfiles, compat: Compat = OURS
-) -> None:
+def subtract_lines(rows: np.ndarray, lines: SkyLines, lsf: LsfCubes | HermiteProfiles, compat: Compat = OURS) -> None:
     """Subtract sky lines, each slice with its own LSF.
 
     Parameters

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Reading the calibrations of the sky subtraction, and the tables of its products.
+
+Not here: line spread functions, see `muse_core.io.lsf`.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from muse_core.errors import DataError, InputError
+from muse_core.io.tables import find_table, open_fits, read_column
+from muse_core.model import units
+from muse_core.model.compat import OURS, Compat
+from muse_core.model.header import get_float, get_string
+from muse_core.model.skylines import SkyLines, lines_from_oh
+from muse_core.model.skymask import SkyMask
+from muse_core.model.spectrum import Continuum, Spectrum
+
+log = logging.getLogger(__name__)
+
+LINES = "LINES"
+OH_TRANSITIONS = "OH_TRANSITIONS"
+CONTINUUM = "CONTINUUM"
+_LINE_UNITS = {"name": None, "group": None, "lambda": units.ANGSTROM, "flux": units.LINE_FLUX, "dq": None}
+
+
+def _has_extension(hdus: fits.HDUList, extname: str) -> bool:
+    return any(hdu.name == extname for hdu in hdus[1:])
+
+
+def _strings(hdu: fits.BinTableHDU, name: str, where: str) -> list[str]:
+    return [str(text).rstrip() for text in read_column(hdu, name, where, "A")]
+
+
+def _check_finite(values: np.ndarray, column: str, where: str) -> None:
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise InputError(f"{where}: column {column}: found {values[bad[0]]} in row {bad[0] + 1}, expected a number")
+
+
+def _read_lines(hdus: fits.HDUList, path: Path, compat: Compat) -> SkyLines:
+    where = f"{path}[{LINES}]"
+    table = find_table(hdus, where, LINES)
+    flux = read_column(table, "flux", where)
+    lines = SkyLines.from_columns(
+        _strings(table, "name", where),
+        read_column(table, "group", where, "JI"),
+        read_column(table, "lambda", where),
+        flux,
+        read_column(table, "dq", where, "JI"),
+    )
+    found = {name: table.header.get(f"TUNIT{i}") for i, name in enumerate(table.columns.names, start=1)}
+    if found["flux"] == units.LINE_FLUX_PLAIN:
+        lines.flux[:] *= 1e20
+        found["flux"] = units.LINE_FLUX
+    if not compat.sky_lines_dropped:
+        _check_finite(lines.lbda, "lambda", where)
+        _check_finite(lines.flux, "flux", where)
+    for name, unit in found.items():
+        if name not in _LINE_UNITS:
+            problem = f"{where}: column {name}: found, but it is none of {', '.join(_LINE_UNITS)}"
+        elif unit != _LINE_UNITS[name]:
+            expected = "no unit" if _LINE_UNITS[name] is None else repr(_LINE_UNITS[name])
+            problem = f"{where}: column {name}: found unit {unit!r}, expected {expected}"
+        else:
+            continue
+        if not compat.sky_lines_dropped:
+            raise InputError(problem)
+        log.error("%s; its %d lines are not used", problem, len(lines))
+        return lines.take([])
+    return lines
+
+
+def _read_oh(hdus: fits.HDUList, path: Path) -> SkyLines:
+    where = f"{path}[{OH_TRANSITIONS}]"
+    table = find_table(hdus, where, OH_TRANSITIONS)
+    for name in ("v_l", "nu"):  # unused, but part of the format
+        read_column(table, name, where, "JI")
+    numbers = {name: read_column(table, name, where) for name in ("lambda", "E_u", "J_u", "A")}
+    for name, values in numbers.items():
+        _check_finite(values, name, where)
+    v_u = read_column(table, "v_u", where, "JI")
+    try:
+        return lines_from_oh(_strings(table, "name", where), numbers["lambda"], v_u, *list(numbers.values())[1:])
+    except DataError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def read_sky_lines(path: Path, compat: Compat = OURS) -> SkyLines | None:
+    """Read SKY_LINES: the table ``LINES``, the table ``OH_TRANSITIONS``, or both.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    compat : Compat
+        ``bad_sky_input_ignored``: an unusable table counts as missing. ``sky_lines_dropped``: the lines of ``LINES``
+        are dropped if it has other columns or units than the format has.
+
+    Returns
+    -------
+    SkyLines or None
+        Rows of ``LINES``, then those of ``OH_TRANSITIONS``; None if there is no usable table (compat only).
+
+    Raises
+    ------
+    InputError
+        No table, or a column is missing, of another type or unit, or has values that are not finite.
+    """
+    parts = []
+    with open_fits(path) as hdus:
+        readers = {LINES: lambda: _read_lines(hdus, path, compat), OH_TRANSITIONS: lambda: _read_oh(hdus, path)}
+        for extname, read in readers.items():
+            if not _has_extension(hdus, extname):
+                continue
+            try:
+                parts.append(read())
+            except InputError as error:
+                if not compat.bad_sky_input_ignored:
+                    raise
+                log.warning("%s; the table is not used", error)
+    if parts:
+        return parts[0].followed_by(parts[1]) if len(parts) == 2 else parts[0]
+    message = f"{path}: found no usable table with EXTNAME {LINES} or {OH_TRANSITIONS}"
+    if not compat.bad_sky_input_ignored:
+        raise InputError(message)
+    log.warning("%s; no sky lines", message)
+    return None
+
+
+def read_sky_continuum(path: Path, compat: Compat = OURS) -> Continuum | None:
+    """Read SKY_CONTINUUM.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Units are not looked at: values must be in the unit of the pixel table.
+    compat : Compat
+        ``bad_sky_input_ignored``: an unusable table counts as none.
+
+    Returns
+    -------
+    Continuum or None
+        None only with the switch of `compat`.
+
+    Raises
+    ------
+    InputError
+        Table or column missing or of another type, values not finite, wavelengths not ascending.
+    """
+    where = f"{path}[{CONTINUUM}]"
+    try:
+        with open_fits(path) as hdus:
+            table = find_table(hdus, str(path), CONTINUUM)
+            continuum = Continuum(read_column(table, "lambda", where), read_column(table, "flux", where))
+        if not len(continuum):
+            raise InputError(f"{where}: found no row, expected a spectrum")
+        _check_finite(continuum.lbda, "lambda", where)
+        if np.any(np.diff(continuum.lbda) < 0):
+            row = int(np.argmax(np.diff(continuum.lbda) < 0)) + 2
+            raise InputError(f"{where}: column lambda: smaller in row {row} than before, expected ascending values")
+        if not compat.bad_sky_input_ignored:
+            _check_finite(continuum.flux, "flux", where)
+    except InputError as error:
+        if not compat.bad_sky_input_ignored:
+            raise
+        log.warning("%s; no sky continuum", error)
+        return None
+    return continuum
+
+
+def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:
+    def numbers(*keys):
+        return tuple(get_float(header, key, 0.0, compat) for key in keys)
+
+    cd = numbers("CD1_1", "CD1_2", "CD2_1", "CD2_2")
+    if cd == (0.0, 0.0, 0.0, 0.0):
+        other = [key for key in ("CDELT1", "CDELT2", "PC1_1", "PC2_2") if header.get(key, 1) != 1]
+        if other and not compat.bad_sky_input_ignored:
+            raise InputError(f"{where}: found keyword {other[0]} but no CDi_j; expected the matrix CD1_1 ... CD2_2")
+        cd = (1.0, 0.0, 0.0, 1.0)
+    if cd[0] * cd[3] - cd[1] * cd[2] == 0:
+        raise InputError(f"{where}: the matrix CD1_1 ... CD2_2 = {cd} has no inverse")
+    ctypes = [get_string(header, key, "") for key in ("CTYPE1", "CTYPE2")]
+    celestial = all(ctype[4:5] == "-" for ctype in ctypes)
+    if celestial:
+        cunits = [get_string(header, key, "deg") for key in ("CUNIT1", "CUNIT2")]
+        if not all("-TAN" in ctype for ctype in ctypes) or cunits != ["deg", "deg"]:
+            raise InputError(
+                f"{where}: found CTYPE {', '.join(ctypes)} in {', '.join(cunits)}, "
+                "expected a gnomonic projection (RA---TAN, DEC--TAN) in deg"
+            )
+    return {
+        "crpix": numbers("CRPIX1", "CRPIX2"), "crval": numbers("CRVAL1", "CRVAL2"), "cd": cd, "celestial": celestial
+    }  # fmt: skip
+
+
+def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
+    """Read SKY_MASK: an image in the primary HDU, not 0 on the sky.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Values are truncated to whole numbers: 0.9 is not sky.
+    compat : Compat
+        ``bad_sky_input_ignored``: an unusable mask counts as none.
+
+    Returns
+    -------
+    SkyMask or None
+        None only with the switch of `compat`.
+
+    Raises
+    ------
+    InputError
+        No two-dimensional image, values outside 0...255, or unusable coordinates.
+    """
+    try:
+        with open_fits(path) as hdus:
+            header = hdus[0].header
+            if header.get("NAXIS") != 2:
+                raise InputError(f"{path}: primary HDU: found NAXIS = {header.get('NAXIS')}, expected an image")
+            try:
+                image = np.asarray(hdus[0].data, np.float64)
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(f"{path}: data cannot be read (truncated file?): {error}") from error
+        if not ((image >= 0) & (image <= 255)).all():
+            raise InputError(
+                f"{path}: found values from {np.min(image):g} to {np.max(image):g}, expected 0 (not sky) or 1 (sky)"
+            )
+        return SkyMask((image.astype(np.uint8) != 0).view(np.uint8), **_mask_coordinates(header, str(path), compat))
+    except InputError as error:
+        if not compat.bad_sky_input_ignored:
+            raise
+        log.warning("%s; no sky mask", error)
+        return None
+
+
+def spectrum_columns(spectrum: Spectrum, data_unit: str, stat_unit: str) -> list[tuple]:
+    """Columns of SKY_SPECTRUM, for `muse_core.io.tables.table_hdu`; units are those of the pixel table."""
+    return [
+        ("lambda", "D", units.ANGSTROM, spectrum.lbda),
+        ("data", "D", data_unit, spectrum.data),
+        ("stat", "D", stat_unit, spectrum.stat),
+        ("dq", "J", None, np.zeros(len(spectrum), np.int32)),
+    ]
+
+
+def lines_columns(lines: SkyLines) -> list[tuple]:
+    """Columns of SKY_LINES, extension `LINES`, for `muse_core.io.tables.table_hdu`."""
+    length = max((len(name) for name in lines.name.tolist()), default=1)
+    return [
+        ("name", f"{max(length, 1)}A", None, lines.name),
+        ("group", "J", None, lines.group),
+        ("lambda", "D", units.ANGSTROM, lines.lbda),
+        ("flux", "D", units.LINE_FLUX, lines.flux),
+        ("dq", "J", None, lines.dq),
+    ]
+
+
+def continuum_columns(continuum: Continuum, unit: str = units.LINE_FLUX_PLAIN) -> list[tuple]:
+    """Columns of SKY_CONTINUUM, extension `CONTINUUM`, for `muse_core.io.tables.table_hdu`.
+
+    Whatever the unit says, values are those of the pixel table.
+    """
+    return [("lambda", "D", units.ANGSTROM, continuum.lbda), ("flux", "D", unit, continuum.flux)]
