@@ -136,8 +136,8 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
     if not already_merged and spectra and len(spectra) != len(files):
         without = [str(file.path) for file in files if file.flat_field is None]
         raise DataError(
-            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel tables, "
-            f"expected it in all or none; not in {', '.join(without)}"
+            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel "
+            f"tables, expected it in all or none; not in {', '.join(without)}"
         )
     header = files[0].header.copy()
     if not is_merged:
