@@ -66,14 +66,9 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
     """
     if run.parameters.format != "Cube":
         raise ParameterError(f"parameter format: {run.parameters.format} is not available yet, expected Cube")
-    override = _output_wcs(run)
-    grid = make_grid(
-        table.header,
-        Limits.from_header(table.header),
-        table.position_unit,
-        resample_options(run.parameters).step,
-        override,
-    )
+    options = resample_options(run.parameters)
+    limits = Limits.from_header(table.header)
+    grid = make_grid(table.header, limits, table.position_unit, options.step, _output_wcs(run))
     _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
