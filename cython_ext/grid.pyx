@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Kernels that sort the rows of a slab into the cells of the output grid.
+
+The result is a compressed table: the rows of cell ``(plane, y, x)`` are
+``cells[offsets[v]:offsets[v + 1]]`` with ``v = ((plane - first) * ny + y) * nx + x``, in ascending row order.
+Rows outside the grid are in its border cells: none is dropped.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport cos, fabs, floor, log, sin, trunc
+from gnomonic cimport DEG_PER_RAD, plane_to_sky, sky_to_plane
+from grid_types cimport cell_row_t, grid_t, plane_wavelength, spaxel_t
+from rows_types cimport row_t
+
+cdef enum:
+    CHUNK = 65536  # rows a task
+
+# Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.
+cdef double SERIES_LIMIT = 0.05
+# A position this close to the edge of a cell (in cells) is projected again by the exact formula.
+cdef double EDGE = 0.002
+# Noise of the reference's projection, in rad, times the distance from the reference point, in rad: it takes the arcsine
+# of a number close to one.
+cdef double PROJECTION_NOISE = 1e-15
+
+
+def n_chunks(Py_ssize_t n_rows):
+    """Return the number of tasks that `assign_cells` splits `n_rows` rows into."""
+    return (n_rows + CHUNK - 1) // CHUNK
+
+
+def spaxel_table(grid_t grid, spaxel_t[:, ::1] out):
+    """Fill in the position of each spaxel's centre.
+
+    Parameters
+    ----------
+    grid : dict
+        `OutputGrid.parameters`.
+    out : ndarray of SPAXEL, shape (ny, nx)
+        x, y: right ascension and declination in deg (or linear coordinates); cos_y: cosine of the declination (or 1).
+    """
+    cdef Py_ssize_t i, j
+    cdef double u, v, x, y
+    for j in range(grid.ny):
+        for i in range(grid.nx):
+            u = grid.cd11 * (i + 1 - grid.crpix1) + grid.cd12 * (j + 1 - grid.crpix2)
+            v = grid.cd22 * (j + 1 - grid.crpix2) + grid.cd21 * (i + 1 - grid.crpix1)
+            if grid.celestial:
+                plane_to_sky(u, v, grid.crval1, grid.crval2, &x, &y)
+                out[j, i].x = x
+                out[j, i].y = y
+                out[j, i].cos_y = cos(y * 0.017453292519943295769)
+            else:
+                out[j, i].x = u + grid.crval1
+                out[j, i].y = v + grid.crval2
+                out[j, i].cos_y = 1.0
+
+
+cdef inline double round_half_away(double x) noexcept nogil:
+    cdef double whole = trunc(x)
+    if x - whole >= 0.5:
+        return whole + 1.0
+    if x - whole <= -0.5:
+        return whole - 1.0
+    return whole
+
+
+cdef inline int clamped(double x, int n) noexcept nogil:
+    # False for NaN, which the reference puts into cell 0
+    if not x > 0.0:
+        return 0
+    return n - 1 if x > n - 1 else <int>x
+
+
+cdef inline int plane_of(const grid_t *grid, double lbda) noexcept nogil:
+    if grid.logarithmic:
+        return clamped(trunc(round_half_away(grid.crval3 / grid.cd33 * log(lbda / grid.crval3)) + grid.crpix3 - 1),
+                       grid.nz)
+    return clamped(round_half_away((lbda - grid.crval3) / grid.cd33 + grid.crpix3) - 1, grid.nz)
+
+
+cdef inline bint near_edge(double x) noexcept nogil:
+    return fabs(x - floor(x) - 0.5) < EDGE
+
+
+cdef struct projector_t:
+    double ra0       # reference point of the grid, rad
+    double dec0
+    double sin0
+    double cos0
+    double m11       # pixels a degree in the plane
+    double m12
+    double m21
+    double m22
+    double centre    # within this distance of the reference point, rad, the series are not exact enough
+
+
+cdef projector_t make_projector(const grid_t *grid) noexcept nogil:
+    cdef projector_t p
+    cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21
+    cdef double steepest
+    p.ra0 = grid.crval1 / DEG_PER_RAD
+    p.dec0 = grid.crval2 / DEG_PER_RAD
+    p.sin0 = sin(p.dec0)
+    p.cos0 = cos(p.dec0)
+    p.m11 = grid.cd22 / det
+    p.m12 = -grid.cd12 / det
+    p.m21 = -grid.cd21 / det
+    p.m22 = grid.cd11 / det
+    steepest = max(fabs(p.m11) + fabs(p.m12), fabs(p.m21) + fabs(p.m22)) * DEG_PER_RAD
+    p.centre = PROJECTION_NOISE * steepest / EDGE
+    return p
+
+
+cdef inline void to_pixel(const grid_t *grid, double x, double y, double *px, double *py) noexcept nogil:
+    cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21
+    px[0] = (grid.cd22 * x - grid.cd12 * y) / det + grid.crpix1
+    py[0] = (grid.cd11 * y - grid.cd21 * x) / det + grid.crpix2
+
+
+cdef inline int spaxel_of(const grid_t *grid, const projector_t *p, const row_t *row) noexcept nogil:
+    cdef double px, py, x, y, ra, dec, a, d, a2, d2, sin_a, versin_a, sin_d, versin_d, cos_dec, scale
+    if grid.celestial:
+        ra = (row.xpos + grid.origin1) / DEG_PER_RAD
+        dec = (row.ypos + grid.origin2) / DEG_PER_RAD
+        a = ra - p.ra0
+        d = dec - p.dec0
+        # tan-plane coordinates from the small differences, by series for sin(t) and 1 - cos(t)
+        a2 = a * a
+        d2 = d * d
+        sin_a = a * (1 - a2 / 6 * (1 - a2 / 20 * (1 - a2 / 42)))
+        sin_d = d * (1 - d2 / 6 * (1 - d2 / 20 * (1 - d2 / 42)))
+        versin_a = a2 / 2 * (1 - a2 / 12 * (1 - a2 / 30 * (1 - a2 / 56)))
+        versin_d = d2 / 2 * (1 - d2 / 12 * (1 - d2 / 30 * (1 - d2 / 56)))
+        cos_dec = p.cos0 - p.cos0 * versin_d - p.sin0 * sin_d
+        scale = 1 / (1 - versin_d - cos_dec * p.cos0 * versin_a)
+        x = cos_dec * sin_a * scale
+        y = (sin_d + cos_dec * p.sin0 * versin_a) * scale
+        px = (p.m11 * x + p.m12 * y) * DEG_PER_RAD + grid.crpix1
+        py = (p.m21 * x + p.m22 * y) * DEG_PER_RAD + grid.crpix2
+        if (near_edge(px) or near_edge(py) or fabs(x) + fabs(y) < p.centre
+                or not (fabs(a) < SERIES_LIMIT and fabs(d) < SERIES_LIMIT)):
+            sky_to_plane(ra, dec, p.ra0, p.dec0, &x, &y)
+            to_pixel(grid, x, y, &px, &py)
+    else:
+        to_pixel(grid, row.xpos - grid.crval1, row.ypos - grid.crval2, &px, &py)
+    return (clamped(round_half_away(py) - 1, grid.ny) * grid.nx + clamped(round_half_away(px) - 1, grid.nx))
+
+
+def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::1] voxel, long long[:, ::1] counts,
+                 int n_threads):
+    """Find the cell of each row and count the rows of each plane.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows of a slab; those outside its planes are ignored.
+    grid : dict
+        `OutputGrid.parameters`.
+    first, last : int
+        Planes of the slab, `last` excluded.
+    voxel : ndarray of int32, shape (n,)
+        Output: index of the cell in the slab, -1 for a row of another plane.
+    counts : ndarray of int64, shape (n_chunks(n), last - first)
+        Output: rows of each plane in each chunk of rows.
+    n_threads : int
+        Number of threads.
+    """
+    cdef Py_ssize_t n = rows.shape[0], chunk, r, n_tasks = counts.shape[0]
+    cdef int plane
+    cdef projector_t projector = make_projector(&grid)
+    cdef int n_spaxels = grid.nx * grid.ny
+    for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="static"):
+        for plane in range(last - first):
+            counts[chunk, plane] = 0
+        for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
+            plane = plane_of(&grid, rows[r].lbda)
+            if plane < first or plane >= last:
+                voxel[r] = -1
+            else:
+                counts[chunk, plane - first] += 1
+                voxel[r] = (plane - first) * n_spaxels + spaxel_of(&grid, &projector, &rows[r])
+
+
+def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts, int[::1] order, int n_threads):
+    """List the rows plane by plane, in ascending row order within a plane.
+
+    Parameters
+    ----------
+    voxel : ndarray of int32, shape (n,)
+        From `assign_cells`.
+    n_spaxels : int
+        nx times ny.
+    starts : ndarray of int64, shape (n_chunks(n), n_planes)
+        Where the rows of a plane and a chunk start in `order`; destroyed.
+    order : ndarray of int32, shape (n,)
+        Output: row indices.
+    n_threads : int
+        Number of threads.
+    """
+    cdef Py_ssize_t n = voxel.shape[0], chunk, r, n_tasks = starts.shape[0]
+    cdef int plane
+    for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="static"):
+        for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
+            if voxel[r] >= 0:
+                plane = voxel[r] // n_spaxels
+                order[starts[chunk, plane]] = <int>r
+                starts[chunk, plane] += 1
+
+
+def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
+               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, int[::1] fullest, int n_threads):
+    """Copy the rows of each plane in the order of its cells.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows of the slab.
+    weights : ndarray of float32, shape (n,), or None
+        Weight of each row; None means 1.
+    voxel, order : ndarray of int32
+        From `assign_cells` and `sort_by_plane`.
+    plane_starts : ndarray of int64, shape (n_planes + 1,)
+        Where each plane starts in `order` and `cells`.
+    offsets : ndarray of int32, shape (n_planes * ny * nx + 1,)
+        Output: where each cell starts in `cells`.
+    cells : ndarray of CELL_ROW, shape (n,)
+        Output: the sorted rows.
+    fullest : ndarray of int32, shape (n_planes,)
+        Output: largest number of rows in a cell of the plane.
+    n_threads : int
+        Number of threads.
+    """
+    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, v, k, at
+    cdef bint weighted = weights is not None
+    cdef const float[::1] weight
+    cdef int end, count, most, r
+    if weighted:
+        weight = weights
+    n_spaxels = (offsets.shape[0] - 1) // n_planes
+    for plane in prange(n_planes, nogil=True, num_threads=n_threads, schedule="static"):
+        for v in range(plane * n_spaxels, (plane + 1) * n_spaxels):
+            offsets[v] = 0
+        for k in range(plane_starts[plane], plane_starts[plane + 1]):
+            offsets[voxel[order[k]]] += 1
+        end = <int>plane_starts[plane]
+        most = 0
+        for v in range(plane * n_spaxels, (plane + 1) * n_spaxels):
+            count = offsets[v]
+            most = max(most, count)
+            end = end + count
+            offsets[v] = end
+        fullest[plane] = most
+        # from the last row to the first, so that each cell's end moves down to its start
+        for k in range(plane_starts[plane + 1] - 1, plane_starts[plane] - 1, -1):
+            r = order[k]
+            v = voxel[r]
+            at = offsets[v] - 1
+            offsets[v] = <int>at
+            cells[at].xpos = rows[r].xpos
+            cells[at].ypos = rows[r].ypos
+            cells[at].lbda = rows[r].lbda
+            cells[at].data = rows[r].data
+            cells[at].stat = rows[r].stat
+            cells[at].weight = weight[r] if weighted else 1.0
+            cells[at].dq = rows[r].dq
+            cells[at].row = r
+    offsets[n_planes * n_spaxels] = <int>plane_starts[n_planes]
+
+
+def planes_of(const float[::1] lbda, grid_t grid, int[::1] out):
+    """Write the (clamped) plane of each wavelength in Angstrom to `out` (int32)."""
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(lbda.shape[0]):
+            out[i] = plane_of(&grid, lbda[i])

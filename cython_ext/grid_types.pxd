@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The C view of an output grid (muse_core.model.grid.OutputGrid.parameters()) and of a row sorted into it.
+
+from libc.math cimport exp, fabs
+
+cdef struct grid_t:
+    int nx
+    int ny
+    int nz
+    bint celestial    # positions in deg relative to origin1, origin2; else in spaxels
+    bint logarithmic
+    double crpix1
+    double crpix2
+    double crpix3
+    double crval1
+    double crval2
+    double crval3
+    double cd11
+    double cd12
+    double cd21
+    double cd22
+    double cd33
+    double origin1    # CRVAL of the pixel table, 0 where positions are in spaxels
+    double origin2
+    double scale_x    # spaxel size of the pixel table, deg (1 where positions are in spaxels)
+    double scale_y
+
+
+cdef struct cell_row_t:
+    float xpos
+    float ypos
+    float lbda
+    float data
+    float stat
+    float weight
+    int dq
+    int row           # index into the rows of the slab
+
+
+cdef struct spaxel_t:
+    double x
+    double y
+    double cos_y
+
+
+cdef inline double plane_wavelength(const grid_t *grid, Py_ssize_t plane) noexcept nogil:
+    if grid.logarithmic:
+        return grid.crval3 * exp((plane + 1 - grid.crpix3) * grid.cd33 / grid.crval3)
+    return (plane + 1 - grid.crpix3) * grid.cd33 + grid.crval3
+
+
+
+cdef inline double voxel_length(const grid_t *grid, Py_ssize_t plane) noexcept nogil:
+    # Size of a voxel in wavelength.
+    cdef double step
+    if grid.logarithmic:
+        step = grid.cd33 / grid.crval3
+        return grid.crval3 * exp((plane - grid.crpix3) * step) * (exp(1.5 * step) - exp(0.5 * step))
+    return fabs(grid.cd33)

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""Kernels that make voxels from the rows sorted into the cells of a grid.
+
+Each row is added to the voxels within its reach. The sums of a voxel run over (y of the cell, plane of the cell, x of
+the cell, row) in ascending order, however the planes are shared among slabs, blocks and threads.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.math cimport fabs, isfinite, sqrt
+from libc.string cimport memset
+from libc.float cimport FLT_MAX
+from grid_types cimport cell_row_t, grid_t, plane_wavelength, spaxel_t, voxel_length
+from weighting cimport (
+    DRIZZLE, LANCZOS, LINEAR, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal, spatial_part, spectral_part, weighting_t
+)
+
+cdef enum:
+    MISSING = 1 << 30  # muse_core.model.dq.DQ.MISSING
+
+
+cdef struct sums_t:
+    double weight
+    double data
+    double stat
+
+
+cdef struct slab_t:
+    const cell_row_t *cells
+    const int *offsets
+    const spaxel_t *spaxels
+    const double *lbda        # of the planes of the slab
+    const double *length      # of their voxels
+    Py_ssize_t n_planes
+    Py_ssize_t nx
+    Py_ssize_t ny
+
+
+cdef struct block_t:
+    Py_ssize_t first      # output planes of the block, as indices into the slab
+    Py_ssize_t last
+    Py_ssize_t ring_rows  # rows of the grid that are being summed up, one more than twice the reach
+    sums_t *ring          # [row of the grid modulo ring_rows][plane - first][x]
+    double *spectral      # [2 * reach + 1]
+
+
+cdef inline void add(sums_t *voxel, double weight, const cell_row_t *row) noexcept nogil:
+    voxel.weight += weight
+    voxel.data += row.data * weight
+    voxel.stat += row.stat * weight * weight
+
+
+cdef inline sums_t *sums_of(const block_t *b, Py_ssize_t nx, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    return b.ring + ((y % b.ring_rows) * (b.last - b.first) + plane - b.first) * nx + x
+
+
+cdef inline void scatter(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+                         const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    # Add a row of the cell (x, y, plane) to the voxels within reach where its weight is not zero.
+    cdef Py_ssize_t i, j, p, n = 0
+    cdef Py_ssize_t first = max(b.first, plane - w.reach), last = min(b.last, plane + w.reach + 1)
+    cdef double part
+    cdef sums_t *voxel
+    while first < last and not spectral_part(method, w, row.lbda, s.lbda[first], s.length[first], &b.spectral[0]):
+        first += 1
+    if first == last:
+        return
+    n = 1
+    while first + n < last and spectral_part(method, w, row.lbda, s.lbda[first + n], s.length[first + n], &b.spectral[n]):
+        n += 1
+    for j in range(max(y - w.reach, 0), min(y + w.reach + 1, s.ny)):
+        for i in range(max(x - w.reach, 0), min(x + w.reach + 1, s.nx)):
+            if spatial_part(method, w, grid, row, &s.spaxels[j * s.nx + i], &part):
+                voxel = sums_of(b, s.nx, i, j, first)
+                for p in range(n):
+                    add(voxel + p * s.nx, combined(method, w, part, b.spectral[p]) * row.weight, row)
+
+
+cdef void scatter_everywhere(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+                             const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    # The same for a row that is not finite: it spoils even the voxels where its weight is zero.
+    cdef Py_ssize_t i, j, p
+    cdef double part, spectral, weight
+    for j in range(max(y - w.reach, 0), min(y + w.reach + 1, s.ny)):
+        for i in range(max(x - w.reach, 0), min(x + w.reach + 1, s.nx)):
+            for p in range(max(b.first, plane - w.reach), min(b.last, plane + w.reach + 1)):
+                weight = 0
+                if (spatial_part(method, w, grid, row, &s.spaxels[j * s.nx + i], &part)
+                        and spectral_part(method, w, row.lbda, s.lbda[p], s.length[p], &spectral)):
+                    weight = combined(method, w, part, spectral)
+                add(sums_of(b, s.nx, i, j, p), weight * row.weight, row)
+
+
+cdef inline void finish_row(const slab_t *s, const block_t *b, Py_ssize_t y, Py_ssize_t first_output, float *data,
+                            float *stat, int *dq) noexcept nogil:
+    # Write the voxels of a row of the grid, and clear their sums.
+    cdef Py_ssize_t i, p, out
+    cdef sums_t *voxel
+    for p in range(b.first, b.last):
+        voxel = sums_of(b, s.nx, 0, y, p)
+        out = ((p - first_output) * s.ny + y) * s.nx
+        for i in range(s.nx):
+            if is_normal(voxel[i].weight):
+                data[out + i] = <float>(voxel[i].data / voxel[i].weight)
+                stat[out + i] = <float>(voxel[i].stat / (voxel[i].weight * voxel[i].weight))
+                dq[out + i] = 0
+            else:
+                data[out + i] = 0
+                stat[out + i] = 0
+                dq[out + i] = MISSING
+        memset(voxel, 0, s.nx * sizeof(sums_t))
+
+
+cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+                             Py_ssize_t first_output, float *data, float *stat, int *dq) noexcept nogil:
+    cdef Py_ssize_t x, y, plane, k
+    cdef const int *offsets
+    cdef const cell_row_t *row
+    memset(b.ring, 0, b.ring_rows * (b.last - b.first) * s.nx * sizeof(sums_t))
+    for y in range(s.ny):
+        for plane in range(max(b.first - w.reach, 0), min(b.last + w.reach, s.n_planes)):
+            offsets = s.offsets + (plane * s.ny + y) * s.nx
+            for x in range(s.nx):
+                for k in range(offsets[x], offsets[x + 1]):
+                    row = s.cells + k
+                    if row.dq != 0:
+                        continue
+                    if isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight):
+                        scatter(method, w, grid, s, b, row, x, y, plane)
+                    else:
+                        scatter_everywhere(method, w, grid, s, b, row, x, y, plane)
+        if y >= w.reach:
+            finish_row(s, b, y - w.reach, first_output, data, stat, dq)
+    for y in range(max(s.ny - w.reach, 0), s.ny):
+        finish_row(s, b, y, first_output, data, stat, dq)
+
+
+cdef void dispatch(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+                   Py_ssize_t first_output, float *data, float *stat, int *dq) noexcept nogil:
+    if method == DRIZZLE:
+        weigh_block(DRIZZLE, w, grid, s, b, first_output, data, stat, dq)
+    elif method == LINEAR:
+        weigh_block(LINEAR, w, grid, s, b, first_output, data, stat, dq)
+    elif method == QUADRATIC:
+        weigh_block(QUADRATIC, w, grid, s, b, first_output, data, stat, dq)
+    elif method == RENKA:
+        weigh_block(RENKA, w, grid, s, b, first_output, data, stat, dq)
+    else:
+        weigh_block(LANCZOS, w, grid, s, b, first_output, data, stat, dq)
+
+
+def plane_geometry(grid_t grid, int first, double[::1] lbda, double[::1] length):
+    """Write wavelength and size in wavelength of the voxels of the planes from `first` on, in Angstrom (float64)."""
+    cdef Py_ssize_t p
+    for p in range(lbda.shape[0]):
+        lbda[p] = plane_wavelength(&grid, first + p)
+        length[p] = voxel_length(&grid, first + p)
+
+
+def scratch_size(int nx, int reach, int thickness):
+    """Return the number of float64 that `weigh` needs as scratch for each thread."""
+    return (2 * reach + 1) * thickness * nx * 3 + 2 * reach + 1
+
+
+def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
+          const double[::1] lbda, const double[::1] length, int method, weighting_t weighting, int first, int last,
+          int thickness, double[:, ::1] scratch, float[:, :, ::1] data, float[:, :, ::1] stat, int[:, :, ::1] dq,
+          int n_threads):
+    """Weighted mean of the rows around each voxel.
+
+    Parameters
+    ----------
+    cells, offsets : ndarray of CELL_ROW and int32
+        Sorted rows of the slab; rows with flags are left out.
+    grid : dict
+        `OutputGrid.parameters`.
+    spaxels : ndarray of SPAXEL, shape (ny, nx)
+        From `spaxel_table`.
+    lbda, length : ndarray of float64, shape (n_planes,)
+        From `plane_geometry`, for the planes of the slab.
+    method : int
+        DRIZZLE, LINEAR, QUADRATIC, RENKA or LANCZOS.
+    weighting : dict
+        The fields of `weighting_t`.
+    first, last : int
+        Planes of the slab to make, `last` excluded; the others are neighbours only.
+    thickness : int
+        Planes that a thread works on at once; no influence on the result.
+    scratch : ndarray of float64, shape (n_threads, scratch_size(nx, reach, thickness))
+        Scratch.
+    data, stat : ndarray of float32, shape (last - first, ny, nx)
+        Output: value and variance, 0 where there is nothing.
+    dq : ndarray of int32, shape (last - first, ny, nx)
+        Output: 0, or MISSING.
+    n_threads : int
+        Number of threads.
+    """
+    cdef slab_t s
+    cdef int task, n_tasks = (last - first + thickness - 1) // thickness
+    s.cells = &cells[0]
+    s.offsets = &offsets[0]
+    s.spaxels = &spaxels[0, 0]
+    s.lbda = &lbda[0]
+    s.length = &length[0]
+    s.n_planes = lbda.shape[0]
+    s.nx = grid.nx
+    s.ny = grid.ny
+    for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="static"):
+        run_block(method, &weighting, &grid, &s, first, min(first + task * thickness, last),
+                  min(first + (task + 1) * thickness, last), thickness, &scratch[threadid(), 0], &data[0, 0, 0],
+                  &stat[0, 0, 0], &dq[0, 0, 0])
+
+
+cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, Py_ssize_t first_output,
+                    Py_ssize_t first, Py_ssize_t last, Py_ssize_t thickness, double *scratch, float *data, float *stat,
+                    int *dq) noexcept nogil:
+    cdef block_t b
+    b.first = first
+    b.last = last
+    b.ring_rows = 2 * w.reach + 1
+    b.ring = <sums_t *>scratch
+    b.spectral = scratch + b.ring_rows * thickness * s.nx * 3
+    dispatch(method, w, grid, s, &b, first_output, data, stat, dq)
+
+
+def nearest(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
+            const double[::1] lbda, double xn, double yn, int first, int last, float[:, :, ::1] data,
+            float[:, :, ::1] stat, int[:, :, ::1] dq, int n_threads):
+    """Copy the nearest row of each cell, flagged or not.
+
+    Parameters are those of `weigh`; xn and yn are the inverse spaxel sizes. As in the reference, the offset of the
+    positions enters the distance with the wrong sign.
+    """
+    cdef Py_ssize_t plane, y, x, k, best, v, nx = grid.nx, ny = grid.ny
+    for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="static"):
+        for y in range(ny):
+            for x in range(nx):
+                v = (plane * ny + y) * nx + x
+                if offsets[v] == offsets[v + 1]:
+                    data[plane - first, y, x] = 0
+                    stat[plane - first, y, x] = 0
+                    dq[plane - first, y, x] = MISSING
+                    continue
+                best = nearest_row(&cells[0], offsets[v], offsets[v + 1], &grid, &spaxels[y, x], lbda[plane], xn, yn)
+                data[plane - first, y, x] = cells[best].data
+                stat[plane - first, y, x] = cells[best].stat
+                dq[plane - first, y, x] = cells[best].dq
+
+
+cdef inline Py_ssize_t nearest_row(const cell_row_t *cells, Py_ssize_t start, Py_ssize_t end, const grid_t *grid,
+                                   const spaxel_t *spaxel, double lbda, double xn, double yn) noexcept nogil:
+    cdef Py_ssize_t k, best = start
+    cdef double dx, dy, dl, r, smallest = FLT_MAX
+    if end - start == 1:
+        return start
+    for k in range(start, end):
+        dx = fabs(spaxel.x - cells[k].xpos + grid.origin1) * xn * spaxel.cos_y
+        dy = fabs(spaxel.y - cells[k].ypos + grid.origin2) * yn
+        dl = fabs(lbda - cells[k].lbda) * SPECTRAL_SCALE
+        r = sqrt(dx * dx + dy * dy + dl * dl)
+        if r < smallest:
+            smallest = r
+            best = k
+    return best

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# The weight of a row in a voxel, for every method but nearest: a spatial part a, a spectral part b, and their combination.
+# `method` is a constant at each call, so that compilers drop the other branches.
+
+from libc.math cimport M_PI, fabs, sin, sqrt
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX
+from grid_types cimport cell_row_t, grid_t, spaxel_t
+
+cdef enum:
+    DRIZZLE = 0
+    LINEAR = 1
+    QUADRATIC = 2
+    RENKA = 3
+    LANCZOS = 4
+
+# The spectral scale of all methods is that of the instrument, whatever the grid.
+cdef extern from *:
+    """
+    #define MUSE_SPECTRAL_SCALE (1.0 / 1.25)
+    """
+    const double SPECTRAL_SCALE "MUSE_SPECTRAL_SCALE"
+
+
+cdef struct weighting_t:
+    int reach         # loop distance, cells
+    double drop_x     # drizzle: sizes of a row's drop
+    double drop_y
+    double drop_l
+    double volume
+    double voxel_x    # drizzle: sizes of a voxel
+    double voxel_y
+    double xn         # the others: cells a unit of position
+    double yn
+    double radius     # renka: critical radius
+    double far        # renka: weight beyond it
+
+
+cdef inline double overlap(double distance, double drop, double voxel) noexcept nogil:
+    # Length of the overlap of a drop and a voxel along one axis; not positive where they do not overlap.
+    if distance + voxel / 2 <= drop / 2:
+        return voxel
+    return (drop + voxel) / 2 - distance
+
+
+cdef inline double sinc(double t) noexcept nogil:
+    return 1.0 if fabs(t) < 2.220446049250313e-16 else sin(M_PI * t) / (M_PI * t)
+
+
+cdef inline double lanczos_factor(double distance, int reach) noexcept nogil:
+    cdef double t = sinc(distance)
+    return t * t if reach == 1 else t * sinc(distance / reach)
+
+
+cdef inline bint spatial_part(int method, const weighting_t *w, const grid_t *grid, const cell_row_t *row,
+                              const spaxel_t *spaxel, double *part) noexcept nogil:
+    # False if the weight is zero.
+    cdef double dx = fabs(spaxel.x - (row.xpos + grid.origin1)) * spaxel.cos_y
+    cdef double dy = fabs(spaxel.y - (row.ypos + grid.origin2))
+    cdef double tx, ty
+    if method == DRIZZLE:
+        tx = overlap(dx, w.drop_x, w.voxel_x)
+        ty = overlap(dy, w.drop_y, w.voxel_y)
+        part[0] = (w.drop_x if tx > w.drop_x else tx) * (w.drop_y if ty > w.drop_y else ty)
+        return tx > 0 and ty > 0
+    dx = dx * w.xn
+    dy = dy * w.yn
+    if method == LANCZOS:
+        if dx >= w.reach or dy >= w.reach:
+            return False
+        part[0] = lanczos_factor(dx, w.reach) * lanczos_factor(dy, w.reach)
+        return True
+    part[0] = dx * dx + dy * dy
+    return True
+
+
+cdef inline bint spectral_part(int method, const weighting_t *w, double lbda, double plane_lbda, double voxel_l,
+                               double *part) noexcept nogil:
+    cdef double distance = fabs(plane_lbda - lbda), t
+    if method == DRIZZLE:
+        t = overlap(distance, w.drop_l, voxel_l)
+        part[0] = w.drop_l if t > w.drop_l else t
+        return t > 0
+    distance = distance * SPECTRAL_SCALE
+    if method == LANCZOS:
+        if distance > w.reach:
+            return False
+        part[0] = lanczos_factor(distance, w.reach)
+        return True
+    part[0] = distance * distance
+    return True
+
+
+cdef inline double renka_weight(double r, double radius, double far) noexcept nogil:
+    cdef double t
+    if r == 0:
+        return <double>FLT_MAX
+    if r >= radius:
+        return far
+    t = (radius - r) / (radius * r)
+    return t * t
+
+
+cdef inline double combined(int method, const weighting_t *w, double a, double b) noexcept nogil:
+    cdef double r
+    if method == DRIZZLE:
+        return a * b / w.volume
+    if method == LANCZOS:
+        return a * b
+    r = a + b
+    if method == QUADRATIC:
+        return <double>FLT_MAX if r == 0 else 1 / r
+    r = sqrt(r)
+    if method == LINEAR:
+        return <double>FLT_MAX if r == 0 else 1 / r
+    return renka_weight(r, w.radius, w.far)
+
+
+cdef inline bint is_normal(double x) noexcept nogil:
+    return DBL_MIN <= fabs(x) <= DBL_MAX
