@@ -1,0 +1,487 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The output grid: size and world coordinates of a cube, from the limits of a pixel table or from a given header.
+
+The limits come from the header of the table, in single precision: their rounding moves the grid by up to 0.05 arcsec
+and can change its size by a pixel, so it is part of the definition.
+"""
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+from astropy.io.fits import Card, Header
+
+from muse_core.errors import DataError, InputError
+from muse_core.model import header as keywords
+from muse_core.model import units
+from muse_core.model.cards import card
+
+DEG_PER_RAD = 57.295779513082320877
+SPECTRAL_STEP = 1.25  # Angstrom
+LOG_SPECTRAL_STEP = 1.25 / 1.6
+AIR = "AWAV"
+VACUUM = "WAVE"
+SPECTRAL_TYPES = (AIR, "AWAV-LOG", VACUUM, "WAVE-LOG")
+_METRES = {"": 1.0, "m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10}
+_AXIS_KEYWORD = re.compile(r"^(?:CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA|CRDER|CSYER)([1-9])$|^(?:CD|PC)([1-9])_([1-9])$")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Extent of a pixel table as its header has it: ``ESO DRS MUSE PIXTABLE LIMITS``, float32, absolute positions."""
+
+    x_low: np.float32
+    x_high: np.float32
+    y_low: np.float32
+    y_high: np.float32
+    lbda_low: np.float32
+    lbda_high: np.float32
+
+    @classmethod
+    def from_extremes(cls, extremes, origin: tuple[float, float] = (0.0, 0.0)) -> "Limits":
+        """Make limits from the extremes of the rows.
+
+        Parameters
+        ----------
+        extremes : sequence of 6 float32
+            Smallest and largest xpos, ypos and lbda of all rows, flagged or not.
+        origin : tuple of 2 float
+            CRVAL1 and CRVAL2 of the table if its positions are in deg.
+        """
+        offsets = (origin[0], origin[0], origin[1], origin[1], 0.0, 0.0)
+        names = [field.name for field in dataclasses.fields(cls)]
+        values = (np.float32(float(value) + offset) for value, offset in zip(extremes, offsets, strict=True))
+        return cls(**dict(zip(names, values, strict=True)))
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class GridOverride:
+    """What an OUTPUT_WCS header prescribes.
+
+    Attributes
+    ----------
+    ctype3 : str
+        Type of the wavelength axis.
+    naxis : tuple of int
+        Sizes of the two or three axes; 0 leaves the natural size.
+    crval, crpix : tuple of float
+        Of the two spatial axes (deg, pixel).
+    cd : tuple of float, optional
+        CD1_1, CD1_2, CD2_1, CD2_2 in deg; None leaves the natural matrix, also along wavelength.
+    crval3, crpix3, cd33 : float, optional
+        Of the wavelength axis (Angstrom, plane); None where natural.
+    """
+
+    ctype3: str = AIR
+    naxis: tuple[int, ...]
+    crval: tuple[float, float]
+    crpix: tuple[float, float]
+    cd: tuple[float, float, float, float] | None
+    crval3: float | None = None
+    crpix3: float | None = None
+    cd33: float | None = None
+
+    @property
+    def is_vacuum(self) -> bool:
+        """Does the cube have vacuum wavelengths?"""
+        return self.ctype3.startswith(VACUUM)
+
+
+def parse_output_wcs(header: Header, where: str = "OUTPUT_WCS") -> GridOverride:
+    """Read the prescribed grid from an image header.
+
+    Parameters
+    ----------
+    header : Header
+        Header of one HDU.
+    where : str
+        Names the HDU in messages.
+
+    Raises
+    ------
+    InputError
+        If the header cannot be used; says why.
+    """
+    if not any(key.startswith("CRVAL") for key in header):
+        raise InputError(f"{where}: found no CRVAL keyword, expected world coordinates of a cube or an image")
+    if any(re.fullmatch(r"PC\d+_\d+", key) for key in header):
+        raise InputError(f"{where}: found PCi_j keywords, expected a CDi_j matrix")
+    n = _number_of_axes(header)
+    prefix = "ZNAXIS" if header.get("ZIMAGE") is True else "NAXIS"
+    sizes = [header.get(f"{prefix}{i + 1}") for i in range(n)]
+    if n not in (2, 3) or None in sizes:
+        found = ", ".join(f"{prefix}{i + 1}={size}" for i, size in enumerate(sizes))
+        raise InputError(
+            f"{where}: found {n} axes of world coordinates and {found}, expected 2 or 3 axes with a size each"
+        )
+    types = [keywords.get_string(header, f"CTYPE{i + 1}", "") for i in range(n)]
+    if types[:2] != ["RA---TAN", "DEC--TAN"]:
+        raise InputError(f"{where}: found CTYPE1, 2 = {types[0]!r}, {types[1]!r}, expected 'RA---TAN', 'DEC--TAN'")
+    if n == 3 and types[2] not in SPECTRAL_TYPES:
+        raise InputError(f"{where}: found CTYPE3 = {types[2]!r}, expected one of {', '.join(SPECTRAL_TYPES)}")
+    cd = _cd_matrix(header, n)
+    separable = n == 2 or not (cd[0, 2] or cd[2, 0] or cd[1, 2] or cd[2, 1])
+    usable = separable and np.linalg.det(cd) != 0
+    values = {key: [keywords.get_float(header, f"{key}{i + 1}", 0.0) for i in range(n)] for key in ("CRVAL", "CRPIX")}
+    spectral = {}
+    if n == 3:
+        scale = _metres(header, where)
+        spectral = {
+            "ctype3": types[2],
+            "crval3": values["CRVAL"][2] * scale * 1e10,
+            "crpix3": values["CRPIX"][2],
+            "cd33": float(cd[2, 2]) * scale * 1e10 if usable else None,
+        }
+    return GridOverride(
+        naxis=tuple(int(size) for size in sizes),
+        crval=tuple(values["CRVAL"][:2]),
+        crpix=tuple(values["CRPIX"][:2]),
+        cd=tuple(float(v) for v in cd[:2, :2].ravel()) if usable else None,
+        **spectral,
+    )
+
+
+def _number_of_axes(header: Header) -> int:
+    """As wcslib counts: the largest of NAXIS, WCSAXES, and the axis numbers of all keywords."""
+    n = max(int(header.get("ZNAXIS", header.get("NAXIS", 0))), int(header.get("WCSAXES", 0)))
+    for key in header:
+        match = _AXIS_KEYWORD.match(key)
+        if match:
+            n = max(n, *(int(number) for number in match.groups() if number))
+    return n
+
+
+def _cd_matrix(header: Header, n: int) -> np.ndarray:
+    if any(key.startswith("CD") and _AXIS_KEYWORD.match(key) and "_" in key for key in header):
+        cells = [[keywords.get_float(header, f"CD{i + 1}_{j + 1}", 0.0) for j in range(n)] for i in range(n)]
+        return np.array(cells)
+    return np.diag([keywords.get_float(header, f"CDELT{i + 1}", 1.0) for i in range(n)])
+
+
+def _metres(header: Header, where: str) -> float:
+    unit = keywords.get_string(header, "CUNIT3", "").strip()
+    scale = _METRES.get(unit.lower() if unit.lower() == "angstrom" else unit)
+    if scale is None:
+        raise InputError(f"{where}: found CUNIT3 = {unit!r}, expected a unit of length, for example Angstrom or nm")
+    return scale
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class OutputGrid:
+    """Size and world coordinates of a cube.
+
+    Attributes
+    ----------
+    nx, ny, nz : int
+        Number of voxels along right ascension, declination and wavelength.
+    celestial : bool
+        Positions are in degrees on the sky; otherwise in spaxels.
+    ctype3 : str
+        One of `SPECTRAL_TYPES`.
+    crpix, crval : tuple of 3 float
+        Reference voxel (from 1), and its right ascension and declination in deg (or position in spaxels) and wavelength
+        in Angstrom.
+    cd : tuple of 4 float
+        CD1_1, CD1_2, CD2_1, CD2_2, in deg (or spaxels).
+    cd33 : float
+        Step of wavelength in Angstrom.
+    origin : tuple of 2 float
+        CRVAL of the pixel table, to which its positions are relative (0 where positions are in spaxels).
+    scale : tuple of 2 float
+        Spaxel size of the pixel table, in deg (1 where positions are in spaxels).
+    """
+
+    nx: int
+    ny: int
+    nz: int
+    celestial: bool
+    ctype3: str
+    crpix: tuple[float, float, float]
+    crval: tuple[float, float, float]
+    cd: tuple[float, float, float, float]
+    cd33: float
+    origin: tuple[float, float]
+    scale: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the cube: (nz, ny, nx)."""
+        return self.nz, self.ny, self.nx
+
+    @property
+    def is_logarithmic(self) -> bool:
+        """Is the wavelength axis logarithmic?"""
+        return self.ctype3.endswith("-LOG")
+
+    def parameters(self) -> dict:
+        """Return what the kernels need (``grid_t``)."""
+        names = ("crpix1", "crpix2", "crpix3", "crval1", "crval2", "crval3", "cd11", "cd12", "cd21", "cd22")
+        return {
+            "nx": self.nx,
+            "ny": self.ny,
+            "nz": self.nz,
+            "celestial": self.celestial,
+            "logarithmic": self.is_logarithmic,
+            **dict(zip(names, (*self.crpix, *self.crval, *self.cd), strict=True)),
+            "cd33": self.cd33,
+            "origin1": self.origin[0],
+            "origin2": self.origin[1],
+            "scale_x": self.scale[0],
+            "scale_y": self.scale[1],
+        }
+
+    def wavelength(self, plane, *, logarithmic: bool | None = None):
+        """Wavelength in Angstrom of the centre of a plane (counted from 0; a number or an array)."""
+        step = np.asarray(plane, np.float64) + 1 - self.crpix[2]
+        if self.is_logarithmic if logarithmic is None else logarithmic:
+            return self.crval[2] * np.exp(step * self.cd33 / self.crval[2])
+        return step * self.cd33 + self.crval[2]
+
+    def plane(self, lbda) -> np.ndarray:
+        """Plane (from 0, clamped to the grid) of rows of given wavelength in Angstrom.
+
+        Parameters
+        ----------
+        lbda : array_like of float32
+            Wavelengths.
+
+        Returns
+        -------
+        ndarray of int64
+        """
+        lbda = np.asarray(lbda, np.float32).astype(np.float64)
+        if self.is_logarithmic:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                shift = self.crval[2] / self.cd33 * np.log(lbda / self.crval[2])
+            position = np.trunc(_round_half_away(shift) + self.crpix[2] - 1)
+        else:
+            position = _round_half_away((lbda - self.crval[2]) / self.cd33 + self.crpix[2]) - 1
+        return np.clip(np.nan_to_num(position), 0, self.nz - 1).astype(np.int64)
+
+    def first_wavelength(self, plane: int) -> np.float32:
+        """Return the smallest positive float32 wavelength whose (clamped) plane is `plane` or a later one.
+
+        With it, the rows of some planes are found by bisection in rows sorted by wavelength. Infinity beyond the last
+        plane.
+        """
+        if plane <= 0:
+            return np.float32(0)
+        if plane >= self.nz:
+            return np.float32(np.inf)
+        low, high = 0, int(np.float32(np.finfo(np.float32).max).view(np.uint32))  # bit patterns ascend with the value
+        while high - low > 1:
+            middle = (low + high) // 2
+            if int(self.plane(np.uint32(middle).view(np.float32))) >= plane:
+                high = middle
+            else:
+                low = middle
+        return np.uint32(high).view(np.float32)
+
+    def cards(self, table_header: Header) -> list[Card]:
+        """Return the cards of the world coordinates of a cube.
+
+        Parameters
+        ----------
+        table_header : Header
+            Header of the pixel table, whose world coordinates other than those of the grid stay.
+        """
+        spatial = ("RA---TAN", "DEC--TAN", "deg") if self.celestial else ("PIXEL", "PIXEL", "pixel")
+        values = {
+            "CTYPE1": spatial[0],
+            "CTYPE2": spatial[1],
+            "CTYPE3": self.ctype3,
+            "CUNIT1": spatial[2],
+            "CUNIT2": spatial[2],
+            "CUNIT3": units.ANGSTROM,
+            **{f"CRPIX{i + 1}": value for i, value in enumerate(self.crpix)},
+            **{f"CRVAL{i + 1}": value for i, value in enumerate(self.crval)},
+            **dict(zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), self.cd, strict=True)),
+            "CD3_3": self.cd33,
+            "CD1_3": 0.0,
+            "CD2_3": 0.0,
+            "CD3_1": 0.0,
+            "CD3_2": 0.0,
+        }
+        kept = [item for item in table_header.cards if re.search(keywords.WCS_CARDS, item.keyword)]
+        result = [card(item.keyword, values.pop(item.keyword, item.value), item.comment) for item in kept]
+        return result + [card(key, value) for key, value in values.items()]
+
+
+def make_grid(
+    header: Header,
+    limits: Limits,
+    position_unit: str,
+    step: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    override: GridOverride | None = None,
+) -> OutputGrid:
+    """Lay out the grid of a cube.
+
+    Parameters
+    ----------
+    header : Header
+        Header of the (combined) pixel table.
+    limits : Limits
+        Its extent.
+    position_unit : str
+        ``deg`` or ``pix``.
+    step : tuple of float
+        Size of a voxel: arcsec (or spaxels), arcsec (or spaxels), Angstrom; 0 for the natural one.
+    override : GridOverride, optional
+        Prescribed grid.
+
+    Raises
+    ------
+    DataError
+        If the table is in another state, or the grid would be empty.
+    """
+    if position_unit not in (units.DEG, units.PIX):
+        raise DataError(f"positions in {position_unit!r}: a cube needs {units.DEG!r} or {units.PIX!r}")
+    celestial = position_unit == units.DEG
+    dx, dy = _spatial_steps(header, step, celestial)
+    ctype3 = override.ctype3 if override else AIR
+    dl = step[2] or (LOG_SPECTRAL_STEP if ctype3.endswith("-LOG") else SPECTRAL_STEP)
+    table = _TableWcs.from_header(header, celestial)
+    extent = table.extent(limits, celestial)
+    nx = _lround(extent[0] / dx) + 1
+    ny = _lround(extent[1] / dy) + 1
+    nz = _number_of_planes(limits, dl, ctype3.endswith("-LOG"))
+    llo = float(limits.lbda_low)
+    if celestial:
+        crval, cd = table.crval, (-dx, 0.0, 0.0, dy)
+        crpix = table.crpix[0] + (1 + nx) / 2.0, table.crpix[1] + (1 + ny) / 2.0
+    else:
+        crval, cd, crpix = (float(limits.x_low), float(limits.y_low)), (dx, 0.0, 0.0, dy), (1.0, 1.0)
+    grid = OutputGrid(
+        nx=nx,
+        ny=ny,
+        nz=nz,
+        celestial=celestial,
+        ctype3=ctype3,
+        crpix=(*crpix, 1.0),
+        crval=(*crval, llo),
+        cd=cd,
+        cd33=dl,
+        origin=table.crval if celestial else (0.0, 0.0),
+        scale=table.scale() if celestial else (1.0, 1.0),
+    )
+    grid = _overridden(grid, override) if override else _fitted(grid, limits)
+    if min(grid.shape) < 1:
+        raise DataError(f"output grid of {grid.nx} x {grid.ny} x {grid.nz} voxels: each size has to be positive")
+    return grid
+
+
+def _spatial_steps(header: Header, step, celestial: bool) -> tuple[float, float]:
+    if not celestial:
+        return step[0] or 1.0, step[1] or 1.0
+    natural = keywords.spaxel_size_arcsec(header)
+    return (step[0] or natural[0]) / 3600.0, (step[1] or natural[1]) / 3600.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _TableWcs:
+    """World coordinates in the header of a pixel table."""
+
+    crpix: tuple[float, float]
+    crval: tuple[float, float]
+    cd: tuple[float, float, float, float]
+
+    @classmethod
+    def from_header(cls, header: Header, celestial: bool) -> "_TableWcs":
+        names = ("CD1_1", "CD1_2", "CD2_1", "CD2_2")
+        where = "pixel table"
+        if celestial:
+            cd = tuple(keywords.require_float(header, name, where) for name in names)
+            crval = tuple(keywords.require_float(header, name, where) for name in ("CRVAL1", "CRVAL2"))
+        else:
+            unit = (1.0, 0.0, 0.0, 1.0)
+            cd = tuple(keywords.get_float(header, name, unit[i]) for i, name in enumerate(names))
+            crval = (0.0, 0.0)
+        return cls(tuple(keywords.get_float(header, name, 0.0) for name in ("CRPIX1", "CRPIX2")), crval, cd)
+
+    def scale(self) -> tuple[float, float]:
+        """Spaxel size along both axes; negative for an unusual orientation, as the reference has it."""
+        cd11, cd12, cd21, cd22 = self.cd
+        if cd11 * cd22 - cd12 * cd21 < 0:
+            cd11, cd12 = -cd11, -cd12
+        if cd12 == 0 and cd21 == 0:
+            return cd11, cd22
+        return math.sqrt(cd11 * cd11 + cd12 * cd12), math.sqrt(cd22 * cd22 + cd21 * cd21)
+
+    def extent(self, limits: Limits, celestial: bool) -> tuple[float, float]:
+        """Size of the field along both axes: in degrees of the tangential plane, or in spaxels."""
+        corners = _corners(limits)
+        if celestial:
+            (x0, y0), (x1, y1) = (sky_to_plane(*corner, *self.crval) for corner in corners)
+        else:
+            (x0, y0), (x1, y1) = (_pixel(*corner, self.cd) for corner in corners)
+        return abs(x1 - x0), abs(y1 - y0)
+
+
+def _corners(limits: Limits) -> tuple[tuple[float, float], tuple[float, float]]:
+    return (float(limits.x_low), float(limits.y_low)), (float(limits.x_high), float(limits.y_high))
+
+
+def sky_to_plane(ra: float, dec: float, ra0: float, dec0: float) -> tuple[float, float]:
+    """Gnomonic projection about (ra0, dec0); all in degrees, operation by operation as in the kernels' gnomonic.pxd."""
+    ra, dec, ra0, dec0 = ra / DEG_PER_RAD, dec / DEG_PER_RAD, ra0 / DEG_PER_RAD, dec0 / DEG_PER_RAD
+    phi = (
+        math.atan2(
+            -math.cos(dec) * math.sin(ra - ra0),
+            math.sin(dec) * math.cos(dec0) - math.cos(dec) * math.sin(dec0) * math.cos(ra - ra0),
+        )
+        + 180.0 / DEG_PER_RAD
+    )
+    sine = math.sin(dec) * math.sin(dec0) + math.cos(dec) * math.cos(dec0) * math.cos(ra - ra0)
+    radius = DEG_PER_RAD / math.tan(math.asin(min(1.0, max(-1.0, sine))))
+    return radius * math.sin(phi), -radius * math.cos(phi)
+
+
+def _pixel(x: float, y: float, cd, crpix=(0.0, 0.0)) -> tuple[float, float]:
+    cd11, cd12, cd21, cd22 = cd
+    det = cd11 * cd22 - cd12 * cd21
+    return (cd22 * x - cd12 * y) / det + crpix[0], (cd11 * y - cd21 * x) / det + crpix[1]
+
+
+def _number_of_planes(limits: Limits, dl: float, logarithmic: bool) -> int:
+    low, high = limits.lbda_low, limits.lbda_high
+    if logarithmic:
+        return math.ceil(float(low) / dl * math.log(float(np.float32(high / low)))) + 1
+    return math.ceil(float(np.float32(high - low)) / dl) + 1
+
+
+def _overridden(grid: OutputGrid, override: GridOverride) -> OutputGrid:
+    natural = (grid.nx, grid.ny, grid.nz)
+    nx, ny, nz = (size if size > 0 else natural[i] for i, size in enumerate((*override.naxis, 0)[:3]))
+    spectral = override.crval3 is not None
+    return dataclasses.replace(
+        grid,
+        nx=nx,
+        ny=ny,
+        nz=nz,
+        crpix=(*override.crpix, override.crpix3 if spectral else grid.crpix[2]),
+        crval=(*override.crval, override.crval3 if spectral else grid.crval[2]),
+        cd=override.cd or grid.cd,
+        cd33=grid.cd33 if override.cd33 is None else override.cd33,
+    )
+
+
+def _fitted(grid: OutputGrid, limits: Limits) -> OutputGrid:
+    """Shift the grid so that the lower of two corners of the data is at the centre of pixel 1."""
+    corners = _corners(limits)
+    if grid.celestial:
+        planes = [sky_to_plane(*corner, *grid.crval[:2]) for corner in corners]
+    else:
+        planes = [(x - grid.crval[0], y - grid.crval[1]) for x, y in corners]
+    a, b = (_pixel(*plane, grid.cd, grid.crpix[:2]) for plane in planes)
+    crpix = tuple(grid.crpix[i] - (min(a[i], b[i]) - 1) for i in range(2))
+    return dataclasses.replace(grid, crpix=(*crpix, grid.crpix[2]))
+
+
+def _lround(x: float) -> int:
+    return int(_round_half_away(x))
+
+
+def _round_half_away(x):
+    whole = np.trunc(x)
+    return whole + np.where(np.abs(x - whole) >= 0.5, np.copysign(1.0, x), 0.0)

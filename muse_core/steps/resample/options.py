@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Choices of resampling, as the recipe's parameters give them."""
+
+import dataclasses
+import enum
+import logging
+import re
+
+from astropy.io.fits import Header
+
+from muse_core.errors import ParameterError
+from muse_core.model import header as keywords
+from muse_core.model import units
+
+METHODS = ("nearest", "linear", "quadratic", "renka", "drizzle", "lanczos")
+COSMIC_RAY_TYPES = ("iraf", "mean", "median")
+INTERNAL_PIXFRAC = (0.6, 0.6, 0.6)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+log = logging.getLogger(__name__)
+
+
+class CosmicRayDirection(enum.Enum):
+    """Direction of the slices on the grid; neighbouring cells along it give no statistics."""
+
+    ALL = 0
+    X = 1
+    Y = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ResampleOptions:
+    """How to resample.
+
+    Attributes
+    ----------
+    method : str
+        One of `METHODS`.
+    crtype : str
+        Statistics of the cosmic-ray rejection: one of `COSMIC_RAY_TYPES`.
+    crsigma : float
+        Its threshold; 0 or less: no rejection.
+    ld : int
+        Neighbouring cells that a voxel takes rows from, on each side (not used by nearest).
+    rc : float
+        Critical radius of renka.
+    pixfrac : tuple of 3 float
+        Drizzle: size of a drop relative to a spaxel in x and y and to 1.25 Angstrom.
+    step : tuple of 3 float
+        dx and dy (arcsec or spaxels) and dlambda (Angstrom); 0: natural.
+    """
+
+    method: str = "drizzle"
+    crtype: str = "median"
+    crsigma: float = 15.0
+    ld: int = 1
+    rc: float = 1.25
+    pixfrac: tuple[float, float, float] = INTERNAL_PIXFRAC
+    step: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self):
+        if self.method not in METHODS:
+            raise ParameterError(f"resample: found {self.method!r}, expected one of {', '.join(METHODS)}")
+        if self.crtype not in COSMIC_RAY_TYPES:
+            raise ParameterError(f"crtype: found {self.crtype!r}, expected one of {', '.join(COSMIC_RAY_TYPES)}")
+        if self.ld < 1:
+            log.info("ld = %d: using 1", self.ld)
+            object.__setattr__(self, "ld", 1)
+
+    @property
+    def rejects_cosmic_rays(self) -> bool:
+        """Is the rejection switched on?"""
+        return self.crsigma > 0
+
+    @property
+    def reach(self) -> int:
+        """Planes on each side of a voxel's that contribute to it."""
+        return 0 if self.method == "nearest" else self.ld
+
+    @property
+    def halo(self) -> int:
+        """Planes on each side of a slab whose rows it needs."""
+        return self.reach + (1 if self.rejects_cosmic_rays else 0)
+
+
+def parse_pixfrac(text: str) -> tuple[float, float, float]:
+    """Read the parameter ``pixfrac``.
+
+    One value for all axes, two for the spatial axes and wavelength, or three; with any other number, a warning and the
+    internal default. A token that does not start with a number counts as 0, as in C.
+    """
+    values = [_atof(token) for token in text.split(",") if token]
+    if len(values) == 1:
+        return (values[0],) * 3
+    if len(values) == 2:
+        return values[0], values[0], values[1]
+    if len(values) == 3:
+        return tuple(values)
+    log.warning("pixfrac: found %r, expected one to three numbers; using %s", text, INTERNAL_PIXFRAC)
+    return INTERNAL_PIXFRAC
+
+
+def _atof(token: str) -> float:
+    match = _NUMBER.match(token)
+    return float(match.group()) if match else 0.0
+
+
+def cosmic_ray_direction(header: Header, position_unit: str) -> CosmicRayDirection:
+    """Direction of the slices in the cube, from the position angle of the (first) exposure."""
+    angle = abs(keywords.get_float(header, "ESO INS DROT POSANG", 0.0))
+    if position_unit == units.PIX or min(abs(angle - a) for a in (0.0, 180.0, 360.0)) < 5:
+        return CosmicRayDirection.X
+    if min(abs(angle - a) for a in (90.0, 270.0)) < 5:
+        return CosmicRayDirection.Y
+    return CosmicRayDirection.ALL

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Resampling of a slab of planes of the output cube."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from muse_core.cython_ext import cosmics
+from muse_core.cython_ext import grid as grid_kernels
+from muse_core.cython_ext import resample as kernels
+from muse_core.errors import DataError, ResourceError
+from muse_core.model.compat import OURS, Compat
+from muse_core.model.grid import OutputGrid
+from muse_core.model.rows import ROW
+from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions
+
+CELL_ROW = np.dtype(
+    [
+        ("xpos", np.float32),
+        ("ypos", np.float32),
+        ("lbda", np.float32),
+        ("data", np.float32),
+        ("stat", np.float32),
+        ("weight", np.float32),
+        ("dq", np.int32),
+        ("row", np.int32),
+    ]
+)
+SPAXEL = np.dtype([("x", np.float64), ("y", np.float64), ("cos_y", np.float64)])
+
+_METHODS = {"drizzle": 0, "linear": 1, "quadratic": 2, "renka": 3, "lanczos": 4}
+_COSMIC_RAY_TYPES = {"iraf": 0, "mean": 1, "median": 2}
+_PADDING = 8  # of arrays that kernels read in groups of 8
+_THICKNESS = 16  # planes that a thread works on at once
+_INT32 = 2**31 - 1
+# Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
+_FAR_WEIGHT = {False: 1e-150, True: 2.2250738585072014e-308}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SlabResult:
+    """Some planes of a cube.
+
+    Attributes
+    ----------
+    data, stat : ndarray of float32, shape (n, ny, nx)
+        Values and variances; 0 where there are no data.
+    dq : ndarray of int32, shape (n, ny, nx)
+        `DQ.MISSING` where there are no data; with nearest, the flags of the row.
+    cosmic_rays : ndarray of int32
+        Rows newly flagged as cosmic ray in these planes: indices into the rows of the slab, ascending.
+    """
+
+    data: np.ndarray
+    stat: np.ndarray
+    dq: np.ndarray
+    cosmic_rays: np.ndarray
+
+
+def slab_bytes(grid: OutputGrid, options: ResampleOptions, n_planes: int, n_rows: int, n_threads: int = 1) -> int:
+    """Memory in bytes that `SlabResampler.slab` takes besides its input.
+
+    Parameters
+    ----------
+    grid, options : OutputGrid, ResampleOptions
+        As for `SlabResampler`.
+    n_planes : int
+        Planes of the slab, without its halo.
+    n_rows : int
+        Rows of the slab and its halo.
+    n_threads : int
+        Number of threads.
+
+    Notes
+    -----
+    Per row: 8 bytes for its cell and its place, 32 for the sorted copy, 4 (iraf: 8) for the value of the rejection.
+    Per cell of slab and halo: 4 for its start. Per voxel: 12 for the result. Per spaxel: 24. Per thread: the sums of
+    ``2 ld + 1`` rows of the grid in 16 planes.
+    """
+    n_spaxels = grid.nx * grid.ny
+    row = 40 + (4 + 4 * (options.crtype == "iraf") if options.rejects_cosmic_rays else 0)
+    sums = 24 * (2 * options.reach + 1) * _THICKNESS * grid.nx * n_threads
+    return row * n_rows + n_spaxels * (4 * (n_planes + 2 * options.halo) + 12 * n_planes + 24) + sums
+
+
+def slab_planes(
+    budget: int, grid: OutputGrid, options: ResampleOptions, rows_per_plane: float, n_threads: int = 1
+) -> int:
+    """Largest number of planes that `SlabResampler.slab` can make within `budget` bytes, including its input rows.
+
+    Parameters
+    ----------
+    budget : int
+        Memory in bytes.
+    rows_per_plane : float
+        Expected (largest) number of rows a plane.
+
+    Raises
+    ------
+    ResourceError
+        If not even one plane fits.
+    """
+
+    def needed(n_planes: int) -> int:
+        n_rows = math.ceil(rows_per_plane * (n_planes + 2 * options.halo))
+        return ROW.itemsize * n_rows + slab_bytes(grid, options, n_planes, n_rows, n_threads)
+
+    fixed, slope = needed(0), max(needed(1) - needed(0), 1)
+    n_planes = (budget - fixed) // slope
+    cells = _INT32 // (grid.nx * grid.ny) - 2 * options.halo
+    n_planes = min(n_planes, cells, grid.nz)
+    if n_planes < 1:
+        raise ResourceError(
+            f"resampling into {grid.nx} x {grid.ny} spaxels needs {needed(1) / 1e9:.2f} GB for a single plane, "
+            f"found {budget / 1e9:.2f} GB"
+        )
+    return int(n_planes)
+
+
+class SlabResampler:
+    """Makes the planes of one cube, slab by slab.
+
+    Slabs are independent of each other: any thickness and any number of threads give the same bits. Work arrays are
+    kept from slab to slab.
+
+    Parameters
+    ----------
+    grid : OutputGrid
+        Grid of the cube.
+    options : ResampleOptions
+        Method and rejection.
+    direction : CosmicRayDirection
+        Neighbourhood of the rejection.
+    n_threads : int
+        Number of threads.
+    compat : Compat
+        ``renka_nan_variance`` is used.
+    """
+
+    def __init__(
+        self,
+        grid: OutputGrid,
+        options: ResampleOptions,
+        direction: CosmicRayDirection,
+        n_threads: int = 1,
+        compat: Compat = OURS,
+    ):
+        self.grid = grid
+        self.options = options
+        self.direction = direction
+        self.n_threads = n_threads
+        self._parameters = grid.parameters()
+        self._weighting = _weighting(grid, options, compat)
+        self._buffers: dict[str, np.ndarray] = {}
+        self._spaxels = np.empty((grid.ny, grid.nx), SPAXEL)
+        grid_kernels.spaxel_table(self._parameters, self._spaxels)
+
+    def input_planes(self, first: int, last: int) -> tuple[int, int]:
+        """Return the planes (first, last + 1) whose rows the slab of planes `first`...`last` - 1 needs."""
+        return max(first - self.options.halo, 0), min(last + self.options.halo, self.grid.nz)
+
+    def slab(self, rows: np.ndarray, weights: np.ndarray | None, first: int, last: int) -> SlabResult:
+        """Make the planes `first`...`last` - 1.
+
+        Parameters
+        ----------
+        rows : ndarray of ROW, shape (n,)
+            At least all rows of the planes `input_planes(first, last)`, in the order of the pixel table; others are
+            ignored. Rows outside the grid belong to its outermost planes.
+        weights : ndarray of float32, shape (n,), optional
+            Weight of each row.
+        first, last : int
+            Planes.
+        """
+        if not 0 <= first < last <= self.grid.nz:
+            raise DataError(f"planes {first} to {last}: the cube has {self.grid.nz}")
+        low, high = self.input_planes(first, last)
+        cells, offsets, starts, fullest = self._sort(rows, weights, low, high)
+        cosmic_rays = np.empty(0, np.int32)
+        if self.options.rejects_cosmic_rays:
+            cosmic_rays = self._reject(cells, offsets, starts, fullest, low, first, last)
+        shape = (last - first, self.grid.ny, self.grid.nx)
+        data, stat, dq = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
+        lbda, length = np.empty(high - low), np.empty(high - low)
+        kernels.plane_geometry(self._parameters, low, lbda, length)
+        common = (cells, offsets, self._parameters, self._spaxels, lbda)
+        if self.options.method == "nearest":
+            inverse = self._weighting["xn"], self._weighting["yn"]
+            kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, self.n_threads)
+        else:
+            thickness = max(1, min(_THICKNESS, -(-(last - first) // self.n_threads)))
+            size = kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
+            kernels.weigh(
+                *common,
+                length,
+                _METHODS[self.options.method],
+                self._weighting,
+                first - low,
+                last - low,
+                thickness,
+                self._buffer("sums", (self.n_threads, size), np.float64),
+                data,
+                stat,
+                dq,
+                self.n_threads,
+            )
+        return SlabResult(data, stat, dq, cosmic_rays)
+
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+        size = math.prod(shape)
+        kept = self._buffers.get(name)
+        if kept is None or kept.size < size:
+            self._buffers.pop(name, None)
+            kept = self._buffers[name] = np.empty(size, dtype)
+        return kept[:size].reshape(shape)
+
+    def _sort(self, rows, weights, low: int, high: int):
+        """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
+        n_planes, n_spaxels, n_rows = high - low, self.grid.nx * self.grid.ny, len(rows)
+        if n_planes * n_spaxels > _INT32 or n_rows > _INT32:
+            raise ResourceError(f"slab of {n_planes} planes, {n_rows} rows: too large, make it thinner")
+        voxel = self._buffer("voxel", (n_rows,), np.int32)
+        order = self._buffer("order", (n_rows,), np.int32)
+        cells = self._buffer("cells", (max(n_rows, 1),), CELL_ROW)
+        offsets = self._buffer("offsets", (n_planes * n_spaxels + 1,), np.int32)
+        counts = np.empty((grid_kernels.n_chunks(n_rows), n_planes), np.int64)
+        grid_kernels.assign_cells(rows, self._parameters, low, high, voxel, counts, self.n_threads)
+        starts = np.zeros(n_planes + 1, np.int64)
+        np.cumsum(counts.sum(axis=0), out=starts[1:])
+        chunk_starts = np.ascontiguousarray(starts[:-1] + np.cumsum(counts, axis=0) - counts)
+        grid_kernels.sort_by_plane(voxel, n_spaxels, chunk_starts, order, self.n_threads)
+        fullest = np.empty(n_planes, np.int32)
+        grid_kernels.sort_cells(rows, weights, voxel, order, starts, offsets, cells, fullest, self.n_threads)
+        return cells, offsets, starts, fullest
+
+    def _reject(self, cells, offsets, starts, fullest, low: int, first: int, last: int) -> np.ndarray:
+        """Flag cosmic rays in `cells` as far as the planes first...last - 1 need it; return the rows flagged there."""
+        n_rows, reach = int(starts[-1]), self.options.reach
+        values = self._buffer("values", (n_rows + _PADDING,), np.float32)
+        cosmics.usable_values(cells, n_rows, False, values, self.n_threads)
+        variances = values
+        if self.options.crtype == "iraf":
+            variances = self._buffer("variances", (n_rows + _PADDING,), np.float32)
+            cosmics.usable_values(cells, n_rows, True, variances, self.n_threads)
+        size = min(27 * int(fullest.max(initial=0)), n_rows) + _PADDING
+        flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
+        n_flagged = np.zeros(len(starts) - 1, np.int64)
+        cosmics.reject(
+            cells,
+            offsets,
+            values,
+            variances,
+            self.grid.nx,
+            self.grid.ny,
+            max(first - reach, low) - low,
+            min(last + reach, low + len(starts) - 1) - low,
+            _COSMIC_RAY_TYPES[self.options.crtype],
+            self.direction.value,
+            self.options.crsigma,
+            starts,
+            flagged,
+            n_flagged,
+            self._buffer("neighbours", (2 * self.n_threads, size), np.float32),
+            self._buffer("work", (self.n_threads, size), np.float64),
+            self.n_threads,
+        )
+        planes = range(first - low, last - low)
+        found = [flagged[starts[p] : starts[p] + n_flagged[p]] for p in planes]
+        return np.sort(np.concatenate(found))
+
+
+def _weighting(grid: OutputGrid, options: ResampleOptions, compat: Compat) -> dict:
+    """Return the constants of the weight functions (``weighting_t``)."""
+    cd11, cd22 = grid.cd[0], grid.cd[3]
+    xn, yn, zn = 1 / grid.scale[0], 1 / grid.scale[1], 1 / 1.25
+    drop = tuple(fraction / inverse for fraction, inverse in zip(options.pixfrac, (xn, yn, zn), strict=True))
+    return {
+        "reach": options.ld,
+        "drop_x": drop[0],
+        "drop_y": drop[1],
+        "drop_l": drop[2],
+        "volume": drop[0] * drop[1] * drop[2],
+        "voxel_x": abs(cd11),
+        "voxel_y": abs(cd22),
+        "xn": xn,
+        "yn": yn,
+        "radius": options.rc * math.sqrt((cd11 * xn) ** 2 + (cd22 * yn) ** 2 + (grid.cd33 * zn) ** 2),
+        "far": _FAR_WEIGHT[compat.renka_nan_variance],
+    }

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Resampling of a few rows whose result is known."""
+
+import numpy as np
+import pytest
+
+from muse_core.errors import DataError, ParameterError, ResourceError
+from muse_core.model.compat import Compat
+from muse_core.model.dq import DQ
+from muse_core.model.grid import OutputGrid
+from muse_core.model.rows import make_rows
+from muse_core.steps.resample import (
+    CosmicRayDirection,
+    ResampleOptions,
+    SlabResampler,
+    parse_pixfrac,
+    slab_bytes,
+    slab_planes,
+)
+
+GRID = OutputGrid(
+    nx=5,
+    ny=5,
+    nz=5,
+    celestial=False,
+    ctype3="AWAV",
+    crpix=(1.0, 1.0, 1.0),
+    crval=(1.0, 1.0, 5000.0),
+    cd=(1.0, 0.0, 0.0, 1.0),
+    cd33=1.25,
+    origin=(0.0, 0.0),
+    scale=(1.0, 1.0),
+)
+THREE_ROWS = make_rows([3.1, 2.8, 3.3], [3.0, 3.2, 2.7], [5002.5, 5002.9, 5001.9], [10, 20, 40], 0, [4, 9, 16], 0)
+
+
+def resample(rows, weights=None, *, grid=GRID, direction=CosmicRayDirection.X, compat=None, **options):
+    options = ResampleOptions(**{"crsigma": 0.0, "pixfrac": (0.8, 0.8, 0.8)} | options)
+    return SlabResampler(grid, options, direction, 1, compat or Compat()).slab(rows, weights, 0, grid.nz)
+
+
+@pytest.mark.parametrize(
+    ("method", "ld", "data", "stat"),
+    [
+        ("nearest", 1, 10, 4),
+        ("linear", 1, 15.052488, 2.5265305),
+        ("quadratic", 1, 11.185371, 3.465825),
+        ("renka", 1, 10.747735, 3.6283216),
+        ("drizzle", 1, 17.78706, 2.3856719),
+        ("lanczos", 1, 17.181313, 2.387952),
+        ("lanczos", 2, 19.238161, 2.4969962),
+    ],
+)
+def test_three_rows_in_a_voxel(method, ld, data, stat):
+    result = resample(THREE_ROWS, method=method, ld=ld)
+    assert (result.data[2, 2, 2], result.stat[2, 2, 2]) == (np.float32(data), np.float32(stat))
+    assert result.dq[2, 2, 2] == 0
+
+
+def test_weight_column():
+    result = resample(THREE_ROWS, np.array([1, 0.5, 2], np.float32))
+    assert (result.data[2, 2, 2], result.stat[2, 2, 2]) == (np.float32(20.969067), np.float32(2.943684))
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "drizzle", "lanczos"])
+def test_flagged_rows(method):
+    rows = THREE_ROWS.copy()
+    rows["dq"] = [DQ.DEAD, 0, 0]
+    result = resample(rows, method=method)
+    if method == "nearest":
+        assert result.dq[2, 2, 2] == DQ.DEAD
+        assert result.data[2, 2, 2] == 10
+    else:
+        assert 20 < result.data[2, 2, 2] < 40
+
+
+def test_empty_cells_are_missing():
+    result = resample(THREE_ROWS)
+    assert result.dq[0, 0, 0] == DQ.MISSING
+    assert result.data[0, 0, 0] == result.stat[0, 0, 0] == 0
+    assert np.all(resample(THREE_ROWS[:0]).dq == DQ.MISSING)
+
+
+def test_exact_hit_wins():
+    rows = THREE_ROWS.copy()
+    rows["xpos"][2], rows["ypos"][2], rows["lbda"][2] = 3, 3, 5002.5
+    for method in ("linear", "quadratic", "renka"):
+        result = resample(rows, method=method)
+        assert (result.data[2, 2, 2], result.stat[2, 2, 2]) == (40, 16)
+
+
+def test_renka_with_distant_rows_only():
+    rows = make_rows(4.4, 4.4, 5004.3, [10, 20], 0, [4, 8], 0)
+    ours = resample(rows, method="renka")
+    assert (ours.data[2, 2, 2], ours.stat[2, 2, 2], ours.dq[2, 2, 2]) == (15, 3, 0)
+    theirs = resample(rows, method="renka", compat=Compat.reference())
+    assert theirs.data[2, 2, 2] == 15
+    assert np.isnan(theirs.stat[2, 2, 2])
+    assert theirs.dq[2, 2, 2] == 0
+
+
+@pytest.mark.parametrize("method", ["drizzle", "lanczos", "linear"])
+def test_nan_spoils_all_voxels_within_reach(method):
+    rows = make_rows([3.0, 2.0, 4.0], 3, 5002.5, [np.nan, 1, 1], 0, 1, 0)
+    result = resample(rows, method=method)
+    assert np.isnan(result.data[2, 2, 1:4]).all()
+    assert (result.dq[2, 2, 1:4] == 0).all()
+
+
+def test_rows_outside_the_grid_are_in_its_border_cells():
+    rows = make_rows([-50, 90], [3, 3], [4000, 9000], [7, 9], 0, 1, 0)
+    result = resample(rows, method="nearest")
+    assert result.data[0, 2, 0] == 7
+    assert result.data[4, 2, 4] == 9
+    assert (resample(rows, method="drizzle").dq == DQ.MISSING).all()
+    assert resample(rows, method="linear").data[0, 1, 1] == 7
+
+
+def plane_of_rows(middle):
+    values = [[10, 12, 11], middle, [9, 14, 12]]
+    y, x = np.mgrid[1:4, 1:4]
+    return make_rows(x.ravel(), y.ravel(), 5002.5, np.ravel(values), 0, 4, 0)
+
+
+@pytest.mark.parametrize(("crtype", "flagged"), [("median", [3, 4]), ("iraf", [3, 4]), ("mean", [])])
+def test_cosmic_rays(crtype, flagged):
+    result = resample(plane_of_rows([500, 60, 13]), crsigma=15.0, crtype=crtype)
+    assert result.cosmic_rays.tolist() == flagged
+
+
+def test_cosmic_ray_neighbourhoods():
+    rows = plane_of_rows([13, 60, 500])
+    assert resample(rows, crsigma=15.0, direction=CosmicRayDirection.ALL).cosmic_rays.tolist() == [4, 5]
+    along_y = plane_of_rows([13, 500, 12])
+    along_y["data"] = along_y["data"].reshape(3, 3).T.ravel()
+    assert resample(along_y, crsigma=15.0, direction=CosmicRayDirection.Y).cosmic_rays.tolist() == [4]
+
+
+def test_flagged_rows_are_no_neighbours_but_can_be_cosmic_rays():
+    rows = plane_of_rows([500, 60, 13])
+    rows["dq"][4] = DQ.HOT
+    rows["dq"][3] = DQ.COSMIC_RAY
+    result = resample(rows, crsigma=15.0)
+    assert result.cosmic_rays.tolist() == [4]  # the other one was known
+    rows["dq"] = DQ.HOT
+    assert resample(rows, crsigma=15.0).cosmic_rays.size == 0
+
+
+def test_pixfrac():
+    assert parse_pixfrac("0.8") == (0.8, 0.8, 0.8)
+    assert parse_pixfrac("0.8,0.7") == (0.8, 0.8, 0.7)
+    assert parse_pixfrac("0.8,,0.7x,1e0") == (0.8, 0.7, 1.0)
+    assert parse_pixfrac("abc") == (0.0, 0.0, 0.0)
+    assert parse_pixfrac("") == parse_pixfrac("1,2,3,4") == (0.6, 0.6, 0.6)
+
+
+def test_options():
+    with pytest.raises(ParameterError, match="'cubic', expected one of nearest"):
+        ResampleOptions(method="cubic")
+    with pytest.raises(ParameterError, match="crtype"):
+        ResampleOptions(crtype="mode")
+    assert ResampleOptions(ld=0).ld == 1
+    assert ResampleOptions(method="nearest", crsigma=0.0).halo == 0
+    assert ResampleOptions(ld=3).halo == 4
+
+
+def test_planes_must_exist():
+    resampler = SlabResampler(GRID, ResampleOptions(), CosmicRayDirection.X)
+    with pytest.raises(DataError, match="the cube has 5"):
+        resampler.slab(THREE_ROWS, None, 3, 6)
+
+
+def test_memory_formula():
+    options = ResampleOptions()
+    assert slab_bytes(GRID, options, 5, 0) > 0
+    budget = 28 * 700 + slab_bytes(GRID, options, 3, 700)
+    assert slab_planes(budget, GRID, options, 100) == 3
+    assert slab_planes(10**9, GRID, options, 100) == GRID.nz
+    with pytest.raises(ResourceError, match="single plane"):
+        slab_planes(1000, GRID, options, 100)
