@@ -17,6 +17,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.pixtable import AS_TABLE_VARIABLE, PixelTableFile, PixelTableWriter
+from muse_core.io.products import RawFrame
 from muse_core.model import origin, units
 from muse_core.model.header import instrument_mode, require_float
 from muse_core.model.pixtable import FlatFieldSpectrum
@@ -32,6 +33,7 @@ from muse_core.steps.refraction import Method
 from muse_core.steps.velocity import VelocityCorrection
 
 _LOG = logging.getLogger(__name__)
+RAW_TAG = "PIXTABLE_OBJECT"
 #: Environment variable of the reference: formula of the refractive index.
 REFRACTION_VARIABLE = "MUSE_DAR_CORRECT_METHOD"
 
@@ -104,6 +106,8 @@ def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
     names = [str(path) for path in paths]
     headers = [file.header for file in files]
     groups = merge.group_exposures(headers, names, run.compat)
+    used = sorted(index for group in groups for index in group.files)
+    run.factory.use_raw(RawFrame(paths[index], RAW_TAG, headers[index]) for index in used)
     exposures = []
     for number, group in enumerate(groups, 1):
         _LOG.info("Exposure %d of %d (DATE-OBS %s): %d IFUs", number, len(groups), group.date_obs, len(group.files))
@@ -335,7 +339,7 @@ def _projection(run: Run, table: Table) -> Projection | None:
         solution = AstrometricSolution.default(table.header)
     else:
         solution = AstrometricSolution.from_header(given, "ASTROMETRY_WCS", run.compat)
-    return Projection.from_header(table.header, solution, table.position_unit, compat=run.compat)
+    return Projection.from_header(table.header, solution, position_unit=table.position_unit, compat=run.compat)
 
 
 def _positioning(run: Run, table: Table, offset: Offset | None) -> Positioning | None:
@@ -394,7 +398,8 @@ class TableSaver:
 
     def finish(self) -> None:
         """Complete the product."""
-        self._table.write_limits(self._limits)
+        if self._table.position_unit != units.PIX:  # else they are those from before the velocity correction
+            self._table.write_limits(self._limits)
         self._writer.set_primary(self._header())
         self._factory.register(self._writer.finish(), self._tag)
 

@@ -21,12 +21,11 @@ from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_specs
 from muse_core.recipes import declaration, exposures, final
 from muse_core.recipes.declaration import ScipostParameters
-from muse_core.recipes.exposures import Exposure, Located, Table
+from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
 from muse_core.steps.combine import combine_headers, exposure_weights
 
 _LOG = logging.getLogger(__name__)
-RAW_TAG = "PIXTABLE_OBJECT"
 
 
 def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> list[Product]:
@@ -123,7 +122,8 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
     first = tables[0]
     if len(tables) == 1:
         exposures.put_on_sky(first, located[0].positioning, located[0].offset)
-        first.write_limits(located[0].limits)
+        if first.position_unit == units.DEG:  # in pixels, limits stay those from before the velocity correction
+            first.write_limits(located[0].limits)
         return first
     states = {table.position_unit for table in tables}
     if states != {units.RAD}:

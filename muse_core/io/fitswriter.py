@@ -14,6 +14,7 @@ from astropy.io import fits
 
 from muse_core.errors import ProductError
 from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
+from muse_core.model.cards import formatted
 
 #: Cards that `finish` adds to the primary header and to each header.
 _SIGNATURE_CARDS = {"primary": 3, "other": 2}
@@ -109,11 +110,12 @@ class FitsStreamWriter:
             for start, length in zip(self._data_start, self._data_length, strict=True):
                 length = _padded(length)
                 digest.add_unit(os.pread(fd, min(MD5_CHUNK, length), start), length)
-            primary = self.headers[0]
+            headers = [formatted(header) for header in self.headers]
+            primary = headers[0]
             primary.remove("DATAMD5", ignore_missing=True)
             primary.append(("DATAMD5", digest.hexdigest(), "MD5 checksum"), end=True)
             for header, start, length, total in zip(
-                self.headers, self._data_start, self._header_length, self._sums, strict=True
+                headers, self._data_start, self._header_length, self._sums, strict=True
             ):
                 raw = self._filled(signed_header(header, total), header, total, length)
                 os.pwrite(fd, raw, start - length)

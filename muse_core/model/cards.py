@@ -74,11 +74,22 @@ def card(key: str, value, comment: str = "") -> fits.Card:
 
 
 def set_card(header: fits.Header, key: str, value, comment: str = "") -> None:
-    """Set a keyword, replacing an existing card in place."""
-    new = card(key, value, comment)
+    """Set a keyword, replacing an existing card in place; the value stays exact until `formatted`."""
+    fitting = card(key, value, comment).comment
+    new = fits.Card(key if _STANDARD.match(key) else f"HIERARCH {key}", value, fitting)
     if key in header:
         index = header.index(key)
         header.remove(key)
         header.insert(index, new, useblanks=False)
     else:
         header.append(new, useblanks=False, end=True)
+
+
+def formatted(header: fits.Header) -> fits.Header:
+    """Return a header with every card as `card` formats it; blank and commentary cards stay."""
+    return fits.Header(
+        [
+            item if item.keyword in ("", "COMMENT", "HISTORY") else card(item.keyword, item.value, item.comment)
+            for item in header.cards
+        ]
+    )

@@ -39,6 +39,15 @@ class Limits:
     lbda_high: np.float32
 
     @classmethod
+    def from_header(cls, header: Header, where: str = "pixel table") -> "Limits":
+        """Read the limits in the header of a pixel table that is in memory (on disk they have seven digits only)."""
+        ends = [(axis, end) for axis in ("X", "Y", "LAMBDA") for end in ("LOW", "HIGH")]
+        values = [
+            keywords.require_float(header, f"{keywords.PIXTABLE}LIMITS {axis} {end}", where) for axis, end in ends
+        ]
+        return cls.from_extremes(values)
+
+    @classmethod
     def from_extremes(cls, extremes, origin: tuple[float, float] = (0.0, 0.0)) -> "Limits":
         """Make limits from the extremes of the rows.
 

@@ -4,6 +4,7 @@
 Headers are `astropy.io.fits.Header`; HIERARCH keywords are named without that prefix (``ESO TEL GEOLAT``).
 """
 
+import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.errors import InputError
@@ -21,8 +22,8 @@ def get_float(header: Header, key: str, default: float | None = None, compat: Co
     value = header.get(key)
     if isinstance(value, bool) or value is None:
         return default
-    if isinstance(value, float):
-        return value
+    if isinstance(value, (float, np.floating)):
+        return float(value)
     if isinstance(value, int) and not compat.integer_keywords_missing:
         return float(value)
     return default
