@@ -4,16 +4,17 @@
 The spectrum includes the continuum and the model does not; the fit compares the differences of neighbouring bins.
 """
 
+import abc
 import dataclasses
 import logging
 
 import numpy as np
 
-from muse_core.model.lsf import LsfImage
+from muse_core.model.lsf import HermiteProfile, LsfImage
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
 from muse_core.steps.sky import lmdif
-from muse_core.steps.sky.lsf import line_spectrum
+from muse_core.steps.sky.lsf import hermite_spectrum, line_spectrum
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,6 @@ MARGIN = 5.0  # Angstrom; lines this far outside the spectrum still reach into i
 PIVOT = 7000.0  # Angstrom, where the slope of the wavelength correction has no effect
 FAINTEST = 1e-4  # of the strongest line; fainter lines are left out of the fit
 START_STRENGTH = 0.1
-START_WINDOW = 3.0  # Angstrom
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,18 +52,24 @@ def difference_weights(stat: np.ndarray) -> np.ndarray:
     return np.where(valid, 1 / np.sqrt(np.where(valid, variance, 1.0)), 1.0)
 
 
-class _LineModel:
-    """Lines scaled and shifted by fit parameters: square roots of the strengths of the groups, slope, offset."""
+class _LineModel(abc.ABC):
+    """Lines with strengths of groups, and parameters of their positions or profile, compared with a spectrum.
 
-    def __init__(self, spectrum: Spectrum, lines: SkyLines, image: LsfImage):
+    The first parameters are the square roots of the strengths of the groups.
+    """
+
+    def __init__(self, spectrum: Spectrum, lines: SkyLines):
         self.spectrum = spectrum
         self.lines = lines
-        self.image = image
         self.weight = difference_weights(spectrum.stat)
 
-    def wavelengths(self, parameters: np.ndarray) -> np.ndarray:
-        slope, offset = parameters[-2:]
-        return self.lines.lbda * (1 + slope) + (offset - PIVOT * slope)
+    @abc.abstractmethod
+    def start(self) -> np.ndarray:
+        """Start values."""
+
+    @abc.abstractmethod
+    def line_spectrum(self, kept: np.ndarray, flux: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+        """Spectrum of the lines `kept`, of the fluxes `flux`."""
 
     def fluxes(self, parameters: np.ndarray) -> np.ndarray:
         strength = parameters[self.lines.group]
@@ -72,11 +78,31 @@ class _LineModel:
     def spectrum_of(self, parameters: np.ndarray) -> np.ndarray:
         flux = self.fluxes(parameters)
         kept = flux >= FAINTEST * flux.max()
-        return line_spectrum(self.spectrum.lbda, self.wavelengths(parameters)[kept], flux[kept], self.image)
+        return self.line_spectrum(kept, flux[kept], parameters)
 
     def residuals(self, parameters: np.ndarray) -> np.ndarray:
         difference = self.spectrum_of(parameters) - self.spectrum.data
         return (difference[1:] - difference[:-1]) * self.weight
+
+    def window(self, row: int, half_width: float) -> slice:
+        """Bins around line `row`."""
+        lbda, centre = self.spectrum.lbda, self.lines.lbda[row]
+        return slice(_last_at_or_below(lbda, centre - half_width), _last_at_or_below(lbda, centre + half_width) + 1)
+
+
+class _ImageModel(_LineModel):
+    """Lines through an LSF image; the last parameters are slope and offset of the wavelengths."""
+
+    def __init__(self, spectrum: Spectrum, lines: SkyLines, image: LsfImage):
+        super().__init__(spectrum, lines)
+        self.image = image
+
+    def wavelengths(self, parameters: np.ndarray) -> np.ndarray:
+        slope, offset = parameters[-2:]
+        return self.lines.lbda * (1 + slope) + (offset - PIVOT * slope)
+
+    def line_spectrum(self, kept, flux, parameters):
+        return line_spectrum(self.spectrum.lbda, self.wavelengths(parameters)[kept], flux, self.image)
 
     def start(self) -> np.ndarray:
         """Strengths from the flux around the strongest line of each group."""
@@ -84,18 +110,52 @@ class _LineModel:
         parameters = np.zeros(n_groups + 2)
         parameters[:n_groups] = START_STRENGTH
         model = self.spectrum_of(parameters)
-        lbda, data = self.spectrum.lbda, self.spectrum.data
         for group, row in enumerate(self.lines.strongest_of_groups()):
-            centre = self.lines.lbda[row]
-            first = _last_at_or_below(lbda, centre - START_WINDOW)
-            last = _last_at_or_below(lbda, centre + START_WINDOW)
-            background = (data[first] + data[last]) / 2
-            window = slice(first, last + 1)
+            window = self.window(row, 3.0)
+            data = self.spectrum.data[window]
+            background = (data[0] + data[-1]) / 2
             # cumsum adds one by one, sum does not
-            observed = np.cumsum(np.maximum(data[window] - background, 0))[-1]
+            observed = np.cumsum(np.maximum(data - background, 0))[-1]
             expected = np.cumsum(model[window])[-1]
             if expected > 0:
                 parameters[group] *= np.sqrt(observed / expected)
+        return parameters
+
+
+class _HermiteModel(_LineModel):
+    """Lines through a parametrised LSF that is fitted as well.
+
+    After the strengths come offset and refraction, which do nothing, three coefficients of the width, and four Hermite
+    terms.
+    """
+
+    N_PROFILE = 9
+
+    def profile(self, parameters: np.ndarray) -> HermiteProfile:
+        *_, w0, w1, w2, h3, h4, h5, h6 = parameters
+        terms = tuple(np.array([h]) for h in (h3, h4, h5, h6))
+        return HermiteProfile(np.array([w0, w1, w2]), terms, slit_width=2.61, bin_width=1.25)
+
+    def line_spectrum(self, kept, flux, parameters):
+        return hermite_spectrum(self.spectrum.lbda, self.lines.lbda[kept], flux, self.profile(parameters))
+
+    def start(self) -> np.ndarray:
+        """Strengths from the flux around the strongest line of each group, in three rounds."""
+        n_groups = self.lines.n_groups
+        parameters = np.zeros(n_groups + self.N_PROFILE)
+        parameters[:n_groups] = START_STRENGTH
+        parameters[n_groups + 2] = 1.0  # Angstrom
+        strongest = self.lines.strongest_of_groups()
+        for _ in range(3):
+            model = self.spectrum_of(parameters)
+            shifts = []
+            for group, row in enumerate(strongest):
+                window = self.window(row, 2.0)
+                lbda, data, expected = self.spectrum.lbda[window], self.spectrum.data[window], model[window]
+                if expected.sum() > 0 and data.sum() > 0:
+                    parameters[group] *= np.sqrt(data.sum() / expected.sum())
+                    shifts.append(lbda @ data / data.sum() - lbda @ expected / expected.sum())
+            parameters[n_groups] += np.mean(shifts) if shifts else 0.0
         return parameters
 
 
@@ -103,8 +163,8 @@ def _last_at_or_below(ascending: np.ndarray, value: float) -> int:
     return max(int(np.searchsorted(ascending, value, side="right")) - 1, 0)
 
 
-def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage) -> LineFit:
-    """Fit the strengths of groups of lines, and a wavelength correction common to all, to the sky spectrum.
+def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None) -> LineFit:
+    """Fit the strengths of groups of lines to the sky spectrum.
 
     Parameters
     ----------
@@ -112,8 +172,9 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage) -> LineFit:
         Sky spectrum.
     lines : SkyLines
         List of lines; those outside the range of the spectrum are left out, the groups renumbered.
-    image : LsfImage
-        Average LSF, folded with the bin of the spectrum.
+    image : LsfImage, optional
+        Average LSF, folded with the bin of the spectrum; a wavelength correction common to all lines is fitted too.
+        None: the parameters of a profile are fitted, and wavelengths are not corrected.
 
     Returns
     -------
@@ -123,7 +184,7 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage) -> LineFit:
 
     Notes
     -----
-    Agrees with the ESO recipe 2.8.7 to the last bit of flux and wavelength for the same spectrum
+    With an image it agrees with the ESO recipe 2.8.7 to the last bit of flux and wavelength for the same spectrum
     (tests/parity/test_sky.py).
     """
     lines = lines.restricted(spectrum.lbda[0] - MARGIN, spectrum.lbda[-1] + MARGIN)
@@ -134,26 +195,24 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage) -> LineFit:
             spectrum.lbda[-1],
         )
         return LineFit(lines, lmdif.Minimum(np.zeros(2), 0, 0, np.nan))
-    model = _LineModel(spectrum, lines, image)
+    model = _HermiteModel(spectrum, lines) if image is None else _ImageModel(spectrum, lines, image)
     minimum = lmdif.minimise(model.residuals, model.start(), len(spectrum) - 1)
-    slope, offset = minimum.x[-2:]
-    if minimum.success:
-        log.info(
-            "sky line fit: %d lines in %d groups, shift %.4f Angstrom at %.0f Angstrom, slope %.3g, %d calls (%s)",
-            len(lines),
-            lines.n_groups,
-            offset,
-            PIVOT,
-            slope,
-            minimum.n_calls,
-            minimum.message,
-        )
-    else:
+    lbda = lines.lbda
+    if not minimum.success:
         log.warning(
             "sky line fit failed (%s): lines are subtracted with the last fluxes and uncorrected wavelengths, expect "
             "residuals of sky lines",
             minimum.message,
         )
-    lbda = model.wavelengths(minimum.x) if minimum.success else lines.lbda
+    elif isinstance(model, _ImageModel):
+        lbda = model.wavelengths(minimum.x)
+    log.info(
+        "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
+        len(lines),
+        lines.n_groups,
+        *np.sort((lbda - lines.lbda)[[0, -1]]),
+        minimum.n_calls,
+        minimum.message,
+    )
     fitted = dataclasses.replace(lines, lbda=lbda, flux=model.fluxes(minimum.x))
     return LineFit(fitted.take(np.argsort(-fitted.flux, kind="stable")), minimum)

@@ -77,6 +77,20 @@ def create_sky_mask(
     return mask.astype(np.uint8), low_limit, threshold
 
 
+def mask_in_spaxels(mask: np.ndarray, xlo: float, ylo: float) -> SkyMask:
+    """Give a mask made from the white-light image the coordinates of that image.
+
+    Parameters
+    ----------
+    mask : ndarray of uint8, shape (ny, nx)
+        Mask, one pixel a nominal spaxel.
+    xlo, ylo : float
+        Lower limits of the positions of the pixel table, in single precision: the centre of the first pixel. With
+        digits lost, as in a printed header, rows on the border of two spaxels change sides.
+    """
+    return SkyMask(mask, crval=(float(np.float32(xlo)), float(np.float32(ylo))))
+
+
 def select_rows(
     rows: np.ndarray, mask: SkyMask, selected: np.ndarray, ra_deg: float = 0.0, dec_deg: float = 0.0
 ) -> None:
