@@ -8,16 +8,11 @@ Each is computed in float64 and rounded to float32 once, so that one pass and th
 from libc.math cimport asin, atan, atan2, cos, sin, sqrt
 from rows_types cimport row_t
 
-cdef enum:
-    N_PROJECTION = 6
-    N_POSITIONING = 4
-
 cdef double PI_2 = 1.5707963267948966  # pi / 2, rounded ...
 cdef double PI_2_REST = 6.123233995736766e-17  # ... and what the rounding took off
 cdef double TWO_PI = 6.283185307179586
 cdef double DEGREES = 57.29577951308232
 cdef double SMALL_ANGLE = 1e-2  # up to here the series are exact to 1e-16
-cdef double NEAR_CENTRE = 1e-4  # degrees
 
 
 cdef inline void project(row_t* row, const double* c) noexcept nogil:
@@ -40,33 +35,24 @@ cdef inline void position(row_t* row, const double* c) noexcept nogil:
     cdef double sin_dec = c[0], cos_dec = c[1], dec = c[2]
     cdef double phi = row.xpos, theta = row.ypos + PI_2
     cdef double u = PI_2_REST - (theta - PI_2), u2 = u * u  # pi/2 - theta, with the rounding of theta
-    cdef double sin_phi = sin(phi), cos_phi = cos(phi), sin_theta, cos_theta, a, b, w, q, q2, ra, z, z2, ddec
+    cdef double sin_phi = sin(phi), cos_phi = cos(phi), sin_theta, cos_theta, a, b, q, q2, ra, s
     if -SMALL_ANGLE < u < SMALL_ANGLE:
         cos_theta = u * (1 - u2 * (1 / 6.0 - u2 * (1 / 120.0)))
         sin_theta = 1 - u2 * (1 / 2.0 - u2 * (1 / 24.0))
     else:
         cos_theta = cos(theta)
         sin_theta = sin(theta)
-    w = cos_theta * cos_phi
     a = cos_theta * sin_phi
-    b = sin_theta * cos_dec + w * sin_dec
+    b = sin_theta * cos_dec + cos_theta * sin_dec * cos_phi
+    s = sin_theta * sin_dec - cos_theta * cos_dec * cos_phi
     q = a / b
-    ddec = 1
     if b > 0 and -SMALL_ANGLE < q < SMALL_ANGLE:
         q2 = q * q
         ra = q * (1 - q2 * (1 / 3.0 - q2 * (1 / 5.0 - q2 * (1 / 7.0))))
-        # sin(delta - dec), free of cancellation
-        z = -w - sin_dec * b * q2 * (1 / 2.0 - q2 * (1 / 8.0 - q2 * (1 / 16.0)))
-        if -SMALL_ANGLE < z < SMALL_ANGLE:
-            z2 = z * z
-            ddec = DEGREES * z * (1 + z2 * (1 / 6.0 + z2 * (3 / 40.0 + z2 * (15 / 336.0))))
     else:
         ra = atan2(a, b)
-    # near the centre the rounding of delta shows; far from it the series do not hold
-    if not NEAR_CENTRE < (ddec if ddec > 0 else -ddec) < 0.5:
-        ddec = DEGREES * asin(sin_theta * sin_dec - w * cos_dec) - dec
     row.xpos = <float>(DEGREES * ra)
-    row.ypos = <float>ddec
+    row.ypos = <float>(DEGREES * asin(s) - dec)
 
 
 def locate(

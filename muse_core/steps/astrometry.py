@@ -23,6 +23,7 @@ from muse_core.steps.airmass import position_angle
 log = logging.getLogger(__name__)
 
 CARD_WCS = PIXTABLE + "WCS"
+DEGREES_PER_RADIAN = 57.29577951308232
 
 
 def rotate(cd: np.ndarray, position_angle_deg: float) -> np.ndarray:
@@ -164,7 +165,7 @@ class Positioning:
 
     def constants(self) -> np.ndarray:
         """sin and cos of the declination, the declination, and the shifts to the zero point, for the kernel."""
-        dec = math.radians(self.dec_deg)
+        dec = self.dec_deg / DEGREES_PER_RADIAN  # rounds as in the reference, math.radians() does not
         return np.array(
             [
                 math.sin(dec),

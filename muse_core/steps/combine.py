@@ -15,6 +15,7 @@ from muse_core.errors import DataError
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float, is_nfm
+from muse_core.steps.merge import OFFSET_COMMENT
 from muse_core.steps.offsets import Offset
 
 log = logging.getLogger(__name__)
@@ -111,13 +112,13 @@ def combine_headers(
         for card in header.cards:
             match = _OFFSET_OF_SLICE.match(card.keyword)
             if match:
-                set_card(combined, f"{PIXTABLE}EXP{number} {match[1]}", card.value, card.comment)
-        set_card(combined, f"{PIXTABLE}EXP{number} FIRST", first, f"first row of exposure {number}")
-        set_card(combined, f"{PIXTABLE}EXP{number} LAST", first + n - 1, f"last row of exposure {number}")
+                set_card(combined, f"{PIXTABLE}EXP{number} {match[1]}", card.value, OFFSET_COMMENT)
+        set_card(combined, f"{PIXTABLE}EXP{number} FIRST", first, f"Exposure {number} first row index")
+        set_card(combined, f"{PIXTABLE}EXP{number} LAST", first + n - 1, f"Exposure {number} last row index")
         first += n
         if offset is not None:
             offset.write_cards(combined, number)
-    set_card(combined, CARD_COMBINED, len(headers), "Number of combined exposures")
+    set_card(combined, CARD_COMBINED, len(headers), "Combined exposures that went into this pixel table")
     if is_nfm(combined):
         _write_strehl(combined, headers, compat)
     return combined

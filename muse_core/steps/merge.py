@@ -25,6 +25,7 @@ MERGED_FILE = 0  # "IFU" of a file that has all of them
 CARD_MERGED = PIXTABLE + "MERGED"
 CARD_FLAT_SKY = "ESO DRS MUSE FLAT FLUX SKY"
 CARD_FLAT_LAMP = "ESO DRS MUSE FLAT FLUX LAMP"
+OFFSET_COMMENT = "x-offset of given slice"
 _EXTNAME = re.compile(r"CHAN(?=..)(\d*)")
 _OFFSETS = re.compile(PIXTABLE + r"EXP\d+ IFU\d\d SLICE\d\d XOFFSET$")
 _OF_ONE_IFU = re.compile(rf"^EXTNAME|^{PIXTABLE}ILLUM|ESO DET CHIP |ESO DET OUT |ESO DET2 ")
@@ -174,15 +175,10 @@ def merge_headers(headers: Sequence[Header], n_flat_fields: int = 0) -> Header:
     for header in headers[1:]:
         for card in header.cards:
             if _OFFSETS.match(card.keyword):
-                merged.append(card, useblanks=False, end=True)
+                set_card(merged, card.keyword, card.value, OFFSET_COMMENT)
     if n_flat_fields:
-        set_card(
-            merged,
-            CARD_CORRECTED,
-            n_flat_fields,
-            "number of averaged flat-field spectra",
-        )
-    set_card(merged, CARD_MERGED, len(headers), "number of merged IFUs")
+        set_card(merged, CARD_CORRECTED, n_flat_fields, "Pixel table corrected for flat-field spectrum")
+    set_card(merged, CARD_MERGED, len(headers), "Merged IFUs that went into this pixel table")
     return merged
 
 
