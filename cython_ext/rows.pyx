@@ -7,8 +7,16 @@ from libc.string cimport memcpy, memset
 from rows_types cimport row_t
 
 
-def limits(const row_t[::1] rows, double[::1] out):
-    """Write the extremes of xpos, ypos and lbda of `rows` to `out`.
+cdef enum:
+    SLICE_KEY_MASK = 0x7FF  # IFU and slice in origin
+    N_KEYS = 0x800
+    DIGIT_BITS = 8
+    N_DIGITS = 4
+    RADIX = 256
+
+
+def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
+    """Write the extremes of xpos, ypos and lbda of `rows` to `out`, and mark the slices that they have.
 
     Parameters
     ----------
@@ -16,6 +24,8 @@ def limits(const row_t[::1] rows, double[::1] out):
         Rows; NaN never wins a comparison.
     out : ndarray of float64, shape (6,)
         xlo, xhi, ylo, yhi, llo, lhi; updated, so the caller sets start values (+-FLT_MAX).
+    slices : ndarray of uint8, shape (2048,)
+        Set to 1 for each IFU and slice (key: the lower 11 bits of origin) that occurs.
     """
     cdef Py_ssize_t i, n = rows.shape[0]
     cdef float xlo = <float>out[0], xhi = <float>out[1], ylo = <float>out[2], yhi = <float>out[3]
@@ -34,20 +44,13 @@ def limits(const row_t[::1] rows, double[::1] out):
                 llo = rows[i].lbda
             if rows[i].lbda > lhi:
                 lhi = rows[i].lbda
+            slices[rows[i].origin & SLICE_KEY_MASK] = 1
     out[0] = xlo
     out[1] = xhi
     out[2] = ylo
     out[3] = yhi
     out[4] = llo
     out[5] = lhi
-
-
-cdef enum:
-    SLICE_KEY_MASK = 0x7FF  # IFU and slice in origin
-    N_KEYS = 0x800
-    DIGIT_BITS = 8
-    N_DIGITS = 4
-    RADIX = 256
 
 
 cdef inline uint32_t ordered(float x) noexcept nogil:

@@ -33,11 +33,12 @@ class Limits:
     def of(cls, rows: np.ndarray) -> "Limits":
         """Limits of `rows`."""
         made = cls()
-        row_kernels.limits(rows, made.extent)
-        if len(rows):
-            keys = np.unique(origin.slice_key(rows["origin"]))
-            ifus, slices = origin.ifu_of(keys), origin.slice_of(keys)
-            made.ifu = (int(ifus.min()), int(ifus.max()))
+        present = np.zeros(origin.SLICE_KEY_MASK + 1, np.uint8)
+        row_kernels.limits(rows, made.extent, present)
+        keys = np.flatnonzero(present)
+        if len(keys):
+            slices = origin.slice_of(keys)
+            made.ifu = (int(origin.ifu_of(keys[0])), int(origin.ifu_of(keys[-1])))
             made.slice = (int(slices.min()), int(slices.max()))
         return made
 

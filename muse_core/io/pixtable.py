@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
+from muse_core.cython_ext.columns import unpack
 from muse_core.errors import InputError
 from muse_core.io.fitswriter import FitsStreamWriter, image_header
 from muse_core.io.tables import open_fits, read_column, table_hdu
@@ -24,7 +25,7 @@ FLAT_FIELD_EXTNAME = "PIXTABLE_FLAT_FIELD"
 AS_TABLE_VARIABLE = "MUSE_PIXTABLE_SAVE_AS_TABLE"
 _TYPES = ("GEOFULL", "SIMPLE")
 _INTEGER_COLUMNS = ("dq", "origin")
-_BLOCK = 1 << 15  # rows that are brought into memory at a time: their columns stay in the cache
+_BLOCK = 1 << 13  # rows that are brought into memory at a time: their columns stay in the cache
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -193,49 +194,38 @@ class PixelTableFile:
                 self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
             return self._file.fileno()
 
-    def _read_column(self, name: str, start: int, stop: int) -> np.ndarray:
+    def _read_column(self, name: str, start: int, stop: int) -> tuple[bytes | memoryview, int]:
+        """Return the bytes of a range of a column, and the distance of its values in them."""
         column = self._columns[name]
         if isinstance(column, np.ndarray):
-            return column[start:stop]
+            return memoryview(column[start:stop]).cast("B"), column.itemsize
         length = (stop - start) * column.stride
         raw = os.pread(self._descriptor(), length, column.offset + start * column.stride)
-        if len(raw) < length - column.stride + 4:
+        if len(raw) < length - column.stride + column.dtype.itemsize:
             raise InputError(f"{self.path}[{name}]: file ended in rows {start} to {stop}; file truncated?")
-        if column.stride == column.dtype.itemsize:
-            return np.frombuffer(raw, column.dtype)
-        return np.ndarray((stop - start,), column.dtype, raw, 0, (column.stride,))
+        return raw, column.stride
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return a range of a column, in native byte order."""
         stop = self.n_rows if stop is None else stop
-        parts = [self._read_column(name, a, min(a + _BLOCK, stop)) for a in range(start, stop, _BLOCK)]
-        values = np.concatenate(parts) if parts else np.empty(0, ">f4")
-        return values.astype(values.dtype.newbyteorder("="))
+        dtype = self._columns[name].dtype
+        out = np.empty(stop - start, dtype.newbyteorder("="))
+        for a in range(start, stop, _BLOCK):
+            b = min(a + _BLOCK, stop)
+            raw, stride = self._read_column(name, a, b)
+            out[a - start : b - start] = np.ndarray((b - a,), dtype, raw, 0, (stride,))
+        return out
 
-    def read(self, start: int = 0, stop: int | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """Return rows `start` to `stop`.
-
-        Parameters
-        ----------
-        start, stop : int
-            Range of rows.
-        out : ndarray of ROW, shape (stop - start,), optional
-            Where to put them.
-
-        Returns
-        -------
-        ndarray of ROW
-            The rows.
-        """
+    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Return rows `start` to `stop`; ndarray of ROW."""
         stop = self.n_rows if stop is None else stop
-        out = np.empty(stop - start, ROW) if out is None else out
+        out = np.empty(stop - start, ROW)
+        words = out.view(np.uint32).reshape(-1, len(ROW.names))
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
             for name, field in FIELD_OF_COLUMN.items():
-                values = self._read_column(name, a, b)
-                if field == "origin":
-                    values = values.view(">u4")
-                out[field][a - start : b - start] = values
+                raw, stride = self._read_column(name, a, b)
+                unpack(raw, stride, words[a - start : b - start], ROW.names.index(field))
         return out
 
     def load(self) -> PixelTable:

@@ -8,7 +8,7 @@ from astropy.io import fits
 from muse_core.errors import InputError, MissingFileError
 from muse_core.io.autocal import edge_cards, factors_columns, read_autocal_factors
 from muse_core.model.autocal import AutocalFactors
-from muse_core.model.cards import set_card
+from muse_core.model.cards import card as make_card
 from muse_core.model.compat import Compat
 
 N_BIN = 3
@@ -28,7 +28,7 @@ def write(path, factors, rows=slice(None), drop=(), cards=True):
     table = fits.BinTableHDU.from_columns([fits.Column(name=n, format=f, array=v) for n, f, _, v in columns])
     primary = fits.PrimaryHDU()
     for card in edge_cards(factors) if cards else ():
-        set_card(primary.header, *card)
+        primary.header.append(make_card(*card), end=True)
     fits.HDUList([primary, table]).writeto(path, overwrite=True)
     return path
 
