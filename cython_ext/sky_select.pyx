@@ -3,11 +3,11 @@
 # cython: freethreading_compatible=True
 """Kernels that pick rows of a pixel table for the sky spectrum, and accumulate that spectrum."""
 
-from libc.math cimport M_PI, asin, atan2, cos, floor, sin, tan
+from libc.math cimport floor
 from libc.stdint cimport int64_t, uint8_t
+from gnomonic cimport DEG_PER_RAD, sky_to_plane
 from rows_types cimport row_t
 
-cdef double DEGREE = 180.0 / M_PI
 cdef double FAR = 1e9  # pixels; anything beyond, and NaN, is outside every image
 
 
@@ -47,18 +47,12 @@ def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] 
     cdef double crpix1 = wcs[0], crpix2 = wcs[1], crval1 = wcs[2], crval2 = wcs[3]
     cdef double cd11 = wcs[4], cd12 = wcs[5], cd21 = wcs[6], cd22 = wcs[7]
     cdef double determinant = cd11 * cd22 - cd12 * cd21
-    cdef double alpha0 = crval1 / DEGREE, sin_d0 = sin(crval2 / DEGREE), cos_d0 = cos(crval2 / DEGREE)
-    cdef double x, y, alpha, delta, phi, theta, radius
+    cdef double x, y
     with nogil:
         for i in range(n):
             if celestial:
-                alpha = (rows[i].xpos + ra_deg) / DEGREE - alpha0
-                delta = (rows[i].ypos + dec_deg) / DEGREE
-                phi = atan2(-cos(delta) * sin(alpha), sin(delta) * cos_d0 - cos(delta) * sin_d0 * cos(alpha)) + M_PI
-                theta = asin(sin(delta) * sin_d0 + cos(delta) * cos_d0 * cos(alpha))
-                radius = DEGREE / tan(theta)
-                x = radius * sin(phi)
-                y = -radius * cos(phi)
+                sky_to_plane((rows[i].xpos + ra_deg) / DEG_PER_RAD, (rows[i].ypos + dec_deg) / DEG_PER_RAD,
+                             crval1 / DEG_PER_RAD, crval2 / DEG_PER_RAD, &x, &y)
             else:
                 x = rows[i].xpos - crval1
                 y = rows[i].ypos - crval2
