@@ -61,7 +61,7 @@ def add_columns(
     exclude_raman : float
         Rows nearer than this to the Raman lines of O2 and N2 are left out, in Angstrom; 0: none.
     sums : ndarray of float64, shape (24, 48, n_bin, 128)
-        Updated. Calls with rows of different IFUs may run at the same time.
+        Updated. Calls with rows of different slices may run at the same time.
     counts : ndarray of int32, shape (24, 48, n_bin, 128)
         Updated likewise.
     """

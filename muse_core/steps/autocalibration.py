@@ -129,7 +129,7 @@ class SliceStatistics:
         self._counts = np.zeros(shape, np.int32)
 
     def add(self, rows, selected=None) -> None:
-        """Add rows. Threads may add rows of different IFUs at the same time.
+        """Add rows. Threads may add rows of different slices at the same time.
 
         Parameters
         ----------
@@ -166,8 +166,10 @@ class SliceStatistics:
         npts = np.empty(flux.shape, np.int32)
         kernel.slice_fluxes(self._sums, self._counts, flux, npts)
         corr = np.ones(flux.shape, np.float32)
-        for b in range(len(flux)):
-            _bin_factors(flux[b], npts[b], corr[b], f"{self._edges[b]:.0f}...{self._edges[b + 1]:.0f} Angstrom")
+        empty = [b for b in range(len(flux)) if not _bin_factors(flux[b], npts[b], corr[b])]
+        if empty:
+            ranges = ", ".join(f"{self._edges[b]:.0f}...{self._edges[b + 1]:.0f}" for b in empty)
+            _LOG.warning("Autocalibration: no slice with enough sky at %s Angstrom, factors of 1", ranges)
         bad = ~np.isfinite(corr)
         if bad.any():
             _LOG.warning("Autocalibration: %d factors are not finite, using 1", np.count_nonzero(bad))
@@ -181,12 +183,17 @@ def _clipped_mean(values, nstop: int = _NSTOP, by_mad: bool = True) -> tuple[flo
     return kernel.clipped_mean(values, np.empty_like(values), nstop, by_mad)[:2]
 
 
-def _bin_factors(flux, npts, corr, where: str) -> None:
-    """Set the factors of one bin; all arrays of shape (24, 48), NaN in `flux` without a measured flux."""
+def _bin_factors(flux, npts, corr) -> bool:
+    """Set the factors of one bin; all arrays of shape (24, 48), NaN in `flux` without a measured flux.
+
+    Returns
+    -------
+    bool
+        Whether any slice has one; else nothing is set.
+    """
     measured = flux[~np.isnan(flux)]
     if measured.size == 0:
-        _LOG.warning("Autocalibration: no slice with enough sky at %s, factors of 1", where)
-        return
+        return False
     reference, _ = _clipped_mean(measured, by_mad=False)
     reference = np.float32(reference)
     half_flux = np.zeros((N_IFU, 2), np.float32)
@@ -203,6 +210,7 @@ def _bin_factors(flux, npts, corr, where: str) -> None:
                 if outlier.any():
                     with np.errstate(divide="ignore", invalid="ignore"):
                         corr[ifu, part][outlier] = reference / half_flux[ifu, half]
+    return True
 
 
 def _fill_from_half(flux, half_flux) -> None:
