@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Kernels of the Raman cleaning: spatial shape, moments and residuals of the fit, subtraction.
+"""Kernels of the Raman cleaning: moments and residuals of the fit, subtraction.
 
 The shape of the Raman light over the field is S = p0 x^2 + p1 x y + p2 y^2 + p3 x + p4 y + 1, positions in pix.
 """
@@ -18,7 +18,7 @@ cdef inline double shape_at(float x, float y, const double[::1] p) noexcept nogi
 
 
 cdef inline double rounded_shape_at(float x, float y, const double[::1] p) noexcept nogil:
-    """The same with every term rounded to single precision."""
+    """The same with every term rounded to single precision, as the reference does."""
     return (
         <double>(<float>((x * x) * p[0]))
         + <float>((x * y) * p[1])
@@ -27,17 +27,6 @@ cdef inline double rounded_shape_at(float x, float y, const double[::1] p) noexc
         + <float>(y * p[4])
         + 1.0
     )
-
-
-def shape(const float[::1] x, const float[::1] y, const double[::1] p, bint rounded, double[::1] out):
-    """Set `out` (float64, shape (n,)) to the shape with parameters `p`, shape (5,), at positions `x`, `y` in pix.
-
-    With `rounded`, each term is rounded to single precision before they are summed.
-    """
-    cdef Py_ssize_t i
-    with nogil:
-        for i in range(x.shape[0]):
-            out[i] = rounded_shape_at(x[i], y[i], p) if rounded else shape_at(x[i], y[i], p)
 
 
 def add_moments(const row_t[::1] rows, const double[::1] lsf, double scale, double data_offset, double[:, ::1] gram):
@@ -94,7 +83,7 @@ def residuals(
     flux : float
         Factor of the lines.
     rounded : bool
-        As in `shape`.
+        Whether each term of the shape is rounded to single precision.
     out : ndarray of float64, shape (n,)
         Set.
     """
@@ -103,7 +92,7 @@ def residuals(
     with nogil:
         for i in range(n):
             s = rounded_shape_at(rows[i].xpos, rows[i].ypos, p) if rounded else shape_at(rows[i].xpos, rows[i].ypos, p)
-            out[i] = s * (lsf[i] * flux) - rows[i].data
+            out[i] = s * lsf[i] * flux - rows[i].data
             total += out[i]
         for i in range(n):
             out[i] -= total / n
@@ -121,7 +110,7 @@ def subtract(row_t[::1] rows, const double[::1] lsf, const double[::1] p, bint r
     p : ndarray of float64, shape (5,)
         Parameters of the shape.
     rounded : bool
-        As in `shape`.
+        As in `residuals`.
     """
     cdef Py_ssize_t i
     cdef double s

@@ -83,11 +83,10 @@ class RamanFit:
         return np.array([f * lines.unit * lines.band(band)[1].sum() for band, f in zip(BANDS, self.flux, strict=True)])
 
     def image(self, wcs: "LinearWcs", shape: tuple[int, int]) -> np.ndarray:
-        """S at the pixels of an image with `shape` (ny, nx); float64."""
+        """S at the pixels of an image of `shape` (ny, nx); float32."""
         x, y = wcs.positions(shape)
-        out = np.empty(x.size)
-        kernel.shape(x.ravel(), y.ravel(), self.shape, self.rounded, out)
-        return out.reshape(shape)
+        p = self.shape
+        return (p[0] * x * x + p[1] * x * y + p[2] * y * y + p[3] * x + p[4] * y + 1.0).astype(np.float32)
 
     def qc_cards(self, lines: RamanLines) -> list[tuple[str, float, str]]:
         """QC keywords without their prefix and values: `double` and `float` (numpy.float32)."""
@@ -106,10 +105,10 @@ class LinearWcs:
     cd: np.ndarray
 
     def positions(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions x and y of the pixels of an image of `shape` (ny, nx); float32."""
+        """Positions x and y of the pixels of an image of `shape` (ny, nx)."""
         j, i = np.indices(shape)
         dx, dy = i + 1 - self.crpix[0], j + 1 - self.crpix[1]
-        return tuple((self.cd[k][0] * dx + self.cd[k][1] * dy + self.crval[k]).astype(np.float32) for k in (0, 1))
+        return tuple(self.cd[k][0] * dx + self.cd[k][1] * dy + self.crval[k] for k in (0, 1))
 
 
 def _line_spectra(rows, weighted_bands, lines: RamanLines, lsf: LsfCubes, compat: Compat) -> np.ndarray:
@@ -154,8 +153,9 @@ def fit_raman(tables: Sequence, lines: RamanLines, lsf: LsfCubes, compat: Compat
     lsf : LsfCubes
         Line spread functions.
     compat : Compat
-        ``raman_float32_fit``: minimise as the reference does, with a Jacobian that is mostly rounding noise; it stops
-        near, but not at the minimum, and depends on the order of the rows. Needs 72 bytes for each row.
+        ``raman_float32_fit``: minimise as the reference does, with a Jacobian that is mostly rounding noise, so that it
+        stops somewhere on the way to the minimum, and depends on the order of the rows; same bits as the reference.
+        Needs 72 bytes for each row.
 
     Returns
     -------
@@ -312,15 +312,14 @@ def raman_images(fit: RamanFit, lines: RamanLines, images: Mapping[RamanBand, Ba
     """
     bands = [band for band in BANDS if band in images]
     first = images[bands[0]]
-    shape = fit.image(first.wcs, first.image.shape)[None].astype(np.float32)
-    extensions = [Extension("DATA", shape, "", bands[0])]
+    extensions = [Extension("DATA", fit.image(first.wcs, first.image.shape)[None], "", bands[0])]
     for band in bands:
         found = images[band]
         image = np.where(found.dq == 0, found.image, np.float32(np.nan))
         extensions.append(Extension(f"RAMAN_IMAGE_{band.name}", image, "", band))
         extensions.append(Extension(f"SKY_MASK_{band.name}", found.mask.astype(np.int32), "", band))
     for band in bands:
-        total = fit.total_flux(lines)[BANDS.index(band)]
+        total = np.float32(fit.total_flux(lines)[BANDS.index(band)])
         image = fit.image(images[band].wcs, images[band].image.shape) * total
-        extensions.append(Extension(f"RAMAN_FIT_{band.name}", image.astype(np.float32), units.FLUX, band))
+        extensions.append(Extension(f"RAMAN_FIT_{band.name}", image, units.FLUX, band))
     return extensions
