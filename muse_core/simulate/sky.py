@@ -160,7 +160,7 @@ def other_lines() -> np.ndarray:
 
 def raman_lines(flux: float = 1.0) -> np.ndarray:
     """Return the lines of O2 and N2 that the lasers excite; the main line of O2 has `flux`, that of N2 1.6 x it."""
-    lines = np.array(_RAMAN, LINE)
+    lines = np.array([*_RAMAN], LINE)
     lines["flux"] *= flux * np.where(lines["group"] == 1, 1.6, 1.0)
     return lines
 
