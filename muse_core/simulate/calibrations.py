@@ -141,11 +141,10 @@ def write_raman_lines(path: Path) -> Path:
     return _write_table(path, "RAMAN_LINES", _line_table(sky.raman_lines()), _LINE_UNITS, extname="LINES")
 
 
-def write_sky_continuum(path: Path, made: sky.Sky, lbda_min: float, lbda_max: float, step: float = 0.3125) -> Path:
-    """SKY_CONTINUUM of a sky; values in the unit of flux-calibrated pixel tables, as the recipe wants them."""
-    lbda = lbda_min + step * np.arange(int((lbda_max - lbda_min) / step) + 1)
-    table = _table(**{"lambda": lbda, "flux": made.continuum(lbda)})
-    table_units = {"lambda": units.ANGSTROM, "flux": "erg/(s cm^2 arcsec^2)"}
+def write_sky_continuum(path: Path, lbda: np.ndarray, flux: np.ndarray) -> Path:
+    """SKY_CONTINUUM; `flux` in the unit of flux-calibrated pixel tables at `lbda` Angstrom, as the recipe wants it."""
+    table_units = {"lambda": units.ANGSTROM, "flux": units.LINE_FLUX_PLAIN}
+    table = _table(**{"lambda": lbda, "flux": flux})
     return _write_table(path, "SKY_CONTINUUM", table, table_units, extname="CONTINUUM")
 
 

@@ -46,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         help="wavelength range in Angstrom (default: 6400 6600)",
     )
     add("--exposures", type=int, default=1, metavar="N", help="number of dithered exposures (default: 1)")
+    add("--pointing-error", type=float, default=0.0, metavar="ARCSEC", help="of all but the first (default: 0)")
     add("--mode", choices=MODES, default=default.mode, help="instrument mode (default: %(default)s)")
     add("--seed", type=int, default=default.seed, help="same seed, same files (default: %(default)s)")
     add("--posang", type=float, default=0.0, metavar="DEG", help="derotator position angle (default: 0)")
@@ -95,7 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             slice_gain_rms=arguments.slice_gain,
             raman_flux=arguments.raman,
         )
-        sets = make_dataset(arguments.directory, dithered(spec, arguments.exposures))
+        sets = make_dataset(
+            arguments.directory, dithered(spec, arguments.exposures, error_arcsec=arguments.pointing_error)
+        )
     except (MuseError, OSError) as error:
         sys.stderr.write(f"muse-simulate: {error}\n")
         return 1

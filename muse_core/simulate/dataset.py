@@ -3,6 +3,7 @@
 
 import dataclasses
 import datetime
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -115,10 +116,13 @@ def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str
 
     truth = Truth(spec)
     true_lines = truth.sky_lines
+    true_lines["flux"] *= truth.level
     low, high = spec.lbda_range
+    lbda = np.arange(low, high + 0.3, 0.3125)
+    continuum = truth.level * truth.sky_continuum(lbda)
     subtract = [
         (calibrations.write_sky_lines(calib / "SKY_LINES_true.fits", true_lines, False), "SKY_LINES"),
-        (calibrations.write_sky_continuum(calib / "SKY_CONTINUUM.fits", spec.sky(), low, high), "SKY_CONTINUUM"),
+        (calibrations.write_sky_continuum(calib / "SKY_CONTINUUM.fits", lbda, continuum), "SKY_CONTINUUM"),
     ]
     masks = _sky_masks(calib, spec)
     factors = calibrations.write_autocal_factors(calib / "AUTOCAL_FACTORS.fits", mode)
@@ -146,21 +150,30 @@ def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str
     return {name: _write_sof(directory / f"{name}.sof", frames) for name, frames in sets.items()}
 
 
-def dithered(spec: ExposureSpec, n: int, step_arcsec: float = 1.0) -> list[ExposureSpec]:
-    """Return `n` exposures like `spec`: dithered on a circle, rotated by 90 degrees in turn, one after the other."""
+def dithered(spec: ExposureSpec, n: int, step_arcsec: float = 1.0, error_arcsec: float = 0.0) -> list[ExposureSpec]:
+    """Return `n` exposures like `spec`, one after the other: dithered on a circle, rotated by 90 degrees in turn.
+
+    Parameters
+    ----------
+    spec : ExposureSpec
+        The first exposure, but for its dither.
+    n : int
+        Number of exposures; a single one is not dithered.
+    step_arcsec : float
+        Radius of the circle.
+    error_arcsec : float
+        Pointing error of each but the first exposure, in turn to the north-east and south-west.
+    """
     start = datetime.datetime.fromisoformat(spec.date_obs)
     made = []
     for i in range(n):
-        angle = 2 * np.pi * i / n
+        angle = 2 * math.pi * i / n
         date = start + i * datetime.timedelta(seconds=spec.exptime + 75)
-        offset = (step_arcsec * float(np.cos(angle)), step_arcsec * float(np.sin(angle))) if n > 1 else (0.0, 0.0)
-        made.append(
-            dataclasses.replace(
-                spec,
-                seed=spec.seed + i,
-                date_obs=date.isoformat(timespec="milliseconds"),
-                dither_arcsec=offset,
-                posang=spec.posang + 90.0 * i,
-            )
-        )
+        error = 0.0 if i == 0 else error_arcsec / math.sqrt(2) * (-1) ** i
+        changes = {"seed": spec.seed + i, "date_obs": date.isoformat(timespec="milliseconds")}
+        if n > 1:
+            changes["dither_arcsec"] = (step_arcsec * math.cos(angle), step_arcsec * math.sin(angle))
+            changes["pointing_error_arcsec"] = (error, error)
+            changes["posang"] = (spec.posang + 90.0 * i) % 360
+        made.append(dataclasses.replace(spec, **changes))
     return made

@@ -6,7 +6,9 @@ pixels of the 48 slices of each CCD; photon and read noise, cosmic rays and bad 
 by the flat-field. Rows are in the order slice, CCD row, CCD column. The variance is that which a pipeline estimates:
 from the measured electrons and the read noise.
 
-The same `ExposureSpec` gives the same files, bit for bit. The noise of an IFU does not depend on which others are made.
+The same `ExposureSpec` gives the same files, bit for bit. Each slice has its own stream of random numbers, so that they
+do not depend on which other IFUs are made.
+
 See the other modules of this package for what is not modelled; bias, dark current, illumination and geometry errors
 count as perfectly removed.
 """
@@ -250,10 +252,14 @@ class _Light:
             electrons = electrons * sky.telluric_transmission(self.lbda) ** airmass
         #: electrons a pixel for a spectrum of 1e-20 erg/s/cm2/Angstrom
         self.electrons = electrons * instrument.notch_transmission(self.mode, self.lbda)
-        area = self.mode.spaxel_arcsec[0] * self.mode.spaxel_arcsec[1]
-        self.electrons_per_density = self.electrons * area
+        self.continuum = self.sky.continuum(self.lbda)
+        self.flat = instrument.lamp(self.lbda) if spec.flat_field else np.ones(self.n)
         self.raman = sky.raman_lines(spec.raman_flux) if self.mode.is_ao and spec.raman_flux else None
-        self.target = (spec.ra_deg, spec.dec_deg)
+        self.sources = spec.all_sources
+        #: wavelengths between which the positions of the sources are interpolated, and those positions
+        self.nodes = np.linspace(low - 10, high + 10, 2 + int((high - low) / 20))
+        target = (spec.ra_deg, spec.dec_deg)
+        self.positions = [self.pointing.pixel(*s.position(*target), self.nodes) for s in self.sources]
 
     def at(self, curve: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Interpolate `curve` at fractional indices."""
@@ -271,8 +277,8 @@ def _add_sources(expected, light: _Light, geometry, lsf, along, lbda, position) 
     node_lbda = lbda[nodes, lbda.shape[1] // 2]
     row = np.searchsorted(nodes, np.arange(n), side="right") - 1
     row = np.minimum(row, max(len(nodes) - 2, 0))
-    for source in light.spec.all_sources:
-        source_x, source_y = light.pointing.pixel(*source.position(*light.target), node_lbda)
+    for source, position_of_source in zip(light.sources, light.positions, strict=True):
+        source_x, source_y = (np.interp(node_lbda, light.nodes, p) for p in position_of_source)
         reach = light.seeing.reach_arcsec(source)
         dx, dy = (x - source_x[:, None]) * sx, (y - source_y[:, None]) * sy
         if np.hypot(dx, dy).min() > reach:
@@ -281,8 +287,8 @@ def _add_sources(expected, light: _Light, geometry, lsf, along, lbda, position) 
         if len(nodes) > 1:
             weight = ((np.arange(n) - nodes[row]) / (nodes[row + 1] - nodes[row]))[:, None]
             image = image[row] * (1 - weight) + image[row + 1] * weight
-        spectrum = source.sampled(light.first, _STEP, light.n, lsf) * light.electrons_per_density
-        expected += image * light.at(spectrum, position)
+        spectrum = source.sampled(light.first, _STEP, light.n, lsf) * light.electrons
+        expected += sx * sy * image * light.at(spectrum, position)
 
 
 def raman_shape(x, y):
@@ -329,7 +335,8 @@ def _simulate_slice(light: _Light, ifu: int, number: int) -> dict[str, np.ndarra
         return None
     position = np.clip((lbda - light.first) / _STEP, 0, light.n - 2)
 
-    expected = light.at(light.sky.sampled(light.first, _STEP, light.n, lsf) * light.electrons, position)
+    spectrum = light.sky.sampled_lines(light.first, _STEP, light.n, lsf) + light.continuum
+    expected = light.at(spectrum * light.electrons, position)
     _add_sources(expected, light, geometry, lsf, along, lbda, position)
     if light.raman is not None:
         spectrum = np.zeros(light.n)
@@ -347,7 +354,7 @@ def _simulate_slice(light: _Light, ifu: int, number: int) -> dict[str, np.ndarra
         measured = rng.poisson(measured) + instrument.READ_NOISE * rng.standard_normal(len(measured))
     dq = np.zeros(len(measured), np.int32)
     if spec.bad_pixels:
-        flags = instrument.bad_pixels(ifu, number, used.shape, int(y[0]))[used]
+        flags = instrument.bad_pixels(geometry, y, columns)[used]
         dq |= flags
         measured = measured + 3000.0 * ((flags & DQ.HOT) != 0) + 200.0 * ((flags & DQ.DARK) != 0)
         measured = np.where((flags & (DQ.DEAD | DQ.LOW_QE)) != 0, 0.3 * measured, measured)
@@ -355,9 +362,7 @@ def _simulate_slice(light: _Light, ifu: int, number: int) -> dict[str, np.ndarra
     if light.mode.notch is not None:
         dq[(lbda > light.mode.notch[0]) & (lbda < light.mode.notch[1])] = DQ.NOTCH_NAD
     variance = np.maximum(measured, 0) + instrument.READ_NOISE**2
-    flat = instrument.ifu_colour(ifu, lbda)
-    if spec.flat_field:
-        flat = flat * instrument.lamp(lbda)
+    flat = instrument.ifu_colour(ifu, lbda) * light.at(light.flat, position[used])
 
     x, y_sky = geometry.position(along)
     grid_y, grid_x = np.broadcast_arrays(y[:, None], columns)

@@ -288,32 +288,32 @@ def notch_transmission(mode: Mode, lbda):
     return 1 - 0.5 * (erf((lbda - low - 6) / 3) - erf((lbda - high + 6) / 3))
 
 
-def bad_pixels(ifu: int, number: int, shape: tuple[int, int], first_row: int) -> np.ndarray:
-    """Bad pixels of a slice, as flags of `muse_core.model.dq`.
+def bad_pixels(geometry: SliceGeometry, y: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Bad pixels of a part of a slice.
 
     Parameters
     ----------
-    ifu, number : int
-        IFU and slice.
-    shape : tuple of int
-        Number of rows and columns.
-    first_row : int
-        CCD row of the first row, from 1.
+    geometry : SliceGeometry
+        The slice.
+    y, columns : ndarray of int, shape (n_y,) and (n_x,)
+        Consecutive CCD rows and columns.
 
     Returns
     -------
-    ndarray of int32, shape `shape`
-        Flags: one column in some 25 slices is hot from some row on, and 1.5e-4 of the pixels are hot, dark or dead.
+    ndarray of int32, shape (n_y, n_x)
+        Flags of `muse_core.model.dq`: one column in some 25 slices is hot from some row on, and 1.5e-4 of the pixels
+        are hot, dark, dead or of low efficiency.
     """
-    rng = np.random.default_rng([_SEED, 7, ifu, number])
-    flags = np.zeros(shape, np.int32)
+    rng = np.random.default_rng([_SEED, 7, geometry.ifu, geometry.number])
+    width = int(2 * geometry.half_width)
+    ccd = np.zeros((CCD_ROWS, width), np.int32)  # from row 1, from 20 columns right of the offset
     if rng.random() < 0.04:
-        start = int(rng.integers(1, CCD_ROWS))
-        flags[max(0, start - first_row) :, int(rng.integers(20, 60))] = DQ.HOT
-    n = rng.poisson(1.5e-4 * CCD_ROWS * shape[1])
-    y = rng.integers(1, CCD_ROWS + 1, n) - first_row
-    x = rng.integers(0, 74, n)
-    kind = rng.choice(np.array([DQ.HOT, DQ.DARK, DQ.DEAD, DQ.LOW_QE], np.int32), n)
-    inside = (y >= 0) & (y < shape[0])
-    flags[y[inside], x[inside]] |= kind[inside]
+        ccd[int(rng.integers(CCD_ROWS)) :, int(rng.integers(width))] = DQ.HOT
+    n = rng.poisson(1.5e-4 * ccd.size)
+    kinds = np.array([DQ.HOT, DQ.DARK, DQ.DEAD, DQ.LOW_QE], np.int32)
+    ccd[rng.integers(CCD_ROWS, size=n), rng.integers(width, size=n)] = rng.choice(kinds, n)
+    flags = np.zeros((len(y), len(columns)), np.int32)
+    x = columns - geometry.offset - 20
+    inside = (x >= 0) & (x < width)
+    flags[:, inside] = ccd[y[0] - 1 : y[-1], x[inside]]
     return flags

@@ -244,11 +244,11 @@ class Sky:
         """Continuum in 1e-20 erg/s/cm2/Angstrom per spaxel."""
         return self.scale * self.continuum_level * continuum(lbda)
 
-    def sampled(self, first: float, step: float, n: int, lsf: Lsf) -> np.ndarray:
-        """Continuum and lines through a line spread function, at ``first + step * arange(n)``."""
+    def sampled_lines(self, first: float, step: float, n: int, lsf: Lsf) -> np.ndarray:
+        """Lines through a line spread function, at ``first + step * arange(n)``, as float64 of shape (n,)."""
         spectrum = np.zeros(n)
         add_lines(spectrum, first, step, self.lines, lsf)
-        return self.scale * spectrum + self.continuum(first + step * np.arange(n))
+        return self.scale * spectrum
 
 
 def make_sky(seed: int, scale: float = 1.0, with_lines: bool = True, continuum_level: float = 1.0) -> Sky:

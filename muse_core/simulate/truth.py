@@ -50,7 +50,8 @@ class Truth:
     def sky_spectrum(self, lbda, ifu: int, slice_number: int) -> np.ndarray:
         """Continuum and lines of the sky as a slice sees them, at ascending wavelengths in Angstrom."""
         lsf = instrument.slice_lsf(ifu, slice_number)
-        return self._resampled(lbda, lambda first, n: self.spec.sky().sampled(first, _STEP, n, lsf))
+        made = self.spec.sky()
+        return made.continuum(lbda) + self._resampled(lbda, lambda first, n: made.sampled_lines(first, _STEP, n, lsf))
 
     def source_spectrum(self, source: Source, lbda, ifu: int = 1, slice_number: int = 1) -> np.ndarray:
         """Spectrum of a whole source as a slice sees it, at ascending wavelengths in Angstrom."""
