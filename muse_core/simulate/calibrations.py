@@ -9,11 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from astropy.io.fits import Header
 
+from muse_core.io.fitswriter import image_header, primary_header, write_hdus
+from muse_core.io.tables import table_hdu
 from muse_core.model import origin, units
+from muse_core.model.cards import set_card
 from muse_core.simulate import instrument, sky
-from muse_core.simulate.fitsfile import FitsWriter
-from muse_core.simulate.pointing import CENTRE_PIX, astrometric_matrix
+from muse_core.simulate.pointing import CENTRE_PIX, astrometric_matrix, mjd_of
+
+#: cards: (keyword, value) or (keyword, value, comment); columns: (name, format, unit or None, values)
+Cards = Sequence[tuple]
+Columns = Sequence[tuple[str, str, str | None, np.ndarray]]
+
+_FFCORR = ("ESO DRS MUSE FLUX FFCORR", True, "Flat-field spectrum corrected")
 
 LSF_SHAPE = (48, 30, 150)  # slice, wavelength of the line, distance from the line
 _DATE_OBS = "2014-11-20T23:15:00.000"
@@ -26,63 +35,69 @@ AUTOCAL_EDGES = (
 _AO_GAP_EDGE = 5850  # no edge inside the gap of the AO modes
 
 
-def _cards(tag: str, mode: instrument.Mode | None = None, extra: Sequence[tuple] = ()) -> list[tuple]:
-    cards = [
+def _primary(tag: str, path: Path, mode: instrument.Mode | None = None, cards: Cards = (), image=None) -> Header:
+    """Primary header of a calibration frame."""
+    header = primary_header() if image is None else primary_header(8, image.shape)
+    for card in (
         ("INSTRUME", "MUSE", "Instrument used."),
         ("DATE-OBS", _DATE_OBS, "Observing date"),
         ("MJD-OBS", 56981.96875, "Obs start"),
+        ("PIPEFILE", Path(path).name, "Filename of data product"),
         ("ESO PRO CATG", tag, "Category of pipeline product frame"),
         ("ESO PRO TYPE", "REDUCED", "Product type"),
-    ]
-    if mode is not None:
-        cards.append(("ESO INS MODE", mode.name, "Instrument mode used"))
-    return cards + list(extra)
+        *([("ESO INS MODE", mode.name, "Instrument mode used")] if mode else []),
+        *cards,
+    ):
+        set_card(header, *card)
+    return header
 
 
-def _table(**columns) -> np.ndarray:
-    """Table of float64 columns."""
-    table = np.zeros(len(next(iter(columns.values()))), [(name, np.float64) for name in columns])
-    for name, values in columns.items():
-        table[name] = values
-    return table
+def _image(shape: tuple[int, ...], cards: Cards) -> Header:
+    """Header of an extension with float32 data."""
+    header = image_header(-32, shape)
+    for card in cards:
+        set_card(header, *card)
+    return header
 
 
-def _write_table(path: Path, tag: str, table, table_units, mode=None, extra=(), extname=None) -> Path:
-    with FitsWriter(path, _cards(tag, mode, extra), with_md5=True) as file:
-        file.table([table], [("EXTNAME", extname)] if extname else [], table_units)
-    return Path(path)
+def _write_table(path: Path, tag: str, columns: Columns, mode=None, cards: Cards = (), extname=None) -> Path:
+    return write_hdus(path, [(_primary(tag, path, mode, cards), None), table_hdu(columns, extname)])
 
 
 def write_response(path: Path, mode: instrument.Mode, flat_field: bool = True) -> Path:
     """STD_RESPONSE, 4400 to 9700 Angstrom, of data with (or, `flat_field` false, without) flat-field spectrum."""
     lbda = np.arange(4400.0, 9700.1, 1.25)
     unit = "2.5*log10((count/s/Angstrom)/(erg/s/cm**2/Angstrom))"
-    table = _table(**{"lambda": lbda, "response": instrument.response_magnitude(lbda), "resperr": 0.004 + 0 * lbda})
-    extra = [("ESO DRS MUSE FLUX FFCORR", True, "Flat-field spectrum corrected")] if flat_field else []
-    return _write_table(
-        path, "STD_RESPONSE", table, {"lambda": units.ANGSTROM, "response": unit, "resperr": unit}, mode, extra
-    )
+    columns = [
+        ("lambda", "D", units.ANGSTROM, lbda),
+        ("response", "D", unit, instrument.response_magnitude(lbda)),
+        ("resperr", "D", unit, np.full_like(lbda, 0.004)),
+    ]
+    return _write_table(path, "STD_RESPONSE", columns, mode, [_FFCORR] if flat_field else [])
 
 
 def write_extinction(path: Path) -> Path:
     """EXTINCT_TABLE, 3500 to 10000 Angstrom."""
     lbda = np.arange(3500.0, 10001.0, 25.0)
-    table = _table(**{"lambda": lbda, "extinction": sky.extinction(lbda)})
-    return _write_table(path, "EXTINCT_TABLE", table, {"lambda": units.ANGSTROM, "extinction": "mag/airmass"})
+    columns = [("lambda", "D", units.ANGSTROM, lbda), ("extinction", "D", "mag/airmass", sky.extinction(lbda))]
+    return _write_table(path, "EXTINCT_TABLE", columns)
 
 
 def write_telluric(path: Path, mode: instrument.Mode, flat_field: bool = True) -> Path:
     """STD_TELLURIC, 6000 to 9700 Angstrom."""
     lbda = np.arange(6000.0, 9700.1, 1.25)
-    table = _table(**{"lambda": lbda, "ftelluric": sky.telluric_transmission(lbda), "ftellerr": 0.003 + 0 * lbda})
-    extra = [("ESO DRS MUSE FLUX FFCORR", True, "Flat-field spectrum corrected")] if flat_field else []
-    return _write_table(path, "STD_TELLURIC", table, {"lambda": units.ANGSTROM}, mode, extra)
+    columns = [
+        ("lambda", "D", units.ANGSTROM, lbda),
+        ("ftelluric", "D", None, sky.telluric_transmission(lbda)),
+        ("ftellerr", "D", None, np.full_like(lbda, 0.003)),
+    ]
+    return _write_table(path, "STD_TELLURIC", columns, mode, [_FFCORR] if flat_field else [])
 
 
 def write_astrometry(path: Path, mode: instrument.Mode) -> Path:
     """ASTROMETRY_WCS of the field of a mode: scales, a small rotation, the offset of the reference pixel."""
     cd = astrometric_matrix(mode)
-    extra = [
+    cards = [
         ("WCSAXES", 2),
         ("CRPIX1", CENTRE_PIX[0]),
         ("CRPIX2", CENTRE_PIX[1]),
@@ -97,58 +112,52 @@ def write_astrometry(path: Path, mode: instrument.Mode) -> Path:
         ("CSYER1", 8.2e-6, "[deg] Systematic error in coordinate"),
         ("CSYER2", 8.3e-6, "[deg] Systematic error in coordinate"),
     ]
-    with FitsWriter(path, _cards("ASTROMETRY_WCS", mode, extra), with_md5=True):
-        pass
-    return Path(path)
+    return write_hdus(path, [(_primary("ASTROMETRY_WCS", path, mode, cards), None)])
 
 
-def _line_table(lines: np.ndarray) -> np.ndarray:
-    table = np.zeros(len(lines), [("name", "S16"), ("group", "i4"), ("lambda", "f8"), ("flux", "f8"), ("dq", "i4")])
-    table["name"], table["group"] = np.char.encode(lines["name"], "ascii"), lines["group"]
-    table["lambda"], table["flux"] = lines["lbda"], lines["flux"]
-    return table
-
-
-_LINE_UNITS = {"lambda": units.ANGSTROM, "flux": units.LINE_FLUX}
+def _line_columns(lines: np.ndarray) -> Columns:
+    return [
+        ("name", "16A", None, lines["name"]),
+        ("group", "J", None, lines["group"]),
+        ("lambda", "D", units.ANGSTROM, lines["lbda"]),
+        ("flux", "D", units.LINE_FLUX, lines["flux"]),
+        ("dq", "J", None, np.zeros(len(lines), np.int32)),
+    ]
 
 
 def write_sky_lines(path: Path, lines: np.ndarray | None = None, with_transitions: bool = True) -> Path:
     """SKY_LINES: extension LINES with `lines` (default: all but OH), and the OH lines as OH_TRANSITIONS.
 
     The fluxes of the default list are those of an average night, so that a fit of its groups is needed. With the true
-    lines of an exposure (``spec.sky().lines``) and without transitions it is what muse_create_sky would give for it.
+    lines of an exposure and without transitions it is what muse_create_sky would give for it.
     """
-    lines = sky.other_lines() if lines is None else lines
-    with FitsWriter(path, _cards("SKY_LINES"), with_md5=True) as file:
-        file.table([_line_table(lines)], [("EXTNAME", "LINES")], _LINE_UNITS)
-        if with_transitions:
-            oh = sky.oh_transitions()
-            fields = [
-                ("name", "S16"),
-                *(("lambda", "f8"), ("v_u", "i4"), ("v_l", "i4"), ("nu", "i4")),
-                *(("E_u", "f8"), ("J_u", "f8"), ("A", "f8")),
-            ]
-            table = np.zeros(len(oh), fields)
-            table["name"], table["lambda"] = np.char.encode(oh["name"], "ascii"), oh["lbda"]
-            for name in ("v_u", "v_l", "nu", "E_u", "J_u", "A"):
-                table[name] = oh[name]
-            file.table([table], [("EXTNAME", "OH_TRANSITIONS")], {"lambda": units.ANGSTROM, "E_u": "J"})
-    return Path(path)
+    columns = _line_columns(sky.other_lines() if lines is None else lines)
+    hdus = [(_primary("SKY_LINES", path), None), table_hdu(columns, "LINES")]
+    if with_transitions:
+        oh = sky.oh_transitions()
+        columns = [
+            ("name", "16A", None, oh["name"]),
+            ("lambda", "D", units.ANGSTROM, oh["lbda"]),
+            *((name, "J", None, oh[name]) for name in ("v_u", "v_l", "nu")),
+            ("E_u", "D", "J", oh["E_u"]),
+            *((name, "D", None, oh[name]) for name in ("J_u", "A")),
+        ]
+        hdus.append(table_hdu(columns, "OH_TRANSITIONS"))
+    return write_hdus(path, hdus)
 
 
 def write_raman_lines(path: Path) -> Path:
     """RAMAN_LINES: groups 0 (O2) and 1 (N2)."""
-    return _write_table(path, "RAMAN_LINES", _line_table(sky.raman_lines()), _LINE_UNITS, extname="LINES")
+    return _write_table(path, "RAMAN_LINES", _line_columns(sky.raman_lines()), extname="LINES")
 
 
 def write_sky_continuum(path: Path, lbda: np.ndarray, flux: np.ndarray) -> Path:
     """SKY_CONTINUUM; `flux` in the unit of flux-calibrated pixel tables at `lbda` Angstrom, as the recipe wants it."""
-    table_units = {"lambda": units.ANGSTROM, "flux": units.LINE_FLUX_PLAIN}
-    table = _table(**{"lambda": lbda, "flux": flux})
-    return _write_table(path, "SKY_CONTINUUM", table, table_units, extname="CONTINUUM")
+    columns = [("lambda", "D", units.ANGSTROM, lbda), ("flux", "D", units.LINE_FLUX_PLAIN, flux)]
+    return _write_table(path, "SKY_CONTINUUM", columns, extname="CONTINUUM")
 
 
-def write_sky_mask(path: Path, mask: np.ndarray, cards: Sequence[tuple]) -> Path:
+def write_sky_mask(path: Path, mask: np.ndarray, cards: Cards) -> Path:
     """SKY_MASK: 1 where there is only sky.
 
     Parameters
@@ -160,19 +169,17 @@ def write_sky_mask(path: Path, mask: np.ndarray, cards: Sequence[tuple]) -> Path
     cards : sequence of tuple
         WCS, see `linear_wcs` and `celestial_wcs`.
     """
-    with FitsWriter(path, _cards("SKY_MASK", extra=cards), image=mask.astype("u1"), with_md5=True):
-        pass
-    return Path(path)
+    return write_hdus(path, [(_primary("SKY_MASK", path, cards=cards, image=mask), mask.astype(np.uint8))])
 
 
-def linear_wcs(x_low: float, y_low: float) -> list[tuple]:
+def linear_wcs(x_low: float, y_low: float) -> Cards:
     """WCS cards of an image in nominal spaxels, whose first pixel is at (`x_low`, `y_low`)."""
     cards = [("CRPIX1", 1.0), ("CRPIX2", 1.0), ("CRVAL1", float(x_low)), ("CRVAL2", float(y_low))]
     cards += [("CD1_1", 1.0), ("CD1_2", 0.0), ("CD2_1", 0.0), ("CD2_2", 1.0)]
     return cards + [("CTYPE1", "PIXEL"), ("CTYPE2", "PIXEL"), ("CUNIT1", "pixel"), ("CUNIT2", "pixel")]
 
 
-def celestial_wcs(ra_deg: float, dec_deg: float, shape: tuple[int, int], step_arcsec: float = 0.2) -> list[tuple]:
+def celestial_wcs(ra_deg: float, dec_deg: float, shape: tuple[int, int], step_arcsec: float = 0.2) -> Cards:
     """WCS cards of an image on the sky, north up, centred on a position, of `shape` (n_y, n_x)."""
     cards = [("CRPIX1", (shape[1] + 1) / 2), ("CRPIX2", (shape[0] + 1) / 2), ("CRVAL1", ra_deg), ("CRVAL2", dec_deg)]
     step = step_arcsec / 3600.0
@@ -180,7 +187,7 @@ def celestial_wcs(ra_deg: float, dec_deg: float, shape: tuple[int, int], step_ar
     return cards + [("CTYPE1", "RA---TAN"), ("CTYPE2", "DEC--TAN"), ("CUNIT1", "deg"), ("CUNIT2", "deg")]
 
 
-def _lsf_cube(ifu: int) -> tuple[np.ndarray, list[tuple]]:
+def _lsf_cube(ifu: int) -> tuple[np.ndarray, Cards]:
     n_slice, n_lbda, n_distance = LSF_SHAPE
     step_distance, step_lbda = 2 * instrument.Lsf.REACH / (n_distance - 1), 4650.0 / (n_lbda - 1)
     distance = -instrument.Lsf.REACH + step_distance * np.arange(n_distance)
@@ -197,60 +204,59 @@ def _lsf_cube(ifu: int) -> tuple[np.ndarray, list[tuple]]:
 def write_lsf(path: Path, ifu: int, mode: instrument.Mode | None = None) -> Path:
     """LSF_PROFILE of one IFU as a cube: 150 distances x 30 wavelengths x 48 slices."""
     cube, cards = _lsf_cube(ifu)
-    primary = _cards("LSF_PROFILE", mode, [("PIPEFILE", Path(path).name), ("EXTNAME", f"CHAN{ifu:02d}")])
-    with FitsWriter(path, primary, with_md5=True) as file:
-        file.image([cube], LSF_SHAPE, [("EXTNAME", "LSF_PROFILE"), *cards])
-    return Path(path)
+    primary = _primary("LSF_PROFILE", path, mode, [("EXTNAME", f"CHAN{ifu:02d}")])
+    return write_hdus(path, [(primary, None), (_image(LSF_SHAPE, [("EXTNAME", "LSF_PROFILE"), *cards]), cube)])
 
 
 def write_merged_lsf(path: Path, ifus: Sequence[int], mode: instrument.Mode | None = None) -> Path:
     """LSF_PROFILE of several IFUs in one file, extensions CHANnn.LSF_PROFILE."""
-    with FitsWriter(path, _cards("LSF_PROFILE", mode, [("PIPEFILE", Path(path).name)]), with_md5=True) as file:
-        for ifu in ifus:
-            cube, cards = _lsf_cube(ifu)
-            file.image([cube], LSF_SHAPE, [("EXTNAME", f"CHAN{ifu:02d}.LSF_PROFILE"), *cards])
-    return Path(path)
+    hdus = [(_primary("LSF_PROFILE", path, mode), None)]
+    for ifu in ifus:
+        cube, cards = _lsf_cube(ifu)
+        hdus.append((_image(LSF_SHAPE, [("EXTNAME", f"CHAN{ifu:02d}.LSF_PROFILE"), *cards]), cube))
+    return write_hdus(path, hdus)
 
 
 def write_lsf_parameters(path: Path, ifu: int, mode: instrument.Mode | None = None) -> Path:
     """LSF_PROFILE of one IFU in the old format: a table of parameters (widths right, shape only Gaussian)."""
-    slit, pixel = 2.61, 1.25
-    fields = [("ifu", "i4"), ("slice", "i4"), ("sensitivity", "f8", 3), ("offset", "f8"), ("refraction", "f8")]
-    fields += [("slit_width", "f8"), ("bin_width", "f8"), ("lsf_width", "f8", 3)]
-    fields += [(f"hermit{i}", "f8", 2) for i in (3, 4, 5, 6)]
-    table = np.zeros(origin.N_SLICE, fields)
+    slit, pixel, n = 2.61, 1.25, origin.N_SLICE
     grid = np.linspace(-2250.0, 2350.0, 50)
-    for i, row in enumerate(table):
-        width = instrument.slice_lsf(ifu, i + 1).width(7000.0 + grid)
-        gaussian = np.sqrt(width**2 - (slit**2 + pixel**2) / 12)
-        row["lsf_width"] = np.polynomial.polynomial.polyfit(grid, gaussian, 2)
-        row["ifu"], row["slice"], row["refraction"] = ifu, i + 1, 1.0
-        row["slit_width"], row["bin_width"], row["sensitivity"] = slit, pixel, (1.0, 0.0, 0.0)
-    primary = _cards("LSF_PROFILE", mode, [("PIPEFILE", Path(path).name), ("EXTNAME", f"CHAN{ifu:02d}")])
-    with FitsWriter(path, primary, with_md5=True) as file:
-        file.table([table], [("EXTNAME", "SLICE_PARAM")])
-    return Path(path)
+    width = np.stack([instrument.slice_lsf(ifu, i + 1).width(7000.0 + grid) for i in range(n)], axis=1)
+    gaussian = np.sqrt(width**2 - (slit**2 + pixel**2) / 12)
+    columns = [
+        ("ifu", "J", None, np.full(n, ifu)),
+        ("slice", "J", None, np.arange(n) + 1),
+        ("sensitivity", "3D", None, np.tile((1.0, 0.0, 0.0), (n, 1))),
+        ("offset", "D", None, np.zeros(n)),
+        ("refraction", "D", None, np.ones(n)),
+        ("slit_width", "D", units.ANGSTROM, np.full(n, slit)),
+        ("bin_width", "D", units.ANGSTROM, np.full(n, pixel)),
+        ("lsf_width", "3D", units.ANGSTROM, np.polynomial.polynomial.polyfit(grid, gaussian, 2).T),
+        *((f"hermit{i}", "2D", None, np.zeros((n, 2))) for i in (3, 4, 5, 6)),
+    ]
+    return _write_table(path, "LSF_PROFILE", columns, mode, [("EXTNAME", f"CHAN{ifu:02d}")], "SLICE_PARAM")
 
 
 def write_autocal_factors(path: Path, mode: instrument.Mode, seed: int = 1, rms: float = 0.01) -> Path:
     """AUTOCAL_FACTORS: a random factor for each wavelength bin, IFU and slice."""
     edges = [e for e in AUTOCAL_EDGES if not (mode.is_ao and e == _AO_GAP_EDGE)]
     n_bin = len(edges) - 1
-    grid = np.indices((n_bin, origin.N_IFU, origin.N_SLICE)).reshape(3, -1) + 1
-    table = np.zeros(
-        grid.shape[1],
-        [("ifu", "i4"), ("sli", "i4"), ("quad", "i4"), ("npts", "i4"), ("corr", "f8"), ("corr_orig", "f8")],
-    )
-    table["quad"], table["ifu"], table["sli"] = grid
-    table["npts"] = 5000
-    corr = 1 + rms * np.random.default_rng([seed, 6]).standard_normal(grid.shape[1])
-    table["corr"] = corr.astype(np.float32)
-    table["corr_orig"] = np.nan
-    extra = []
+    quad, ifu, sli = np.indices((n_bin, origin.N_IFU, origin.N_SLICE)).reshape(3, -1) + 1
+    factors = 1 + rms * np.random.default_rng([seed, 6]).standard_normal(len(quad))
+    columns = [
+        ("ifu", "J", None, ifu),
+        ("sli", "J", None, sli),
+        ("quad", "J", None, quad),
+        ("npts", "J", None, np.full(len(quad), 5000)),
+        ("corr", "D", None, factors.astype(np.float32)),
+        ("corr_orig", "D", None, np.full(len(quad), np.nan)),
+    ]
+    cards = []
     for i in range(n_bin):
-        extra.append((f"ESO DRS MUSE LAMBDA{i + 1} MIN", float(edges[i]), "[Angstrom] lower end of wavelength range"))
-        extra.append((f"ESO DRS MUSE LAMBDA{i + 1} MAX", float(edges[i + 1]), "[Angstrom] upper end"))
-    return _write_table(path, "AUTOCAL_FACTORS", table, {}, mode, extra)
+        low, high = np.float32(edges[i : i + 2])
+        cards.append((f"ESO DRS MUSE LAMBDA{i + 1} MIN", low, "[Angstrom] lower end of wavelength range"))
+        cards.append((f"ESO DRS MUSE LAMBDA{i + 1} MAX", high, "[Angstrom] upper end of wavelength range"))
+    return _write_table(path, "AUTOCAL_FACTORS", columns, mode, cards)
 
 
 def write_offset_list(
@@ -267,26 +273,31 @@ def write_offset_list(
     with_flux_scale : bool
         Write the column FLUX_SCALE.
     """
-    fields = [("DATE_OBS", "S23"), ("MJD_OBS", "f8"), ("RA_OFFSET", "f8"), ("DEC_OFFSET", "f8")]
-    table = np.zeros(len(entries), fields + ([("FLUX_SCALE", "f8")] if with_flux_scale else []))
-    for row, (date_obs, ra_offset, dec_offset, scale) in zip(table, entries, strict=True):
-        row["DATE_OBS"], row["RA_OFFSET"], row["DEC_OFFSET"] = date_obs.encode("ascii"), ra_offset, dec_offset
-        if with_flux_scale:
-            row["FLUX_SCALE"] = scale
-    return _write_table(path, "OFFSET_LIST", table, {"RA_OFFSET": "deg", "DEC_OFFSET": "deg"})
+    date_obs, ra_offset, dec_offset, scale = (np.array(column) for column in zip(*entries, strict=True))
+    columns = [
+        ("DATE_OBS", "23A", None, date_obs),
+        ("MJD_OBS", "D", "d", np.array([mjd_of(date) for date in date_obs])),
+        ("RA_OFFSET", "D", "deg", ra_offset),
+        ("DEC_OFFSET", "D", "deg", dec_offset),
+    ]
+    if with_flux_scale:
+        columns.append(("FLUX_SCALE", "D", None, scale))
+    return _write_table(path, "OFFSET_LIST", columns)
 
 
 def write_filter_list(path: Path) -> Path:
     """FILTER_LIST: synthetic bands, one extension each: ``sim_V``, ``sim_R``, ``sim_I`` and the narrow ``sim_7030``."""
     bands = (("sim_V", 5450.0, 450.0), ("sim_R", 6500.0, 700.0), ("sim_I", 8000.0, 800.0), ("sim_7030", 7030.0, 20.0))
-    with FitsWriter(path, _cards("FILTER_LIST"), with_md5=True) as file:
-        for i, (name, centre, half_width) in enumerate(bands):
-            u = np.linspace(-1.3, 1.3, 53)
-            table = _table(**{"lambda": centre + half_width * u, "throughput": 0.9 / (1 + np.abs(u) ** 12)})
-            table["throughput"][[0, -1]] = 0
-            cards = [("EXTNAME", name), ("ZP_VEGA", 20.5 + 0.1 * i, "Vega-mag zero point"), ("ZP_AB", 20.6 + 0.1 * i)]
-            file.table([table], cards, {"lambda": units.ANGSTROM})
-    return Path(path)
+    hdus = [(_primary("FILTER_LIST", path), None)]
+    for i, (name, centre, half_width) in enumerate(bands):
+        u = np.linspace(-1.3, 1.3, 53)
+        throughput = np.where(np.abs(u) < 1.3, 0.9 / (1 + np.abs(u) ** 12), 0.0)
+        columns = [("lambda", "D", units.ANGSTROM, centre + half_width * u), ("throughput", "D", None, throughput)]
+        header, data = table_hdu(columns, name)
+        set_card(header, "ZP_VEGA", 20.5 + 0.1 * i, "Vega-mag zero point")
+        set_card(header, "ZP_AB", 20.6 + 0.1 * i, "AB-mag zero point")
+        hdus.append((header, data))
+    return write_hdus(path, hdus)
 
 
 def write_output_wcs(
@@ -318,7 +329,6 @@ def write_output_wcs(
     cards = [("WCSAXES", 3), *celestial_wcs(ra_deg, dec_deg, shape[1:], step_arcsec)]
     cards += [("CTYPE3", ctype), ("CUNIT3", "Angstrom"), ("CRPIX3", 1.0), ("CRVAL3", lbda[0]), ("CD3_3", lbda[1])]
     cards += [(f"CD{i}_{j}", 0.0) for i, j in ((1, 3), (2, 3), (3, 1), (3, 2))]
-    plane = np.zeros(shape[1:], np.float32)
-    with FitsWriter(path, _cards("OUTPUT_WCS")) as file:
-        file.image([plane] * shape[0], shape, [("EXTNAME", "DATA"), *cards])
-    return Path(path)
+    return write_hdus(
+        path, [(_primary("OUTPUT_WCS", path), None), (_image(shape, [("EXTNAME", "DATA"), *cards]), None)]
+    )

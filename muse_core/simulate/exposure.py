@@ -20,11 +20,14 @@ from pathlib import Path
 import numpy as np
 
 from muse_core.errors import ParameterError
+from muse_core.io.fitswriter import primary_header
+from muse_core.io.pixtable import PixelTableWriter
 from muse_core.model import origin, units
+from muse_core.model.cards import set_card
 from muse_core.model.dq import DQ
-from muse_core.model.rows import FIELD_OF_COLUMN
+from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.rows import make_rows
 from muse_core.simulate import header, instrument, sky
-from muse_core.simulate.fitsfile import FitsWriter
 from muse_core.simulate.pointing import Pointing, mjd_of, offset_position, zenith_of
 from muse_core.simulate.source import Seeing, Source, default_sources
 
@@ -33,22 +36,6 @@ log = logging.getLogger(__name__)
 _STEP = 0.03125  # Angstrom, sampling of the spectra that are interpolated at the wavelengths of the pixels
 _PSF_ROWS = 32  # CCD rows between which the image of a source is interpolated
 _FLAT_GRID = np.arange(4140.0, 9811.0, 1.25)  # wavelengths of the flat-field spectra
-_COLUMN_TYPES = {
-    "xpos": ">f4",
-    "ypos": ">f4",
-    "lambda": ">f4",
-    "data": ">f4",
-    "dq": ">i4",
-    "stat": ">f4",
-    "origin": ">i4",
-}
-_COLUMN_UNITS = {
-    "xpos": units.PIX,
-    "ypos": units.PIX,
-    "lambda": units.ANGSTROM,
-    "data": units.COUNT,
-    "stat": units.COUNT_VARIANCE,
-}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,8 +306,8 @@ def _cosmic_rays(rng, shape, exptime: float) -> np.ndarray:
     return electrons
 
 
-def _simulate_slice(light: _Light, ifu: int, number: int) -> dict[str, np.ndarray] | None:
-    """Rows of one slice: FITS columns as big-endian arrays, or None where the slice sees none of the wavelengths."""
+def _simulate_slice(light: _Light, ifu: int, number: int) -> np.ndarray | None:
+    """Rows of one slice (array of ROW), or None where the slice sees none of the wavelengths."""
     spec = light.spec
     geometry, lsf = instrument.slice_geometry(ifu, number), instrument.slice_lsf(ifu, number)
     low, high = spec.lbda_range
@@ -367,56 +354,48 @@ def _simulate_slice(light: _Light, ifu: int, number: int) -> dict[str, np.ndarra
     x, y_sky = geometry.position(along)
     grid_y, grid_x = np.broadcast_arrays(y[:, None], columns)
     encoded = origin.encode(grid_x[used], grid_y[used], ifu, number, geometry.offset)
-    values = {
-        "xpos": x[used],
-        "ypos": y_sky[used],
-        "lambda": lbda,
-        "data": measured / flat,
-        "dq": dq,
-        "stat": variance / flat**2,
-        "origin": encoded,
-    }
-    return {name: values[name].astype(kind) for name, kind in _COLUMN_TYPES.items()}
+    return make_rows(x[used], y_sky[used], lbda, measured / flat, dq, variance / flat**2, encoded)
 
 
-def _flat_field_table(ifu: int) -> np.ndarray:
+def _flat_field_spectrum(ifu: int) -> FlatFieldSpectrum:
     """Flat-field spectrum of an IFU: lamp and colour of the IFU, with a little noise."""
     noise = 1 + 2e-4 * np.random.default_rng([ifu, 5]).standard_normal(len(_FLAT_GRID))
-    table = np.zeros(len(_FLAT_GRID), [("lambda", ">f8"), ("data", ">f8")])
-    table["lambda"] = _FLAT_GRID
-    table["data"] = instrument.lamp(_FLAT_GRID) * instrument.ifu_colour(ifu, _FLAT_GRID) * noise
-    return table
+    return FlatFieldSpectrum(_FLAT_GRID, instrument.lamp(_FLAT_GRID) * instrument.ifu_colour(ifu, _FLAT_GRID) * noise)
 
 
 def _write_ifu(light: _Light, ifu: int, path: Path) -> int:
     """Make and write one IFU; return the number of rows."""
     spec = light.spec
     slices = [s for n in range(1, origin.N_SLICE + 1) if (s := _simulate_slice(light, ifu, n)) is not None]
-    n_rows = sum(len(s["data"]) for s in slices)
     limits = {
-        axis: (min(s[c].min() for s in slices), max(s[c].max() for s in slices))
-        for axis, c in (("X", "xpos"), ("Y", "ypos"), ("LAMBDA", "lambda"))
+        axis: (min(s[field].min() for s in slices), max(s[field].max() for s in slices))
+        for axis, field in (("X", "xpos"), ("Y", "ypos"), ("LAMBDA", "lbda"))
     }
-    cards = header.telescope_cards(spec) + header.detector_cards(ifu)
-    cards += header.scibasic_cards(path.name, ifu, spec)
-    cards += header.pixtable_cards(ifu, limits, spec.flat_field)
-    cards.append(("EXTNAME", f"CHAN{ifu:02d}", "IFU"))
-    with FitsWriter(path, cards) as file:
-        if spec.file_format == "image":
-            for name in FIELD_OF_COLUMN:
-                unit = [("BUNIT", _COLUMN_UNITS[name])] if name in _COLUMN_UNITS else []
-                file.image([s[name] for s in slices], (n_rows, 1), [("EXTNAME", name), *unit])
-        else:
-            dtype = np.dtype([(name, kind) for name, kind in _COLUMN_TYPES.items()])
-            tables = []
-            for columns in slices:
-                tables.append(np.empty(len(columns["data"]), dtype))
-                for name in dtype.names:
-                    tables[-1][name] = columns[name]
-                columns.clear()
-            file.table(tables, units=_COLUMN_UNITS)
-        if spec.flat_field:
-            file.table([_flat_field_table(ifu)], [("EXTNAME", "PIXTABLE_FLAT_FIELD")])
+    primary = primary_header()
+    for card in (
+        *header.telescope_cards(spec),
+        *header.detector_cards(ifu),
+        *header.scibasic_cards(path.name, ifu, spec),
+        *header.pixtable_cards(ifu, limits, spec.flat_field),
+        ("EXTNAME", f"CHAN{ifu:02d}", "IFU"),
+    ):
+        set_card(primary, *card)
+    n_rows = sum(map(len, slices))
+    with PixelTableWriter(
+        path,
+        primary,
+        n_rows,
+        position_unit=units.PIX,
+        data_unit=units.COUNT,
+        stat_unit=units.COUNT_VARIANCE,
+        flat_field=_flat_field_spectrum(ifu) if spec.flat_field else None,
+        as_table=spec.file_format == "table",
+    ) as writer:
+        start = 0
+        for rows in slices:
+            writer.write(start, rows)
+            start += len(rows)
+        writer.finish()
     return n_rows
 
 
@@ -435,7 +414,7 @@ def simulate_exposure(spec: ExposureSpec, directory: Path, stem: str = "PIXTABLE
     Returns
     -------
     list of Path
-        The files, in the order of `spec.ifus`. Memory: 28 bytes a row of one IFU (twice that for ``table``).
+        The files, in the order of `spec.ifus`. Memory: 28 bytes a row of one IFU, and some 100 MB.
     """
     light = _Light(spec)
     paths = []

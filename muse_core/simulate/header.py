@@ -12,11 +12,6 @@ from muse_core.simulate.pointing import ELEVATION_M, LATITUDE_DEG, LONGITUDE_DEG
 _SECONDS_PER_DAY = 86400.0
 
 
-def single(value) -> float:
-    """Round to the 7 digits that single precision numbers have in a header."""
-    return float(f"{float(np.float32(value)):.7g}")
-
-
 def telescope_cards(spec) -> list[tuple]:
     """Cards of target, time, telescope, atmosphere and instrument.
 
@@ -143,23 +138,26 @@ def pixtable_cards(ifu: int, limits: dict[str, tuple], with_flat_field: bool) ->
     ifu : int
         IFU.
     limits : dict
-        ``X``, ``Y`` and ``LAMBDA`` to (lowest, highest) value.
+        ``X``, ``Y`` and ``LAMBDA`` to (lowest, highest) value, as numpy.float32.
     with_flat_field : bool
         Is a flat-field spectrum attached?
     """
     level = 12000.0 * instrument.ifu_level(ifu)
     cards = [("ESO DRS MUSE PIXTABLE TYPE", "GEOFULL", "Pixel table type")]
     for axis, (low, high) in limits.items():
-        cards += [(f"{PIXTABLE}LIMITS {axis} LOW", single(low)), (f"{PIXTABLE}LIMITS {axis} HIGH", single(high))]
+        cards += [
+            (f"{PIXTABLE}LIMITS {axis} LOW", np.float32(low)),
+            (f"{PIXTABLE}LIMITS {axis} HIGH", np.float32(high)),
+        ]
     for axis, low, high in (("IFU", ifu, ifu), ("SLICE", 1, 48)):
         cards += [(f"{PIXTABLE}LIMITS {axis} LOW", low), (f"{PIXTABLE}LIMITS {axis} HIGH", high)]
     for number in range(1, 49):
         offset = instrument.slice_geometry(ifu, number).offset
         cards.append((f"{PIXTABLE}EXP0 IFU{ifu:02d} SLICE{number:02d} XOFFSET", offset))
     cards += [
-        (PIXTABLE + "ILLUM1", single(1.0 + 0.001 * ifu)),
-        (PIXTABLE + "ILLUM MEAN", single(1.0)),
-        (PIXTABLE + "ILLUM STDEV", single(0.002)),
+        (PIXTABLE + "ILLUM1", np.float32(1.0 + 0.001 * ifu)),
+        (PIXTABLE + "ILLUM MEAN", np.float32(1.0)),
+        (PIXTABLE + "ILLUM STDEV", np.float32(0.002)),
         ("ESO DRS MUSE FLAT FLUX SKY", level, "Twilight level of this IFU"),
     ]
     if with_flat_field:
