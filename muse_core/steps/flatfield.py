@@ -116,14 +116,15 @@ def smooth(values: np.ndarray, mode: str) -> np.ndarray:
     ndarray of float64, shape (4521,)
     """
     lbda, valid = grid(), np.isfinite(values)
+    ranges = _SMOOTHED.get(mode, _SMOOTHED_ELSE)
+    selections = [valid & (lbda >= low) & (lbda <= high) for low, high in ranges]
+    symmetric = not selections[0].all()
     out = values.copy()
-    for low, high in _SMOOTHED.get(mode, _SMOOTHED_ELSE):
-        selected = np.flatnonzero(valid & (lbda >= low) & (lbda <= high))
+    for selected in map(np.flatnonzero, selections):
         for run in np.split(selected, np.flatnonzero(np.diff(selected) > 1) + 1):
             if len(run) > FIT_ORDER + 1:
-                fitted = _local_polynomials(values[run])
                 # the reference never takes the first point of the grid into a mean to its right
-                out[run] = _symmetric_mean(fitted, skip=int(run[0] == 0))
+                out[run] = _running_mean(_local_polynomials(values[run]), symmetric, skip=int(run[0] == 0))
     return out
 
 
@@ -160,13 +161,17 @@ def _local_polynomials(values: np.ndarray) -> np.ndarray:
     return out
 
 
-def _symmetric_mean(values: np.ndarray, skip: int) -> np.ndarray:
-    """Mean over neighbours, as many to the left as to the right; the first `skip` values are no left neighbours."""
+def _running_mean(values: np.ndarray, symmetric: bool, skip: int) -> np.ndarray:
+    """Mean over neighbours, if `symmetric` as many to the left as to the right; not over the first `skip` to the left."""
     index = np.arange(len(values))
-    half = np.minimum(np.minimum(np.maximum(index - skip, 0), index[::-1]), MEAN_HALF_WIDTH)
+    left = np.clip(index - skip, 0, MEAN_HALF_WIDTH)
+    right = np.minimum(index[::-1], MEAN_HALF_WIDTH)
+    if symmetric:
+        left = right = np.minimum(left, right)
     neighbours, _ = _windows(values, MEAN_HALF_WIDTH)
-    inside = np.abs(np.arange(-MEAN_HALF_WIDTH, MEAN_HALF_WIDTH + 1)) <= half[:, None]
-    return np.where(inside, neighbours, 0).sum(axis=1) / (2 * half + 1)
+    distance = np.arange(-MEAN_HALF_WIDTH, MEAN_HALF_WIDTH + 1)
+    inside = (distance >= -left[:, None]) & (distance <= right[:, None])
+    return np.where(inside, neighbours, 0).sum(axis=1) / (left + right + 1)
 
 
 def _lines(lbda, data, index, other):
