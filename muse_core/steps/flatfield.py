@@ -162,7 +162,7 @@ def _local_polynomials(values: np.ndarray) -> np.ndarray:
 
 
 def _running_mean(values: np.ndarray, symmetric: bool, skip: int) -> np.ndarray:
-    """Mean over neighbours, if `symmetric` as many to the left as to the right; not over the first `skip` to the left."""
+    """Mean over neighbours, as many on each side if `symmetric`; the first `skip` values are no left neighbours."""
     index = np.arange(len(values))
     left = np.clip(index - skip, 0, MEAN_HALF_WIDTH)
     right = np.minimum(index[::-1], MEAN_HALF_WIDTH)
