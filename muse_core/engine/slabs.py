@@ -33,9 +33,14 @@ class Weights:
 
     def of(self, window: Window) -> np.ndarray:
         """Return the weight of each row of a window; float32, shape (n,)."""
-        exposure = np.searchsorted(self.begins, window.starts, side="right") - 1
         lengths = np.diff([*window.offsets, len(window.rows)])
-        return np.repeat(self.values[exposure], lengths)
+        exposure = np.searchsorted(self.begins, window.starts, side="right") - 1
+        weights = np.repeat(self.values[exposure], lengths)
+        last = np.searchsorted(self.begins, window.starts + lengths - 1, side="right") - 1
+        for run in np.flatnonzero(last != exposure):  # a run may go on from one exposure into the next
+            start, offset = window.starts[run], window.offsets[run]
+            weights[offset : offset + lengths[run]] = self.between(start, start + lengths[run])
+        return weights
 
     def between(self, start: int, stop: int) -> np.ndarray:
         """Return the weight of each row of a range of the store; float32, shape (stop - start,)."""

@@ -55,10 +55,10 @@ def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
             return [f"extensions: expected {[h.name for h in a]}, found {[h.name for h in b]}"]
         for x, y in zip(a, b, strict=True):
             problems += headers(x.header, y.header, x.name or "primary")
-        columns = {h.header["EXTNAME"]: h.data.ravel() for h in a[1:] if h.is_image}
+        columns, others = _columns(a), _columns(b)
         skip = undefined(columns) if undefined else np.zeros(len(columns["data"]), bool)
         for name, x in columns.items():
-            y = b[name].data.ravel()
+            y = others[name]
             if len(x) != len(y):
                 problems.append(f"{name}: expected {len(x)} rows, found {len(y)}")
             elif name in _FLOAT_COLUMNS or name == "weight":
@@ -77,6 +77,13 @@ def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
         if flat in a:
             problems += tables(a[flat], b[flat], 1e-10)
     return problems
+
+
+def _columns(hdus: fits.HDUList) -> dict[str, np.ndarray]:
+    """Return the columns of a pixel table in either format."""
+    if isinstance(hdus[1], fits.BinTableHDU):
+        return {name: hdus[1].data[name] for name in hdus[1].columns.names}
+    return {hdu.header["EXTNAME"]: hdu.data.ravel() for hdu in hdus[1:] if hdu.is_image}
 
 
 def tables(expected: fits.BinTableHDU, found: fits.BinTableHDU, rtol: float) -> list[str]:
