@@ -252,8 +252,8 @@ cdef double find_damping(double[:, ::1] r, const int64_t[::1] pivot, const doubl
     if excess <= 0.1 * delta:
         return 0
     if n_regular >= n:
-        for j in range(n):
-            a[j] = scale[pivot[j]] * (b[pivot[j]] / length)
+        for j in range(n):  # the product first, in MINPACK the quotient
+            a[j] = scale[pivot[j]] * b[pivot[j]] / length
         for j in range(n):
             total = 0
             for i in range(j):
@@ -289,7 +289,7 @@ cdef double find_damping(double[:, ::1] r, const int64_t[::1] pivot, const doubl
                 or trial == 10):
             break
         for j in range(n):
-            a[j] = scale[pivot[j]] * (b[pivot[j]] / length)
+            a[j] = scale[pivot[j]] * b[pivot[j]] / length
         for j in range(n):
             a[j] /= s_diag[j]
             for i in range(j + 1, n):

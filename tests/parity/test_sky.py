@@ -14,9 +14,11 @@ import pytest
 from astropy.io import fits
 from harness.run import reference
 
+from muse_core.io.fitswriter import primary_header, write_hdus
 from muse_core.io.lsf import read_lsf
 from muse_core.io.pixtable import PixelTableFile
-from muse_core.io.sky import read_sky_continuum, read_sky_lines, read_sky_mask
+from muse_core.io.sky import lines_columns, read_sky_continuum, read_sky_lines, read_sky_mask
+from muse_core.io.tables import table_hdu
 from muse_core.model.compat import Compat
 from muse_core.model.rows import ROW
 from muse_core.model.skylines import SkyLines
@@ -292,25 +294,34 @@ def test_slices_without_lsf_keep_their_lines(stages):
     same_rows(subtracted(rows, model.continuum, model.lines, lsf), pixel_table(folder))
 
 
-def test_no_line_in_the_range(stages):
+ODD_LISTS = {
+    "none": [("x", 0, 5577.3, 100.0)],
+    "outside": [("x", 0, 7266.0, 100.0)],
+    "zero": [("x", 0, 7276.4, 0.0), ("y", 1, 7316.3, 0.0)],
+    "negative": [("x", 0, 7276.4, -100.0), ("y", 1, 7316.3, 100.0)],
+    "wrong": [("x", 0, 7305.0, 100.0)],
+    "half": [("x", 0, 7276.4, 100.0), ("y", 1, 7305.0, 100.0), ("z", 1, 7306.0, 50.0)],
+    "many": [(f"l{i}", i % 40, 7270 + i * 0.5, 10.0 + i) for i in range(110)],
+}
+
+
+@pytest.mark.parametrize("name", ODD_LISTS)
+def test_line_lists_that_do_not_fit(stages, name):
+    """Fits that fail, or end far away, or need the whole of the minimiser."""
     stage = stages("wfm")
-    files = stage.calibrations("model")
-    lines_path = stage.folder / "no_lines.fits"
-    with fits.open(files["SKY_LINES"][0]) as hdus:
-        hdu = hdus["LINES"].copy()
-        hdu.data["lambda"] = 5577.3
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(lines_path, overwrite=True)
-    sof = changed_sof(stage, "no-line", "model", lambda line: "SKY_LINES" not in line)
+    lines = SkyLines.from_columns(*zip(*ODD_LISTS[name], strict=True))
+    lines_path = write_hdus(
+        stage.folder / f"odd_{name}.fits", [(primary_header(), None), table_hdu(lines_columns(lines), "LINES")]
+    )
+    sof = changed_sof(stage, f"odd-{name}", "model", lambda line: "SKY_LINES" not in line)
     sof.write_text(sof.read_text() + f"{lines_path} SKY_LINES\n")
-    folder = stage.run("no-line", sof, *BEFORE, "--skymethod=model", "--sky_crsigma=0,15")
+    folder = stage.run(f"odd-{name}", sof, *BEFORE, "--skymethod=model", "--sky_crsigma=0,15", save="skymodel")
     expected = table(folder, "SKY_SPECTRUM")
     spectrum = Spectrum(*(expected[name].astype(np.float64) for name in ("lambda", "data", "stat")))
-    rows = stage.rows()
-    lsf, _ = read_lsf(files["LSF_PROFILE"])
-    model = fit_sky(spectrum, read_sky_lines(lines_path), lsf, counts_of(rows), 0.3125, 0.3125)
+    lsf, _ = read_lsf(stage.calibrations("model")["LSF_PROFILE"])
+    model = fit_sky(spectrum, read_sky_lines(lines_path), lsf, counts_of(stage.rows()), 0.3125, 0.3125)
     same_lines(model.lines, folder)
     same_continuum(model.continuum, folder)
-    same_rows(subtracted(rows, model.continuum, model.lines, lsf), pixel_table(folder))
 
 
 @pytest.mark.parametrize(

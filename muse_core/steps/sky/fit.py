@@ -206,11 +206,13 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
         )
     elif isinstance(model, _ImageModel):
         lbda = model.wavelengths(minimum.x)
+    shift = lbda - lines.lbda
     log.info(
         "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
         len(lines),
         lines.n_groups,
-        *np.sort((lbda - lines.lbda)[[0, -1]]),
+        shift.min(),
+        shift.max(),
         minimum.n_calls,
         minimum.message,
     )

@@ -23,7 +23,7 @@ MESSAGES = {
     1: "relative error of the sum of squares below the tolerance",
     2: "relative error of the solution below the tolerance",
     3: "both relative errors below the tolerance",
-    4: "gradient below the tolerance (perfect or singular)",
+    4: "singular matrix: residuals do not depend on the parameters",
     5: "did not converge: function calls exhausted",
     6: "sum of squares at machine precision",
     7: "solution at machine precision",
