@@ -12,29 +12,25 @@ from libc.string cimport memcpy
 from grid_types cimport cell_row_t
 from statistics cimport median
 
+cdef extern from "quicktest.h" nogil:
+    int SURELY_BELOW "MUSE_SURELY_BELOW"
+    int UNUSABLE_INSIDE "MUSE_UNUSABLE_INSIDE"
+    int quick_test "muse_quick_test"(float *v, Py_ssize_t n, float x, double sigma)
+
 cdef enum:
     COSMIC_RAY = 32   # muse_core.model.dq.DQ.COSMIC_RAY
-    SPAN = 8          # values copied at once, and the padding that this needs
-    N_BINS = 32
+    PADDING = 16      # values that may be read or written beyond the last one
 
-# muse_core.steps.resample.options: the values of CrType and CrDirection
-cpdef enum:
+# the kinds and neighbourhoods, as muse_core.steps.resample numbers them
+cdef enum:
     IRAF = 0
     MEAN = 1
     MEDIAN = 2
 
-cpdef enum:
+cdef enum:
     ALL = 0
     ALONG_X = 1
     ALONG_Y = 2
-
-
-cdef struct neighbourhood_t:
-    const int *offsets
-    int nx
-    int ny
-    int n_planes
-    int direction
 
 
 def usable_values(const cell_row_t[::1] cells, Py_ssize_t n, bint variance, float[::1] out, int n_threads):
@@ -48,7 +44,7 @@ def usable_values(const cell_row_t[::1] cells, Py_ssize_t n, bint variance, floa
         Number of rows.
     variance : bool
         Copy `stat` instead of `data`.
-    out : ndarray of float32, shape (>= n + 8,)
+    out : ndarray of float32, shape (>= n + 16,)
         Output; rows with flags other than the cosmic-ray flag become minus infinity.
     n_threads : int
         Number of threads.
@@ -59,41 +55,79 @@ def usable_values(const cell_row_t[::1] cells, Py_ssize_t n, bint variance, floa
             out[k] = cells[k].stat if variance else cells[k].data
         else:
             out[k] = -INFINITY
-    for k in range(n, n + SPAN):
+    for k in range(n, n + PADDING):
         out[k] = 0
 
 
-cdef inline Py_ssize_t append_span(const float *values, const int *offsets, Py_ssize_t first, Py_ssize_t last,
-                                   float *out, Py_ssize_t n) noexcept nogil:
-    # Append the values of the cells first...last - 1, which are neighbours in x.
-    cdef Py_ssize_t start = offsets[first], count = offsets[last] - start
-    if count <= SPAN:
-        memcpy(out + n, values + start, SPAN * sizeof(float))
+cdef struct merged_t:
+    # Values of a row of the grid in three neighbouring planes together: cell by cell.
+    int *starts        # [nx + 1]
+    float *values
+    float *variances   # NULL unless needed
+
+
+cdef struct neighbourhood_t:
+    const int *offsets        # of the slab
+    const float *values
+    const float *variances    # NULL unless needed
+    int nx
+    int ny
+    int n_planes
+    int direction
+    merged_t merged[3]        # row y is number y modulo 3
+    float *sample             # values around a cell
+    float *sample_variances
+    double *work
+
+
+cdef inline void copy_some(float *target, const float *source, Py_ssize_t n, Py_ssize_t usual) noexcept nogil:
+    # Copy n values; where n is not larger than usual (a constant) always that many, which is faster.
+    if n <= usual:
+        memcpy(target, source, usual * sizeof(float))
     else:
-        memcpy(out + n, values + start, count * sizeof(float))
-    return n + count
+        memcpy(target, source, n * sizeof(float))
 
 
-cdef inline Py_ssize_t gather(const neighbourhood_t *g, const float *values, Py_ssize_t i, Py_ssize_t j, Py_ssize_t plane,
-                              float *out) noexcept nogil:
-    # Values of the neighbourhood of a cell, usable or not; returns their number.
-    cdef Py_ssize_t n = 0, p, q, at
-    cdef Py_ssize_t x0 = max(i - 1, 0), x1 = min(i + 2, g.nx)
-    for p in range(max(plane - 1, 0), min(plane + 2, g.n_planes)):
-        for q in range(max(j - 1, 0), min(j + 2, g.ny)):
-            at = (p * g.ny + q) * g.nx
-            if g.direction == ALL or (g.direction == ALONG_X and q != j):
-                n = append_span(values, g.offsets, at + x0, at + x1, out, n)
-            elif g.direction == ALONG_X:
-                if p == plane:
-                    n = append_span(values, g.offsets, at + i, at + i + 1, out, n)
-            else:
-                if i > 0:
-                    n = append_span(values, g.offsets, at + i - 1, at + i, out, n)
-                if p == plane and q == j:
-                    n = append_span(values, g.offsets, at + i, at + i + 1, out, n)
-                if i + 1 < g.nx:
-                    n = append_span(values, g.offsets, at + i + 1, at + i + 2, out, n)
+cdef void merge_planes(const neighbourhood_t *g, merged_t *m, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    # Collect row y of the planes around plane.
+    cdef Py_ssize_t p, x, start, count, n = 0
+    cdef Py_ssize_t first = max(plane - 1, 0), last = min(plane + 2, g.n_planes), stride = <Py_ssize_t>g.nx * g.ny
+    cdef const int *offsets = g.offsets + first * stride + y * g.nx
+    for x in range(g.nx):
+        m.starts[x] = <int>n
+        for p in range(last - first):
+            start = offsets[p * stride + x]
+            count = offsets[p * stride + x + 1] - start
+            copy_some(m.values + n, g.values + start, count, 4)
+            if m.variances != NULL:
+                copy_some(m.variances + n, g.variances + start, count, 4)
+            n += count
+    m.starts[g.nx] = <int>n
+
+
+cdef inline Py_ssize_t append(const neighbourhood_t *g, const float *values, const float *variances, Py_ssize_t start,
+                              Py_ssize_t end, Py_ssize_t n) noexcept nogil:
+    copy_some(g.sample + n, values + start, end - start, 16)
+    if g.variances != NULL:
+        copy_some(g.sample_variances + n, variances + start, end - start, 16)
+    return n + end - start
+
+
+cdef inline Py_ssize_t gather(const neighbourhood_t *g, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    # Put the values of the neighbourhood of a cell, usable or not, into g.sample; returns their number.
+    cdef Py_ssize_t n = 0, q, own
+    cdef Py_ssize_t first = max(x - 1, 0), last = min(x + 2, g.nx)
+    cdef const merged_t *m
+    for q in range(max(y - 1, 0), min(y + 2, g.ny)):
+        m = &g.merged[q % 3]
+        if g.direction == ALL or (g.direction == ALONG_X and q != y):
+            n = append(g, m.values, m.variances, m.starts[first], m.starts[last], n)
+        elif g.direction == ALONG_Y:
+            n = append(g, m.values, m.variances, m.starts[first], m.starts[x], n)
+            n = append(g, m.values, m.variances, m.starts[x + 1], m.starts[last], n)
+    if g.direction != ALL:
+        own = (plane * g.ny + y) * g.nx + x
+        n = append(g, g.values, g.variances, g.offsets[own], g.offsets[own + 1], n)
     return n
 
 
@@ -105,36 +139,7 @@ cdef inline Py_ssize_t drop_unusable(float *v, Py_ssize_t n) noexcept nogil:
     return kept
 
 
-cdef inline bint surely_below_limit(const float *v, Py_ssize_t n, float x, double sigma) noexcept nogil:
-    # True only if x is not above median + sigma * MAD of v. Two exact arguments:
-    # (1) if more than half of the values are >= x, so is the median;
-    # (2) a rejection needs half of the values closer to the median m than t = (x - m) / sigma, that is, in a window of
-    #     width 2 t <= 2 (x - lowest) / sigma: three neighbouring bins of half that width must hold half of them.
-    cdef Py_ssize_t i, above = 0, half = (n + 1) // 2
-    cdef int bins[N_BINS + 2]
-    cdef int b
-    cdef float lowest = x, scale
-    for i in range(n):
-        above += v[i] >= x
-        lowest = v[i] if v[i] < lowest else lowest
-    if above > n // 2:
-        return True
-    if not sigma >= 1 or not x > lowest:
-        return False
-    # the margin keeps rounding from spreading a window over a fourth bin
-    scale = <float>(min(sigma, <double>(N_BINS - 2)) * (1 - 1e-4) / (x - <double>lowest))
-    for b in range(N_BINS + 2):
-        bins[b] = 0
-    for i in range(n):
-        if v[i] < x:
-            bins[<int>((v[i] - lowest) * scale)] += 1
-    for b in range(N_BINS):
-        if bins[b] + bins[b + 1] + bins[b + 2] >= half:
-            return False
-    return True
-
-
-cdef inline double limit_median(const float *v, Py_ssize_t n, float x, double sigma, double *work) noexcept nogil:
+cdef double limit_median(const float *v, Py_ssize_t n, float x, double sigma, double *work) noexcept nogil:
     # The limit, or infinity where it is certainly not below x.
     cdef Py_ssize_t i, close = 0
     cdef double centre, reach
@@ -146,6 +151,7 @@ cdef inline double limit_median(const float *v, Py_ssize_t n, float x, double si
     if not x > centre:
         return INFINITY
     if sigma >= 1:
+        # x is above the limit only if half of the values are closer to the median than this
         reach = (x - centre) / sigma * (1 + 1e-9)
         for i in range(n):
             close += fabs(v[i] - centre) < reach
@@ -175,48 +181,51 @@ cdef inline double limit_iraf(const float *v, const float *variance, Py_ssize_t 
     return total / n + sigma * (sqrt(total_variance) / n)
 
 
-cdef struct sample_t:
-    const float *values      # of all rows of the slab
-    const float *variances   # NULL unless needed
-    float *neighbours        # scratch
-    float *neighbour_variances
-    double *work
-
-
-cdef inline double limit_of(const neighbourhood_t *g, const sample_t *s, int kind, double sigma, float x, Py_ssize_t i,
-                            Py_ssize_t j, Py_ssize_t plane) noexcept nogil:
+cdef inline double limit_of(const neighbourhood_t *g, int kind, double sigma, float x, Py_ssize_t i, Py_ssize_t j,
+                            Py_ssize_t plane) noexcept nogil:
     # The limit for a cell whose largest value is x; infinity where it is certainly not below x.
-    cdef Py_ssize_t n = drop_unusable(s.neighbours, gather(g, s.values, i, j, plane, s.neighbours))
+    cdef Py_ssize_t n = gather(g, i, j, plane)
+    cdef int outcome
+    if kind == MEDIAN and sigma >= 1:
+        outcome = quick_test(g.sample, n, x, sigma)
+        if outcome == UNUSABLE_INSIDE:
+            n = drop_unusable(g.sample, n)
+            outcome = quick_test(g.sample, n, x, sigma)
+        if outcome == SURELY_BELOW:
+            return INFINITY
+    if kind == IRAF:
+        drop_unusable(g.sample_variances, n)
+    n = drop_unusable(g.sample, n)
     if n < 3:
         return INFINITY
     if kind == MEDIAN:
-        if surely_below_limit(s.neighbours, n, x, sigma):
-            return INFINITY
-        return limit_median(s.neighbours, n, x, sigma, s.work)
+        return limit_median(g.sample, n, x, sigma, g.work)
     if kind == MEAN:
-        return limit_mean(s.neighbours, n, sigma)
-    drop_unusable(s.neighbour_variances, gather(g, s.variances, i, j, plane, s.neighbour_variances))
-    return limit_iraf(s.neighbours, s.neighbour_variances, n, sigma)
+        return limit_mean(g.sample, n, sigma)
+    return limit_iraf(g.sample, g.sample_variances, n, sigma)
 
 
-cdef Py_ssize_t reject_plane(const neighbourhood_t *g, const sample_t *s, int kind, double sigma, cell_row_t *cells,
-                             Py_ssize_t plane, int *flagged) noexcept nogil:
-    cdef Py_ssize_t i, j, k, n_flagged = 0
+cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_row_t *cells, Py_ssize_t plane,
+                             int *flagged) noexcept nogil:
+    cdef Py_ssize_t x, y, k, n_flagged = 0
     cdef const int *offsets
-    cdef float x
+    cdef float largest
     cdef double limit
-    for j in range(g.ny):
-        offsets = g.offsets + (plane * g.ny + j) * g.nx
-        for i in range(g.nx):
-            if offsets[i] == offsets[i + 1]:
+    merge_planes(g, &g.merged[0], 0, plane)
+    for y in range(g.ny):
+        if y + 1 < g.ny:
+            merge_planes(g, &g.merged[(y + 1) % 3], y + 1, plane)
+        offsets = g.offsets + (plane * g.ny + y) * g.nx
+        for x in range(g.nx):
+            if offsets[x] == offsets[x + 1]:
                 continue
-            x = -INFINITY
-            for k in range(offsets[i], offsets[i + 1]):
-                x = cells[k].data if cells[k].data > x else x
-            limit = limit_of(g, s, kind, sigma, x, i, j, plane)
-            if not x > limit:
+            largest = -INFINITY
+            for k in range(offsets[x], offsets[x + 1]):
+                largest = cells[k].data if cells[k].data > largest else largest
+            limit = limit_of(g, kind, sigma, largest, x, y, plane)
+            if not largest > limit:
                 continue
-            for k in range(offsets[i], offsets[i + 1]):
+            for k in range(offsets[x], offsets[x + 1]):
                 if cells[k].data > limit:
                     if not cells[k].dq & COSMIC_RAY:
                         flagged[n_flagged] = cells[k].row
@@ -225,9 +234,51 @@ cdef Py_ssize_t reject_plane(const neighbourhood_t *g, const sample_t *s, int ki
     return n_flagged
 
 
-def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] values, const float[::1] variances, int nx, int ny,
-           int first, int last, int kind, int direction, double sigma, const long long[::1] plane_starts,
-           int[::1] flagged, long long[::1] n_flagged, float[:, ::1] neighbours, double[:, ::1] work, int n_threads):
+cdef inline neighbourhood_t with_scratch(const neighbourhood_t *slab, float *floats, int *ints, double *work,
+                                         Py_ssize_t row_size, Py_ssize_t sample_size) noexcept nogil:
+    # Share out the scratch of a thread.
+    cdef neighbourhood_t g = slab[0]
+    cdef int k
+    for k in range(3):
+        g.merged[k].starts = ints + k * (g.nx + 1)
+        g.merged[k].values = floats + k * row_size
+        g.merged[k].variances = NULL
+    g.sample = floats + 3 * row_size
+    g.sample_variances = NULL
+    if g.variances != NULL:
+        floats = g.sample + sample_size
+        for k in range(3):
+            g.merged[k].variances = floats + k * row_size
+        g.sample_variances = floats + 3 * row_size
+    g.work = work
+    return g
+
+
+def scratch_sizes(int nx, Py_ssize_t row_rows, Py_ssize_t cell_rows, bint variance):
+    """Return the scratch that `reject` needs for each thread.
+
+    Parameters
+    ----------
+    nx : int
+        Cells in a row of the grid.
+    row_rows, cell_rows : int
+        Largest number of rows in a row of the grid in three planes, and in 27 neighbouring cells.
+    variance : bool
+        Whether the kind is IRAF.
+
+    Returns
+    -------
+    tuple of 3 int
+        Numbers of float32, int32, float64.
+    """
+    cdef Py_ssize_t floats = 3 * (row_rows + PADDING) + cell_rows + PADDING
+    return (2 if variance else 1) * floats, 3 * (nx + 1), cell_rows
+
+
+def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] values, variances, int nx, int ny, int first,
+           int last, int kind, int direction, double sigma, const long long[::1] plane_starts, int[::1] flagged,
+           long long[::1] n_flagged, Py_ssize_t row_rows, Py_ssize_t cell_rows, float[:, ::1] floats, int[:, ::1] ints,
+           double[:, ::1] work, int n_threads):
     """Flag the cosmic rays of some planes of a slab.
 
     Parameters
@@ -236,8 +287,8 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
         Sorted rows; the cosmic-ray flag is added to `dq`.
     offsets : ndarray of int32, shape (n_planes * ny * nx + 1,)
         Where each cell starts.
-    values, variances : ndarray of float32, shape (>= n + 8,)
-        From `usable_values`; `variances` is used by kind IRAF only.
+    values, variances : ndarray of float32, shape (>= n + 16,)
+        From `usable_values`; `variances` is None for other kinds than IRAF.
     nx, ny : int
         Size of a plane.
     first, last : int
@@ -254,30 +305,34 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
         Output: for each plane p, from ``plane_starts[p]`` on, the rows newly flagged (``cells[].row``).
     n_flagged : ndarray of int64, shape (n_planes,)
         Output: how many.
-    neighbours, work : ndarray of float32 and float64, shape (2 * n_threads, m) and (n_threads, m)
-        Scratch; `m` at least 8 plus the number of rows in any 27 neighbouring cells.
+    row_rows, cell_rows : int
+        As for `scratch_sizes`.
+    floats, ints, work : ndarray of float32, int32, float64, shape (n_threads, m)
+        Scratch, `m` as `scratch_sizes` gives it.
     n_threads : int
         Number of threads.
     """
     cdef int plane
-    cdef neighbourhood_t g
-    cdef sample_t sample
-    g.offsets = &offsets[0]
-    g.nx = nx
-    g.ny = ny
-    g.n_planes = (offsets.shape[0] - 1) // (nx * ny)
-    g.direction = direction
+    cdef neighbourhood_t slab
+    cdef const float[::1] variance_values
+    slab.offsets = &offsets[0]
+    slab.values = &values[0]
+    slab.variances = NULL
+    if variances is not None:
+        variance_values = variances
+        slab.variances = &variance_values[0]
+    slab.nx = nx
+    slab.ny = ny
+    slab.n_planes = (offsets.shape[0] - 1) // (nx * ny)
+    slab.direction = direction
     for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="static"):
-        sample = make_sample(values, variances, neighbours, work, threadid())
-        n_flagged[plane] = reject_plane(&g, &sample, kind, sigma, &cells[0], plane, &flagged[plane_starts[plane]])
+        n_flagged[plane] = reject_plane_alone(
+            &slab, &floats[threadid(), 0], &ints[threadid(), 0], &work[threadid(), 0], row_rows + PADDING,
+            cell_rows + PADDING, kind, sigma, &cells[0], plane, &flagged[plane_starts[plane]])
 
 
-cdef inline sample_t make_sample(const float[::1] values, const float[::1] variances, float[:, ::1] neighbours,
-                                 double[:, ::1] work, int thread) noexcept nogil:
-    cdef sample_t s
-    s.values = &values[0]
-    s.variances = &variances[0]
-    s.neighbours = &neighbours[2 * thread, 0]
-    s.neighbour_variances = &neighbours[2 * thread + 1, 0]
-    s.work = &work[thread, 0]
-    return s
+cdef Py_ssize_t reject_plane_alone(const neighbourhood_t *slab, float *floats, int *ints, double *work,
+                                   Py_ssize_t row_size, Py_ssize_t sample_size, int kind, double sigma,
+                                   cell_row_t *cells, Py_ssize_t plane, int *flagged) noexcept nogil:
+    cdef neighbourhood_t g = with_scratch(slab, floats, ints, work, row_size, sample_size)
+    return reject_plane(&g, kind, sigma, cells, plane, flagged)

@@ -8,7 +8,7 @@ Rows outside the grid are in its border cells: none is dropped.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport cos, fabs, floor, log, sin, trunc
+from libc.math cimport cos, fabs, log, sin, trunc
 from gnomonic cimport DEG_PER_RAD, plane_to_sky, sky_to_plane
 from grid_types cimport cell_row_t, grid_t, plane_wavelength, spaxel_t
 from rows_types cimport row_t
@@ -57,6 +57,23 @@ def spaxel_table(grid_t grid, spaxel_t[:, ::1] out):
                 out[j, i].cos_y = 1.0
 
 
+cdef inline int nearest_cell(double position, int n, double *to_edge) noexcept nogil:
+    # Cell (from 0, clamped) of a position counted from 1, halves rounded away from zero; and the distance to the next
+    # edge between two cells of the grid. Positions that are not a number are in cell 0, as in the reference.
+    cdef int whole
+    cdef double fraction
+    to_edge[0] = 1.0
+    if not position > 0.0:
+        return 0
+    if position > n + 1.0:
+        return n - 1
+    whole = <int>position
+    fraction = position - whole
+    to_edge[0] = fabs(fraction - 0.5)
+    whole = whole - 1 + (fraction >= 0.5)
+    return 0 if whole < 0 else n - 1 if whole >= n else whole
+
+
 cdef inline double round_half_away(double x) noexcept nogil:
     cdef double whole = trunc(x)
     if x - whole >= 0.5:
@@ -66,22 +83,12 @@ cdef inline double round_half_away(double x) noexcept nogil:
     return whole
 
 
-cdef inline int clamped(double x, int n) noexcept nogil:
-    # False for NaN, which the reference puts into cell 0
-    if not x > 0.0:
-        return 0
-    return n - 1 if x > n - 1 else <int>x
-
-
 cdef inline int plane_of(const grid_t *grid, double lbda) noexcept nogil:
+    cdef double position, ignored
     if grid.logarithmic:
-        return clamped(trunc(round_half_away(grid.crval3 / grid.cd33 * log(lbda / grid.crval3)) + grid.crpix3 - 1),
-                       grid.nz)
-    return clamped(round_half_away((lbda - grid.crval3) / grid.cd33 + grid.crpix3) - 1, grid.nz)
-
-
-cdef inline bint near_edge(double x) noexcept nogil:
-    return fabs(x - floor(x) - 0.5) < EDGE
+        position = round_half_away(grid.crval3 / grid.cd33 * log(lbda / grid.crval3))
+        return nearest_cell(trunc(position + grid.crpix3 - 1) + 1, grid.nz, &ignored)
+    return nearest_cell((lbda - grid.crval3) / grid.cd33 + grid.crpix3, grid.nz, &ignored)
 
 
 cdef struct projector_t:
@@ -120,32 +127,36 @@ cdef inline void to_pixel(const grid_t *grid, double x, double y, double *px, do
 
 
 cdef inline int spaxel_of(const grid_t *grid, const projector_t *p, const row_t *row) noexcept nogil:
-    cdef double px, py, x, y, ra, dec, a, d, a2, d2, sin_a, versin_a, sin_d, versin_d, cos_dec, scale
+    cdef double px, py, x, y, a, d, a2, d2, sin_a, versin_a, sin_d, versin_d, cos_dec, scale, edge_x, edge_y
+    cdef int i, j
     if grid.celestial:
-        ra = (row.xpos + grid.origin1) / DEG_PER_RAD
-        dec = (row.ypos + grid.origin2) / DEG_PER_RAD
-        a = ra - p.ra0
-        d = dec - p.dec0
+        a = (row.xpos + grid.origin1) * (1 / DEG_PER_RAD) - p.ra0
+        d = (row.ypos + grid.origin2) * (1 / DEG_PER_RAD) - p.dec0
         # tan-plane coordinates from the small differences, by series for sin(t) and 1 - cos(t)
         a2 = a * a
         d2 = d * d
-        sin_a = a * (1 - a2 / 6 * (1 - a2 / 20 * (1 - a2 / 42)))
-        sin_d = d * (1 - d2 / 6 * (1 - d2 / 20 * (1 - d2 / 42)))
-        versin_a = a2 / 2 * (1 - a2 / 12 * (1 - a2 / 30 * (1 - a2 / 56)))
-        versin_d = d2 / 2 * (1 - d2 / 12 * (1 - d2 / 30 * (1 - d2 / 56)))
+        sin_a = a - a * a2 * (1.0 / 6 - a2 * (1.0 / 120 - a2 * (1.0 / 5040)))
+        sin_d = d - d * d2 * (1.0 / 6 - d2 * (1.0 / 120 - d2 * (1.0 / 5040)))
+        versin_a = a2 * (0.5 - a2 * (1.0 / 24 - a2 * (1.0 / 720 - a2 * (1.0 / 40320))))
+        versin_d = d2 * (0.5 - d2 * (1.0 / 24 - d2 * (1.0 / 720 - d2 * (1.0 / 40320))))
         cos_dec = p.cos0 - p.cos0 * versin_d - p.sin0 * sin_d
         scale = 1 / (1 - versin_d - cos_dec * p.cos0 * versin_a)
         x = cos_dec * sin_a * scale
         y = (sin_d + cos_dec * p.sin0 * versin_a) * scale
         px = (p.m11 * x + p.m12 * y) * DEG_PER_RAD + grid.crpix1
         py = (p.m21 * x + p.m22 * y) * DEG_PER_RAD + grid.crpix2
-        if (near_edge(px) or near_edge(py) or fabs(x) + fabs(y) < p.centre
-                or not (fabs(a) < SERIES_LIMIT and fabs(d) < SERIES_LIMIT)):
-            sky_to_plane(ra, dec, p.ra0, p.dec0, &x, &y)
-            to_pixel(grid, x, y, &px, &py)
+        i = nearest_cell(px, grid.nx, &edge_x)
+        j = nearest_cell(py, grid.ny, &edge_y)
+        if (edge_x > EDGE and edge_y > EDGE and fabs(x) + fabs(y) > p.centre
+                and fabs(a) < SERIES_LIMIT and fabs(d) < SERIES_LIMIT):
+            return j * grid.nx + i
+        sky_to_plane((row.xpos + grid.origin1) / DEG_PER_RAD, (row.ypos + grid.origin2) / DEG_PER_RAD, p.ra0, p.dec0,
+                     &x, &y)
     else:
-        to_pixel(grid, row.xpos - grid.crval1, row.ypos - grid.crval2, &px, &py)
-    return (clamped(round_half_away(py) - 1, grid.ny) * grid.nx + clamped(round_half_away(px) - 1, grid.nx))
+        x = row.xpos - grid.crval1
+        y = row.ypos - grid.crval2
+    to_pixel(grid, x, y, &px, &py)
+    return nearest_cell(py, grid.ny, &edge_y) * grid.nx + nearest_cell(px, grid.nx, &edge_x)
 
 
 def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::1] voxel, long long[:, ::1] counts,
@@ -209,8 +220,25 @@ def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts,
                 starts[chunk, plane] += 1
 
 
+cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t start, int *fullest) noexcept nogil:
+    # Replace the number of rows in each cell of a plane by where they end, and find the fullest cell and row of the grid.
+    cdef Py_ssize_t x, y, end = start
+    cdef int in_cell, in_row
+    fullest[0] = 0
+    fullest[1] = 0
+    for y in range(ny):
+        in_row = 0
+        for x in range(nx):
+            in_cell = counts[y * nx + x]
+            fullest[0] = max(fullest[0], in_cell)
+            in_row += in_cell
+            end += in_cell
+            counts[y * nx + x] = <int>end
+        fullest[1] = max(fullest[1], in_row)
+
+
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
-               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, int[::1] fullest, int n_threads):
+               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, int nx, int[:, ::1] fullest, int n_threads):
     """Copy the rows of each plane in the order of its cells.
 
     Parameters
@@ -227,15 +255,17 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
         Output: where each cell starts in `cells`.
     cells : ndarray of CELL_ROW, shape (n,)
         Output: the sorted rows.
-    fullest : ndarray of int32, shape (n_planes,)
-        Output: largest number of rows in a cell of the plane.
+    nx : int
+        Cells in a row of the grid.
+    fullest : ndarray of int32, shape (n_planes, 2)
+        Output: largest number of rows in a cell, and in a row of the grid, of each plane.
     n_threads : int
         Number of threads.
     """
     cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, v, k, at
     cdef bint weighted = weights is not None
     cdef const float[::1] weight
-    cdef int end, count, most, r
+    cdef int r
     if weighted:
         weight = weights
     n_spaxels = (offsets.shape[0] - 1) // n_planes
@@ -244,14 +274,7 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
             offsets[v] = 0
         for k in range(plane_starts[plane], plane_starts[plane + 1]):
             offsets[voxel[order[k]]] += 1
-        end = <int>plane_starts[plane]
-        most = 0
-        for v in range(plane * n_spaxels, (plane + 1) * n_spaxels):
-            count = offsets[v]
-            most = max(most, count)
-            end = end + count
-            offsets[v] = end
-        fullest[plane] = most
+        ends_from_counts(&offsets[plane * n_spaxels], n_spaxels // nx, nx, plane_starts[plane], &fullest[plane, 0])
         # from the last row to the first, so that each cell's end moves down to its start
         for k in range(plane_starts[plane + 1] - 1, plane_starts[plane] - 1, -1):
             r = order[k]

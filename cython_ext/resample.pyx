@@ -12,7 +12,8 @@ from libc.string cimport memset
 from libc.float cimport FLT_MAX
 from grid_types cimport cell_row_t, grid_t, plane_wavelength, spaxel_t, voxel_length
 from weighting cimport (
-    DRIZZLE, LANCZOS, LINEAR, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal, spatial_part, spectral_part, weighting_t
+    DRIZZLE, LANCZOS, LINEAR, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal, spatial_part,
+    spectral_part, weighting_t
 )
 
 cdef enum:
@@ -76,6 +77,43 @@ cdef inline void scatter(int method, const weighting_t *w, const grid_t *grid, c
                     add(voxel + p * s.nx, combined(method, w, part, b.spectral[p]) * row.weight, row)
 
 
+cdef inline Py_ssize_t neighbour(double offset, int sign, Py_ssize_t cell, Py_ssize_t n) noexcept nogil:
+    # The neighbour on the side of a row that is offset from the centre of its cell; the cell itself at the rim.
+    cdef Py_ssize_t other = cell + (sign if offset > 0 else -sign)
+    return other if 0 <= other < n else cell
+
+
+cdef inline void scatter_narrow(const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+                                const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    # The same for drizzle with drops so small that only the neighbours on one side can be reached. Weights of zero are
+    # added instead of avoided: half of all branches would be mispredicted.
+    cdef const spaxel_t *own = &s.spaxels[y * s.nx + x]
+    cdef Py_ssize_t i, j, k, n = 0
+    cdef Py_ssize_t x1 = neighbour(row.xpos + grid.origin1 - own.x, w.sign_x, x, s.nx)
+    cdef Py_ssize_t y1 = neighbour(row.ypos + grid.origin2 - own.y, w.sign_y, y, s.ny)
+    cdef Py_ssize_t p1 = neighbour(row.lbda - s.lbda[plane], w.sign_l, plane, s.n_planes)
+    cdef Py_ssize_t[2] planes
+    cdef double[2] spectral
+    cdef double part
+    cdef sums_t *voxel
+    if b.first <= plane < b.last and spectral_part(DRIZZLE, w, row.lbda, s.lbda[plane], s.length[plane], &spectral[0]):
+        planes[0] = plane
+        n = 1
+    if (b.first <= p1 < b.last and p1 != plane
+            and spectral_part(DRIZZLE, w, row.lbda, s.lbda[p1], s.length[p1], &spectral[n])):
+        planes[n] = p1
+        n += 1
+    if n == 0:
+        return
+    for j in range(2 if y1 != y else 1):
+        for i in range(2 if x1 != x else 1):
+            if not spatial_part(DRIZZLE, w, grid, row, &s.spaxels[(y1 if j else y) * s.nx + (x1 if i else x)], &part):
+                part = 0
+            for k in range(n):
+                voxel = sums_of(b, s.nx, x1 if i else x, y1 if j else y, planes[k])
+                add(voxel, combined(DRIZZLE, w, part, spectral[k]) * row.weight, row)
+
+
 cdef void scatter_everywhere(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
                              const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
     # The same for a row that is not finite: it spoils even the voxels where its weight is zero.
@@ -125,10 +163,12 @@ cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *gri
                     row = s.cells + k
                     if row.dq != 0:
                         continue
-                    if isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight):
-                        scatter(method, w, grid, s, b, row, x, y, plane)
+                    if not (isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight)):
+                        scatter_everywhere(max(method, DRIZZLE), w, grid, s, b, row, x, y, plane)
+                    elif method == NARROW_DRIZZLE:
+                        scatter_narrow(w, grid, s, b, row, x, y, plane)
                     else:
-                        scatter_everywhere(method, w, grid, s, b, row, x, y, plane)
+                        scatter(method, w, grid, s, b, row, x, y, plane)
         if y >= w.reach:
             finish_row(s, b, y - w.reach, first_output, data, stat, dq)
     for y in range(max(s.ny - w.reach, 0), s.ny):
@@ -137,7 +177,9 @@ cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *gri
 
 cdef void dispatch(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
                    Py_ssize_t first_output, float *data, float *stat, int *dq) noexcept nogil:
-    if method == DRIZZLE:
+    if method == NARROW_DRIZZLE:
+        weigh_block(NARROW_DRIZZLE, w, grid, s, b, first_output, data, stat, dq)
+    elif method == DRIZZLE:
         weigh_block(DRIZZLE, w, grid, s, b, first_output, data, stat, dq)
     elif method == LINEAR:
         weigh_block(LINEAR, w, grid, s, b, first_output, data, stat, dq)
@@ -179,7 +221,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     lbda, length : ndarray of float64, shape (n_planes,)
         From `plane_geometry`, for the planes of the slab.
     method : int
-        DRIZZLE, LINEAR, QUADRATIC, RENKA or LANCZOS.
+        NARROW_DRIZZLE, DRIZZLE, LINEAR, QUADRATIC, RENKA or LANCZOS.
     weighting : dict
         The fields of `weighting_t`.
     first, last : int

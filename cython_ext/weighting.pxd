@@ -6,7 +6,9 @@ from libc.math cimport M_PI, fabs, sin, sqrt
 from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX
 from grid_types cimport cell_row_t, grid_t, spaxel_t
 
+# NARROW_DRIZZLE is drizzle where a drop overlaps at most one neighbour along each axis.
 cdef enum:
+    NARROW_DRIZZLE = -1
     DRIZZLE = 0
     LINEAR = 1
     QUADRATIC = 2
@@ -33,6 +35,9 @@ cdef struct weighting_t:
     double yn
     double radius     # renka: critical radius
     double far        # renka: weight beyond it
+    int sign_x        # narrow drizzle: +1 if positions ascend with the cells, else -1
+    int sign_y
+    int sign_l
 
 
 cdef inline double overlap(double distance, double drop, double voxel) noexcept nogil:
@@ -40,6 +45,11 @@ cdef inline double overlap(double distance, double drop, double voxel) noexcept 
     if distance + voxel / 2 <= drop / 2:
         return voxel
     return (drop + voxel) / 2 - distance
+
+
+cdef inline double clipped(double length, double drop) noexcept nogil:
+    # The overlap that counts: at most the drop.
+    return drop if length > drop else length
 
 
 cdef inline double sinc(double t) noexcept nogil:
@@ -60,7 +70,7 @@ cdef inline bint spatial_part(int method, const weighting_t *w, const grid_t *gr
     if method == DRIZZLE:
         tx = overlap(dx, w.drop_x, w.voxel_x)
         ty = overlap(dy, w.drop_y, w.voxel_y)
-        part[0] = (w.drop_x if tx > w.drop_x else tx) * (w.drop_y if ty > w.drop_y else ty)
+        part[0] = clipped(tx, w.drop_x) * clipped(ty, w.drop_y)
         return tx > 0 and ty > 0
     dx = dx * w.xn
     dy = dy * w.yn
@@ -78,7 +88,7 @@ cdef inline bint spectral_part(int method, const weighting_t *w, double lbda, do
     cdef double distance = fabs(plane_lbda - lbda), t
     if method == DRIZZLE:
         t = overlap(distance, w.drop_l, voxel_l)
-        part[0] = w.drop_l if t > w.drop_l else t
+        part[0] = clipped(t, w.drop_l)
         return t > 0
     distance = distance * SPECTRAL_SCALE
     if method == LANCZOS:

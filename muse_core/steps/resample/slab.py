@@ -29,12 +29,15 @@ CELL_ROW = np.dtype(
 )
 SPAXEL = np.dtype([("x", np.float64), ("y", np.float64), ("cos_y", np.float64)])
 
+_NARROW_DRIZZLE = -1
 _METHODS = {"drizzle": 0, "linear": 1, "quadratic": 2, "renka": 3, "lanczos": 4}
 _COSMIC_RAY_TYPES = {"iraf": 0, "mean": 1, "median": 2}
-_PADDING = 8  # of arrays that kernels read in groups of 8
+_PADDING = 16  # of arrays of which kernels may read this much beyond the end
 _THICKNESS = 16  # planes that a thread works on at once
 _INT32 = 2**31 - 1
 # Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
+_NARROW = 0.9  # a drop of this part of a voxel at most cannot reach both neighbours of its cell
+_REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
 _FAR_WEIGHT = {False: 1e-150, True: 2.2250738585072014e-308}
 
 
@@ -136,6 +139,9 @@ class SlabResampler:
         Number of threads.
     compat : Compat
         ``renka_nan_variance`` is used.
+    reuse_output : bool
+        The arrays of a result are used again by the next call of `slab`: saves the time of fresh memory, for callers
+        that are done with a slab before they ask for the next one.
     """
 
     def __init__(
@@ -145,16 +151,21 @@ class SlabResampler:
         direction: CosmicRayDirection,
         n_threads: int = 1,
         compat: Compat = OURS,
+        reuse_output: bool = False,
     ):
         self.grid = grid
         self.options = options
         self.direction = direction
         self.n_threads = n_threads
+        self._output = self._buffer if reuse_output else _fresh
         self._parameters = grid.parameters()
-        self._weighting = _weighting(grid, options, compat)
         self._buffers: dict[str, np.ndarray] = {}
         self._spaxels = np.empty((grid.ny, grid.nx), SPAXEL)
         grid_kernels.spaxel_table(self._parameters, self._spaxels)
+        self._weighting = _weighting(grid, options, compat)
+        self._method = _METHODS.get(options.method)
+        if self._method == _METHODS["drizzle"] and self._is_narrow():
+            self._method = _NARROW_DRIZZLE
 
     def input_planes(self, first: int, last: int) -> tuple[int, int]:
         """Return the planes (first, last + 1) whose rows the slab of planes `first`...`last` - 1 needs."""
@@ -181,7 +192,9 @@ class SlabResampler:
         if self.options.rejects_cosmic_rays:
             cosmic_rays = self._reject(cells, offsets, starts, fullest, low, first, last)
         shape = (last - first, self.grid.ny, self.grid.nx)
-        data, stat, dq = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.int32)
+        data = self._output("data", shape, np.float32)
+        stat = self._output("stat", shape, np.float32)
+        dq = self._output("dq", shape, np.int32)
         lbda, length = np.empty(high - low), np.empty(high - low)
         kernels.plane_geometry(self._parameters, low, lbda, length)
         common = (cells, offsets, self._parameters, self._spaxels, lbda)
@@ -194,7 +207,7 @@ class SlabResampler:
             kernels.weigh(
                 *common,
                 length,
-                _METHODS[self.options.method],
+                self._method,
                 self._weighting,
                 first - low,
                 last - low,
@@ -206,6 +219,23 @@ class SlabResampler:
                 self.n_threads,
             )
         return SlabResult(data, stat, dq, cosmic_rays)
+
+    def _is_narrow(self) -> bool:
+        """Are the drops small enough, and the voxels regular enough, for drizzle to look at one side only?"""
+        w, x, y = self._weighting, self._spaxels["x"], self._spaxels["y"]
+        size_x, size_y = self._spaxels["cos_y"] / w["voxel_x"], 1 / w["voxel_y"]
+        lbda, length = np.empty(self.grid.nz), np.empty(self.grid.nz)
+        kernels.plane_geometry(self._parameters, 0, lbda, length)
+        steps = [
+            (np.diff(x, axis=1) * size_x[:, 1:], w["sign_x"]),
+            (np.diff(x, axis=0) * size_x[1:], 0),
+            (np.diff(y, axis=1) * size_y, 0),
+            (np.diff(y, axis=0) * size_y, w["sign_y"]),
+            (np.diff(lbda) / length[1:], w["sign_l"]),
+        ]
+        drops = [w["drop_x"] / w["voxel_x"], w["drop_y"] / w["voxel_y"], w["drop_l"] / length.min()]
+        small = all(0 < drop <= _NARROW for drop in drops)
+        return small and all(np.all(np.abs(step - expected) <= _REGULAR) for step, expected in steps)
 
     def _buffer(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
         size = math.prod(shape)
@@ -230,8 +260,10 @@ class SlabResampler:
         np.cumsum(counts.sum(axis=0), out=starts[1:])
         chunk_starts = np.ascontiguousarray(starts[:-1] + np.cumsum(counts, axis=0) - counts)
         grid_kernels.sort_by_plane(voxel, n_spaxels, chunk_starts, order, self.n_threads)
-        fullest = np.empty(n_planes, np.int32)
-        grid_kernels.sort_cells(rows, weights, voxel, order, starts, offsets, cells, fullest, self.n_threads)
+        fullest = np.empty((n_planes, 2), np.int32)
+        grid_kernels.sort_cells(
+            rows, weights, voxel, order, starts, offsets, cells, self.grid.nx, fullest, self.n_threads
+        )
         return cells, offsets, starts, fullest
 
     def _reject(self, cells, offsets, starts, fullest, low: int, first: int, last: int) -> np.ndarray:
@@ -239,11 +271,18 @@ class SlabResampler:
         n_rows, reach = int(starts[-1]), self.options.reach
         values = self._buffer("values", (n_rows + _PADDING,), np.float32)
         cosmics.usable_values(cells, n_rows, False, values, self.n_threads)
-        variances = values
+        variances = None
         if self.options.crtype == "iraf":
             variances = self._buffer("variances", (n_rows + _PADDING,), np.float32)
             cosmics.usable_values(cells, n_rows, True, variances, self.n_threads)
-        size = min(27 * int(fullest.max(initial=0)), n_rows) + _PADDING
+        in_cell, in_row = (int(count) for count in fullest.max(axis=0))
+        capacity = min(3 * in_row, n_rows), min(27 * in_cell, n_rows)
+        sizes = cosmics.scratch_sizes(self.grid.nx, *capacity, variances is not None)
+        names = ("floats", np.float32), ("ints", np.int32), ("work", np.float64)
+        scratch = [
+            self._buffer(name, (self.n_threads, max(size, 1)), dtype)
+            for (name, dtype), size in zip(names, sizes, strict=True)
+        ]
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
         cosmics.reject(
@@ -261,13 +300,17 @@ class SlabResampler:
             starts,
             flagged,
             n_flagged,
-            self._buffer("neighbours", (2 * self.n_threads, size), np.float32),
-            self._buffer("work", (self.n_threads, size), np.float64),
+            *capacity,
+            *scratch,
             self.n_threads,
         )
         planes = range(first - low, last - low)
         found = [flagged[starts[p] : starts[p] + n_flagged[p]] for p in planes]
         return np.sort(np.concatenate(found))
+
+
+def _fresh(_name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+    return np.empty(shape, dtype)
 
 
 def _weighting(grid: OutputGrid, options: ResampleOptions, compat: Compat) -> dict:
@@ -287,4 +330,7 @@ def _weighting(grid: OutputGrid, options: ResampleOptions, compat: Compat) -> di
         "yn": yn,
         "radius": options.rc * math.sqrt((cd11 * xn) ** 2 + (cd22 * yn) ** 2 + (grid.cd33 * zn) ** 2),
         "far": _FAR_WEIGHT[compat.renka_nan_variance],
+        "sign_x": int(math.copysign(1, cd11)),
+        "sign_y": int(math.copysign(1, cd22)),
+        "sign_l": int(math.copysign(1, grid.cd33)),
     }
