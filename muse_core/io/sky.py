@@ -242,10 +242,10 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
 def spectrum_columns(spectrum: Spectrum, data_unit: str, stat_unit: str) -> list[tuple]:
     """Columns of SKY_SPECTRUM, for `muse_core.io.tables.table_hdu`; units are those of the pixel table."""
     return [
-        ("lambda", "D", units.ANGSTROM, spectrum.lbda),
-        ("data", "D", data_unit, spectrum.data),
-        ("stat", "D", stat_unit, spectrum.stat),
-        ("dq", "J", None, np.zeros(len(spectrum), np.int32)),
+        ("lambda", "1D", units.ANGSTROM, spectrum.lbda),
+        ("data", "1D", data_unit, spectrum.data),
+        ("stat", "1D", stat_unit, spectrum.stat),
+        ("dq", "1J", None, np.zeros(len(spectrum), np.int32)),
     ]
 
 
@@ -254,10 +254,10 @@ def lines_columns(lines: SkyLines) -> list[tuple]:
     length = max((len(name) for name in lines.name.tolist()), default=1)
     return [
         ("name", f"{max(length, 1)}A", None, lines.name),
-        ("group", "J", None, lines.group),
-        ("lambda", "D", units.ANGSTROM, lines.lbda),
-        ("flux", "D", units.LINE_FLUX, lines.flux),
-        ("dq", "J", None, lines.dq),
+        ("group", "1J", None, lines.group),
+        ("lambda", "1D", units.ANGSTROM, lines.lbda),
+        ("flux", "1D", units.LINE_FLUX, lines.flux),
+        ("dq", "1J", None, lines.dq),
     ]
 
 
@@ -266,4 +266,4 @@ def continuum_columns(continuum: Continuum, unit: str = units.LINE_FLUX_PLAIN) -
 
     Whatever the unit says, values are those of the pixel table.
     """
-    return [("lambda", "D", units.ANGSTROM, continuum.lbda), ("flux", "D", unit, continuum.flux)]
+    return [("lambda", "1D", units.ANGSTROM, continuum.lbda), ("flux", "1D", unit, continuum.flux)]

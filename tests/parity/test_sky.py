@@ -17,8 +17,18 @@ from harness.run import reference
 from muse_core.io.fitswriter import primary_header, write_hdus
 from muse_core.io.lsf import read_lsf
 from muse_core.io.pixtable import PixelTableFile
-from muse_core.io.sky import lines_columns, read_sky_continuum, read_sky_lines, read_sky_mask
+from muse_core.io.sky import (
+    CONTINUUM,
+    LINES,
+    continuum_columns,
+    lines_columns,
+    read_sky_continuum,
+    read_sky_lines,
+    read_sky_mask,
+    spectrum_columns,
+)
 from muse_core.io.tables import table_hdu
+from muse_core.model import units
 from muse_core.model.compat import Compat
 from muse_core.model.rows import ROW
 from muse_core.model.skylines import SkyLines
@@ -101,6 +111,14 @@ def table(folder: Path, product: str) -> np.ndarray:
     return fits.getdata(folder / f"{product}_0001.fits", 1)
 
 
+def same_columns(columns: list, folder: Path, product: str, extname: str | None = None) -> None:
+    """Compare the structure of a table with that of the product."""
+    expected = fits.getheader(folder / f"{product}_0001.fits", 1)
+    header, _ = table_hdu(columns, extname)
+    for key in (key for key in {*expected, *header} if key[:5] in ("TTYPE", "TFORM", "TUNIT", "EXTNA", "TFIEL")):
+        assert header.get(key) == expected.get(key), key
+
+
 def same_rows(found: np.ndarray, expected: np.ndarray) -> None:
     assert len(found) == len(expected)
     for name in ROW.names:
@@ -131,10 +149,12 @@ def binned(rows, samples, width, sigma=0.0) -> Spectrum:
     return spectrum
 
 
-def same_spectrum(found: Spectrum, expected: np.ndarray) -> None:
+def same_spectrum(found: Spectrum, folder: Path) -> None:
+    expected = table(folder, "SKY_SPECTRUM")
     np.testing.assert_array_equal(found.lbda, expected["lambda"])
     np.testing.assert_array_equal(found.data, expected["data"])
     np.testing.assert_array_equal(found.stat, expected["stat"])
+    same_columns(spectrum_columns(found, units.FLUX, units.FLUX_VARIANCE), folder, "SKY_SPECTRUM")
 
 
 def same_lines(found: SkyLines, folder: Path, rtol: float = 0.0) -> None:
@@ -143,6 +163,7 @@ def same_lines(found: SkyLines, folder: Path, rtol: float = 0.0) -> None:
     np.testing.assert_array_equal(found.group, expected["group"])
     np.testing.assert_array_equal(found.lbda, expected["lambda"])
     np.testing.assert_allclose(found.flux, expected["flux"], rtol=rtol, atol=0)
+    same_columns(lines_columns(found), folder, "SKY_LINES", LINES)
     header = fits.getheader(folder / "SKY_LINES_0001.fits")
     keywords = dict(qc.line_qc(found))
     assert len(header["ESO QC SCIPOST LINE*"]) == len(keywords)
@@ -151,10 +172,11 @@ def same_lines(found: SkyLines, folder: Path, rtol: float = 0.0) -> None:
         assert header[f"ESO QC SCIPOST {key}"] == expected
 
 
-def same_continuum(found: Continuum, folder: Path) -> None:
+def same_continuum(found: Continuum, folder: Path, unit: str = units.LINE_FLUX_PLAIN) -> None:
     expected = table(folder, "SKY_CONTINUUM")
     np.testing.assert_array_equal(found.lbda, expected["lambda"])
     np.testing.assert_array_equal(found.flux, expected["flux"])
+    same_columns(continuum_columns(found, unit), folder, "SKY_CONTINUUM", CONTINUUM)
     header = fits.getheader(folder / "SKY_CONTINUUM_0001.fits")
     for key, value in qc.continuum_qc(found):
         assert header[f"ESO QC SCIPOST {key}"] == pytest.approx(value, rel=1e-13)
@@ -200,7 +222,7 @@ def test_model(stages, dataset, fraction, ignore, sigma, sampling, csampling):
     rows = stage.rows()
     selected = sky_selection(rows, folder, fraction, ignore)
     spectrum = binned(rows, usable_samples(rows, selected), sampling, sigma)
-    same_spectrum(spectrum, table(folder, "SKY_SPECTRUM"))
+    same_spectrum(spectrum, folder)
     files = stage.calibrations("model")
     lines = read_sky_lines(files["SKY_LINES"][0])
     lsf, used = read_lsf(files["LSF_PROFILE"])
@@ -241,7 +263,7 @@ def test_simple(stages):
     rows = stage.rows()
     selected = sky_selection(rows, folder, 0.1, 0.05)
     spectrum = binned(rows, usable_samples(rows, selected), 0.3125, 5.0)
-    same_spectrum(spectrum, table(folder, "SKY_SPECTRUM"))
+    same_spectrum(spectrum, folder)
     same_rows(subtracted(rows, continuum_of_spectrum(spectrum)), pixel_table(folder))
 
 
@@ -266,7 +288,7 @@ def test_other_formats_of_lsf_profile(stages, sof):
     else:
         same_lines(model.lines, folder)
         lines = model.lines
-    same_continuum(continuum, folder)
+    same_continuum(continuum, folder, units.FLUX if sof == "lsf_table" else units.LINE_FLUX_PLAIN)
     same_rows(subtracted(rows, continuum, lines, lsf), pixel_table(folder))
 
 

@@ -170,13 +170,13 @@ def test_columns_of_spectrum_and_continuum():
     spectrum = Spectrum(np.arange(3.0), np.ones(3), np.ones(3))
     columns = spectrum_columns(spectrum, "count", "count**2")
     assert [c[:3] for c in columns] == [
-        ("lambda", "D", "Angstrom"),
-        ("data", "D", "count"),
-        ("stat", "D", "count**2"),
-        ("dq", "J", None),
+        ("lambda", "1D", "Angstrom"),
+        ("data", "1D", "count"),
+        ("stat", "1D", "count**2"),
+        ("dq", "1J", None),
     ]
     columns = continuum_columns(Continuum(np.arange(3.0), np.ones(3)))
-    assert [c[:3] for c in columns] == [("lambda", "D", "Angstrom"), ("flux", "D", "erg/(s cm^2 arcsec^2)")]
+    assert [c[:3] for c in columns] == [("lambda", "1D", "Angstrom"), ("flux", "1D", "erg/(s cm^2 arcsec^2)")]
 
 
 def continuum_table(lbda=(5000.0, 5001.0), flux=(1.0, 2.0), form="D"):
