@@ -7,12 +7,14 @@ and product headers are made from it.
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from muse_core.errors import ParameterError
 
 UNLIMITED = -1
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -187,3 +189,9 @@ def describe_frames(raw_tag: str, inputs: Iterable[InputSpec], products: Iterabl
     ]
     lines += [f" {spec.tag:<20} {spec.level.lower()[:8]:<8} {spec.help}" for spec in products]
     return "\n".join(lines)
+
+
+def leading_number(text: str) -> float | None:
+    """Return the number that `text` starts with, as C's ``atof`` finds it, or None."""
+    match = _NUMBER.match(text)
+    return float(match.group()) if match else None

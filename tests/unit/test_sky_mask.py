@@ -4,11 +4,13 @@
 import numpy as np
 import pytest
 
-from muse_core.errors import DataError
+from muse_core.errors import DataError, ParameterError
+from muse_core.model.compat import Compat
 from muse_core.model.rows import make_rows
 from muse_core.model.skylines import SkyLines, lines_from_oh
 from muse_core.model.skymask import SkyMask
 from muse_core.steps.sky.mask import create_sky_mask, select_rows
+from muse_core.steps.sky.options import parse_crsigma
 from muse_core.steps.sky.qc import mask_qc
 
 
@@ -127,3 +129,25 @@ def test_restriction_renumbers_groups_by_appearance():
     assert kept.group.tolist() == [0, 1, 0]
     assert kept.n_groups == 2
     assert kept.strongest_of_groups().tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("15.,15.", (15, 15)),
+        (",3,,4.5e0x,7", (3, 4.5)),
+        (" -1,0", (-1, 0)),
+        ("15", (15, 0)),
+        ("3", (15, 0)),
+        ("", (15, 0)),
+    ],
+)
+def test_crsigma(text, expected, caplog):
+    assert parse_crsigma(text) == expected
+    assert ("expected two numbers" in caplog.text) == (text.count(",") == 0)
+
+
+def test_crsigma_that_is_no_number():
+    with pytest.raises(ParameterError, match="sky_crsigma: found 'off,15'"):
+        parse_crsigma("off,15")
+    assert parse_crsigma("off,15", Compat.reference()) == (0, 15)

@@ -4,18 +4,17 @@
 import dataclasses
 import enum
 import logging
-import re
 
 from astropy.io.fits import Header
 
 from muse_core.errors import ParameterError
 from muse_core.model import header as keywords
 from muse_core.model import units
+from muse_core.model.declare import leading_number
 
 METHODS = ("nearest", "linear", "quadratic", "renka", "drizzle", "lanczos")
 COSMIC_RAY_TYPES = ("iraf", "mean", "median")
 INTERNAL_PIXFRAC = (0.6, 0.6, 0.6)
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ def parse_pixfrac(text: str) -> tuple[float, float, float]:
     One value for all axes, two for the spatial axes and wavelength, or three; with any other number, a warning and the
     internal default. A token that does not start with a number counts as 0, as in C.
     """
-    values = [_atof(token) for token in text.split(",") if token]
+    values = [leading_number(token) or 0.0 for token in text.split(",") if token]
     if len(values) == 1:
         return (values[0],) * 3
     if len(values) == 2:
@@ -98,11 +97,6 @@ def parse_pixfrac(text: str) -> tuple[float, float, float]:
         return tuple(values)
     log.warning("pixfrac: found %r, expected one to three numbers; using %s", text, INTERNAL_PIXFRAC)
     return INTERNAL_PIXFRAC
-
-
-def _atof(token: str) -> float:
-    match = _NUMBER.match(token)
-    return float(match.group()) if match else 0.0
 
 
 def cosmic_ray_direction(header: Header, position_unit: str) -> CosmicRayDirection:
