@@ -24,7 +24,8 @@ cdef inline Py_ssize_t last_at_or_below(const double* x, Py_ssize_t n, double va
     return lo - 1 if lo > 0 else 0
 
 
-cdef void make_profile(const double[:, ::1] image, const double* grid, double line, double* x, double* z) noexcept nogil:
+cdef void make_profile(const double[:, ::1] image, const double* grid, double line, double* x,
+                       double* z) noexcept nogil:
     """Nodes of the LSF at a line: centred on its centroid, unit integral, 0 far away; nx + 4 nodes."""
     cdef Py_ssize_t i, j, ny = image.shape[0], nx = image.shape[1], n = nx + 4
     cdef double p = (line - grid[4]) / grid[5] + grid[3]

@@ -14,7 +14,7 @@ from muse_core.model.origin import encode
 from muse_core.model.rows import make_rows
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
-from muse_core.steps.sky.lsf import count_slices, empty_counts, hermite_spectrum, line_spectrum, missing_profiles
+from muse_core.steps.sky.lsf import count_slices, empty_counts, hermite_spectrum, line_spectrum, require_ifus
 from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
 from muse_core.steps.sky.subtract import continuum_cut, cut_rows, slice_ranges, subtract_continuum, subtract_lines
 
@@ -125,10 +125,9 @@ def test_lines_are_subtracted_with_the_lsf_of_each_slice(rng, image, ifu_rows):
 def test_slice_without_lsf(image, ifu_rows, caplog):
     cube = LsfCube(image.data[None].repeat(2, axis=0), GRID)
     lines = SkyLines.from_columns(["x"], [0], [5000.0], [100.0])
-    counts = empty_counts()
-    count_slices(ifu_rows, counts)
-    assert missing_profiles({3: cube}, counts) == [(3, 5)]
-    assert missing_profiles({}, counts) == [(3, 1), (3, 2), (3, 5)]
+    require_ifus({3: cube}, [3])
+    with pytest.raises(DataError, match="LSF_PROFILE: nothing for IFU 1, 4,"):
+        require_ifus({3: cube}, [4, 3, 1])
     with pytest.raises(DataError, match="IFU 3, slice 5: no LSF_PROFILE"):
         subtract_lines(ifu_rows.copy(), lines, {3: cube})
     rows = ifu_rows.copy()

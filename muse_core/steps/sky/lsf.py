@@ -41,21 +41,8 @@ def count_slices(rows: np.ndarray, counts: np.ndarray) -> None:
     sky_select.count_slices(rows, counts)
 
 
-def missing_profiles(lsf: LsfCubes | HermiteProfiles, counts: np.ndarray) -> list[tuple[int, int]]:
-    """Return the (IFU, slice) that have rows but no LSF."""
-    missing = []
-    for key in np.flatnonzero(counts).tolist():
-        ifu, slice_number = key >> IFU_SHIFT, key & ((1 << IFU_SHIFT) - 1)
-        if isinstance(lsf.get((ifu, slice_number)), HermiteProfile):
-            continue
-        cube = lsf.get(ifu)
-        if cube is None or cube.image(slice_number) is None:
-            missing.append((ifu, slice_number))
-    return missing
-
-
-def require_profiles(lsf: LsfCubes | HermiteProfiles, ifus: Iterable[int]) -> None:
-    """Check, before any work, that each IFU has an LSF.
+def require_ifus(lsf: LsfCubes | HermiteProfiles, ifus: Iterable[int]) -> None:
+    """Check, before any work, that there is an LSF for each IFU.
 
     Raises
     ------
