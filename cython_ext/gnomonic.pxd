@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# cython: cdivision=True
 # The gnomonic (TAN) projection, operation by operation as the reference does it: which side of a cell's edge a row falls
 # on, and the last bit of a voxel's value, depend on that.
 

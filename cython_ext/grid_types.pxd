@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# cython: cdivision=True
 # The C view of an output grid (muse_core.model.grid.OutputGrid.parameters()) and of a row sorted into it.
 
 from libc.math cimport exp, fabs

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
+# cython: cdivision=True
 # Exact order statistics of small arrays.
 
 

@@ -223,6 +223,8 @@ class SlabResampler:
     def _is_narrow(self) -> bool:
         """Are the drops small enough, and the voxels regular enough, for drizzle to look at one side only?"""
         w, x, y = self._weighting, self._spaxels["x"], self._spaxels["y"]
+        if not (w["voxel_x"] and w["voxel_y"]):
+            return False
         size_x, size_y = self._spaxels["cos_y"] / w["voxel_x"], 1 / w["voxel_y"]
         lbda, length = np.empty(self.grid.nz), np.empty(self.grid.nz)
         kernels.plane_geometry(self._parameters, 0, lbda, length)
