@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io.fits import Header
 
+from muse_core.cython_ext import calibrate_smooth as _kernels
 from muse_core.errors import DataError
 from muse_core.model.curves import interval_starts, segments
 from muse_core.model.header import PIXTABLE
@@ -20,7 +21,6 @@ CARD_CORRECTED = PIXTABLE + "FFCORR"
 GRID_START, GRID_STEP, GRID_SIZE = 4150.0, 1.25, 4521  # Angstrom: 4150 to 9800
 FIT_HALF_WIDTH = 120  # grid points: 150 Angstrom
 MEAN_HALF_WIDTH = 12  # grid points: 15 Angstrom
-FIT_ORDER = 3
 REJECTION = 3.0  # of the rms
 TRIM_MARGIN = 2.5  # Angstrom
 
@@ -60,15 +60,16 @@ def trim(spectrum: FlatFieldSpectrum, lambda_min: float, lambda_max: float) -> F
 
 def on_grid(spectrum: FlatFieldSpectrum) -> np.ndarray:
     """Interpolate the spectrum of one IFU on `grid`; NaN where the grid is not inside the spectrum."""
-    lbda, data = spectrum.lbda, spectrum.data
-    x = grid()
-    if len(lbda) == 0:
+    lbda, data, x = spectrum.lbda, spectrum.data, grid()
+    if len(lbda) < 2:
         return np.full(GRID_SIZE, np.nan)
-    index, other, inside = segments(lbda, x)
-    intercept, gradient = _lines(lbda, data, index, other)
-    if lbda[0] > GRID_START:
-        inside &= x > lbda[0]
-    return np.where(inside, np.where(x == lbda[index], data[index], intercept + gradient * x), np.nan)
+    after = np.searchsorted(lbda, x)
+    segment = np.clip(after - 1, 0, len(lbda) - 2)
+    intercept, gradient = _lines(lbda, data, segment, segment + 1)
+    values = np.where((x > lbda[0]) & (x <= lbda[-1]), intercept + gradient * x, np.nan)
+    if after[0] < len(lbda) and lbda[after[0]] == x[0]:  # the reference takes a node as it is only here
+        values[0] = data[after[0]]
+    return values
 
 
 def average(spectra: Sequence[FlatFieldSpectrum], mode: str) -> FlatFieldSpectrum:
@@ -122,42 +123,16 @@ def smooth(values: np.ndarray, mode: str) -> np.ndarray:
     out = values.copy()
     for selected in map(np.flatnonzero, selections):
         for run in np.split(selected, np.flatnonzero(np.diff(selected) > 1) + 1):
-            if len(run) > FIT_ORDER + 1:
+            if len(run):
                 # the reference never takes the first point of the grid into a mean to its right
-                out[run] = _running_mean(_local_polynomials(values[run]), symmetric, skip=int(run[0] == 0))
+                out[run] = _running_mean(_local_polynomials(lbda[run], values[run]), symmetric, int(run[0] == 0))
     return out
 
 
-def _windows(values: np.ndarray, half: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return neighbours of each value within `half` points, zero beyond the ends, and a mask of those that exist."""
-    padded = np.concatenate([np.zeros(half), values, np.zeros(half)])
-    exists = np.concatenate([np.zeros(half), np.ones(len(values)), np.zeros(half)])
-    view = np.lib.stride_tricks.sliding_window_view
-    return view(padded, 2 * half + 1), view(exists, 2 * half + 1)
-
-
-def _local_polynomials(values: np.ndarray) -> np.ndarray:
+def _local_polynomials(lbda: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Replace each value by a cubic fit to its neighbours, with rejection of outliers until there are none."""
-    neighbours, exists = _windows(values, FIT_HALF_WIDTH)
-    x = np.arange(-FIT_HALF_WIDTH, FIT_HALF_WIDTH + 1) / FIT_HALF_WIDTH
-    powers = x[:, None] ** np.arange(2 * FIT_ORDER + 1)
-    hankel = np.add.outer(np.arange(FIT_ORDER + 1), np.arange(FIT_ORDER + 1))
-    out = values.copy()
-    todo, used = np.arange(len(values)), exists > 0
-    while len(todo):
-        y = neighbours[todo]
-        # moments of the neighbours: the normal equations of all points at once
-        matrix = (used @ powers)[:, hankel]
-        right = (used * y) @ powers[:, : FIT_ORDER + 1]
-        coefficients = np.linalg.solve(matrix, right[..., None])[..., 0]
-        out[todo] = coefficients[:, 0]
-        residual = np.abs(y - coefficients @ powers[:, : FIT_ORDER + 1].T)
-        count = used.sum(axis=1)
-        rms = np.sqrt((np.where(used, residual, 0) ** 2).sum(axis=1) / count)
-        kept = used & (residual < REJECTION * np.maximum(rms, np.finfo(float).tiny)[:, None])
-        left = kept.sum(axis=1)
-        again = (left < count) & (left > FIT_ORDER)
-        todo, used = todo[again], kept[again]
+    out = np.empty(len(values))
+    _kernels.smooth_locally(lbda, values, FIT_HALF_WIDTH, REJECTION, np.empty(2 * FIT_HALF_WIDTH + 1, np.uint8), out)
     return out
 
 
@@ -168,7 +143,8 @@ def _running_mean(values: np.ndarray, symmetric: bool, skip: int) -> np.ndarray:
     right = np.minimum(index[::-1], MEAN_HALF_WIDTH)
     if symmetric:
         left = right = np.minimum(left, right)
-    neighbours, _ = _windows(values, MEAN_HALF_WIDTH)
+    padded = np.pad(values, MEAN_HALF_WIDTH)
+    neighbours = np.lib.stride_tricks.sliding_window_view(padded, 2 * MEAN_HALF_WIDTH + 1)
     distance = np.arange(-MEAN_HALF_WIDTH, MEAN_HALF_WIDTH + 1)
     inside = (distance >= -left[:, None]) & (distance <= right[:, None])
     return np.where(inside, neighbours, 0).sum(axis=1) / (left + right + 1)
@@ -176,9 +152,8 @@ def _running_mean(values: np.ndarray, symmetric: bool, skip: int) -> np.ndarray:
 
 def _lines(lbda, data, index, other):
     """Intercept and gradient of segments of a curve; a segment of no length is constant."""
-    with np.errstate(invalid="ignore"):
-        gradient = (data[other] - data[index]) / (lbda[other] - lbda[index])
-    gradient = np.where(other > index, gradient, 0.0)
+    step = np.where(other > index, lbda[other] - lbda[index], 1.0)
+    gradient = (data[other] - data[index]) / step
     return data[index] - gradient * lbda[index], gradient
 
 
