@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from astropy.io.fits import Header
 
+from muse_core.io.autocal import edge_cards, factors_columns
 from muse_core.io.fitswriter import image_header, primary_header, write_hdus
 from muse_core.io.tables import table_hdu
 from muse_core.model import origin, units
+from muse_core.model.autocal import AutocalFactors, wavelength_edges
 from muse_core.model.cards import set_card
 from muse_core.simulate import instrument, sky
 from muse_core.simulate.pointing import CENTRE_PIX, astrometric_matrix, mjd_of
@@ -26,13 +28,6 @@ _FFCORR = ("ESO DRS MUSE FLUX FFCORR", True, "Flat-field spectrum corrected")
 
 LSF_SHAPE = (48, 30, 150)  # slice, wavelength of the line, distance from the line
 _DATE_OBS = "2014-11-20T23:15:00.000"
-
-#: lower edges of the wavelength bins of autocalibration, and the end of the last one
-AUTOCAL_EDGES = (
-    *(0, 5000, 5265, 5466, 5658, 5850, 6120, 6440, 6678, 6931, 7211, 7450, 7668, 7900, 8120, 8330, 8565, 8731, 9012),
-    *(9275, 10000),
-)
-_AO_GAP_EDGE = 5850  # no edge inside the gap of the AO modes
 
 
 def _primary(tag: str, path: Path, mode: instrument.Mode | None = None, cards: Cards = (), image=None) -> Header:
@@ -239,24 +234,16 @@ def write_lsf_parameters(path: Path, ifu: int, mode: instrument.Mode | None = No
 
 def write_autocal_factors(path: Path, mode: instrument.Mode, seed: int = 1, rms: float = 0.01) -> Path:
     """AUTOCAL_FACTORS: a random factor for each wavelength bin, IFU and slice."""
-    edges = [e for e in AUTOCAL_EDGES if not (mode.is_ao and e == _AO_GAP_EDGE)]
-    n_bin = len(edges) - 1
-    quad, ifu, sli = np.indices((n_bin, origin.N_IFU, origin.N_SLICE)).reshape(3, -1) + 1
-    factors = 1 + rms * np.random.default_rng([seed, 6]).standard_normal(len(quad))
-    columns = [
-        ("ifu", "J", None, ifu),
-        ("sli", "J", None, sli),
-        ("quad", "J", None, quad),
-        ("npts", "J", None, np.full(len(quad), 5000)),
-        ("corr", "D", None, factors.astype(np.float32)),
-        ("corr_orig", "D", None, np.full(len(quad), np.nan)),
-    ]
-    cards = []
-    for i in range(n_bin):
-        low, high = np.float32(edges[i : i + 2])
-        cards.append((f"ESO DRS MUSE LAMBDA{i + 1} MIN", low, "[Angstrom] lower end of wavelength range"))
-        cards.append((f"ESO DRS MUSE LAMBDA{i + 1} MAX", high, "[Angstrom] upper end of wavelength range"))
-    return _write_table(path, "AUTOCAL_FACTORS", columns, mode, cards)
+    edges = wavelength_edges(mode.is_ao)
+    shape = (len(edges) - 1, origin.N_IFU, origin.N_SLICE)
+    random = np.random.default_rng([seed, 6]).standard_normal(shape)
+    factors = AutocalFactors(
+        edges=edges,
+        corr=(1 + rms * random).astype(np.float32),
+        npts=np.full(shape, 5000, np.int32),
+        corr_orig=np.full(shape, np.nan, np.float32),
+    )
+    return _write_table(path, "AUTOCAL_FACTORS", factors_columns(factors), mode, edge_cards(factors))
 
 
 def write_offset_list(

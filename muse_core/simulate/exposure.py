@@ -316,7 +316,7 @@ def _simulate_slice(light: _Light, ifu: int, number: int) -> np.ndarray | None:
         return None
     columns = geometry.columns(y)
     along = columns - geometry.centre(y)[:, None]
-    lbda = geometry.wavelength(along, y)
+    lbda = geometry.wavelength(along, y).astype(np.float32).astype(float)  # as stored: limits and flags agree with it
     used = (np.abs(along) <= geometry.half_width) & (lbda >= low) & (lbda <= high)
     if not used.any():
         return None

@@ -192,14 +192,14 @@ def slice_geometry(ifu: int, number: int) -> SliceGeometry:
     block, k = divmod(number - 1, _SLICES_PER_STACK)
     row, stack = _SKY_ROW[k], _STACK[block]
     half_width = rng.uniform(37.6, 38.8)
-    ifu_x, ifu_y, ifu_column, ifu_lbda, ifu_tilt = ifu_rng.uniform(-1, 1, 5)
+    ifu_x, ifu_y, ifu_column, ifu_lbda, ifu_tilt, ifu_trace = ifu_rng.uniform(-1, 1, 6)
     return SliceGeometry(
         ifu=ifu,
         number=number,
         trace=(
             46.0 + 84.4 * (number - 1) + 3 * ifu_column + rng.uniform(-1, 1),
-            rng.uniform(-4, 4),
-            rng.uniform(-2, 2),
+            3 * ifu_trace + rng.uniform(-0.7, 0.7),
+            rng.uniform(-0.7, 0.7),
         ),
         half_width=half_width,
         xpos=75.5 * (stack - 1.5) + 0.8 * ifu_x + rng.uniform(-0.3, 0.3),
