@@ -22,7 +22,12 @@ SPECS = {
     "wfm": [WFM],
     "wfm table": [dataclasses.replace(WFM, file_format="table", drot_mode="STAT", posang=35.0)],
     "wfm no flat": [dataclasses.replace(WFM, flat_field=False, telluric=True, posang=-20.0)],
-    "ao": [dataclasses.replace(WFM, mode="WFM-AO-N", lbda_min=6465.0, lbda_max=6505.0, raman_flux=300.0)],
+    "ao": [dataclasses.replace(WFM, mode="WFM-AO-N")],
+    "raman": [
+        dataclasses.replace(
+            WFM, mode="WFM-AO-N", lbda_min=6465.0, lbda_max=6505.0, sky_lines=False, raman_flux=300.0, exptime=1800.0
+        )
+    ],
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N")],
     "two": [
         WFM,
@@ -61,11 +66,34 @@ def reduce(sof: Path, folder: Path, *parameters: str) -> fits.HDUList:
         return fits.HDUList([hdu.copy() for hdu in hdus])
 
 
+def mean_image(cube: fits.HDUList) -> np.ndarray:
+    """Mean over wavelength of what is finite."""
+    data = cube["DATA"].data
+    n = np.isfinite(data).sum(axis=0)
+    return np.where(n > 0, np.nansum(data, axis=0) / np.maximum(n, 1), np.nan)
+
+
+def median_spectrum(cube: fits.HDUList, without: ExposureSpec | None = None) -> np.ndarray:
+    """Median over the field of each plane that has data, true sources of an exposure subtracted before."""
+    data = cube["DATA"].data
+    data = data[np.isfinite(data).any(axis=(1, 2))]
+    if without is not None:
+        y, x = np.indices(data.shape[1:])
+        ra, dec = WCS(cube["DATA"].header).celestial.pixel_to_world_values(x, y)
+        data = data - Truth(without).level * Truth(without).image(ra, dec, float(np.mean(without.lbda_range)))
+    return np.nanmedian(data, axis=(1, 2))
+
+
+def noise_spectrum(cube: fits.HDUList) -> np.ndarray:
+    """Typical noise of a voxel in each plane that has data."""
+    data, stat = cube["DATA"].data, cube["STAT"].data
+    return np.sqrt(np.nanmedian(stat[np.isfinite(data).any(axis=(1, 2))], axis=(1, 2)).astype(float))
+
+
 def check_star(cube: fits.HDUList, spec: ExposureSpec, tolerance: float) -> None:
     """The first source is where the truth says, and as bright, over a circle that lies within the field."""
     truth, star = Truth(spec), spec.all_sources[0]
-    data, wcs = cube["DATA"].data, WCS(cube["DATA"].header)
-    image = np.nanmean(data, axis=0)
+    wcs, image = WCS(cube["DATA"].header), mean_image(cube)
     finite = np.isfinite(image)
     y, x = np.indices(image.shape)
     ra, dec = wcs.celestial.pixel_to_world_values(x, y)
@@ -87,9 +115,12 @@ def test_source_is_found_in_every_mode(sets, tmp_path, name):
     spec = SPECS[name][0]
     cube = reduce(sets(name)["none"], tmp_path, "--skymethod=none")
     check_star(cube, spec, 0.15)
-    sky = Truth(spec).sky_continuum(np.mean(spec.lbda_range)) * Truth(spec).level
-    darkest = np.nanpercentile(cube["DATA"].data, 30)
-    assert darkest == pytest.approx(sky, rel=0.25)
+    residual, noise = median_spectrum(cube, without=spec), noise_spectrum(cube)
+    truth = Truth(spec)
+    lbda = np.linspace(*spec.lbda_range, 200)
+    sky = truth.sky_spectrum(lbda, 12, 24) * truth.level
+    assert np.median(residual) == pytest.approx(np.median(sky), abs=0.1 * noise.min())
+    assert residual.max() == pytest.approx(sky.max(), abs=0.1 * sky.max() + 0.3 * noise.max())
 
 
 @pytest.mark.parametrize("name", ["wfm", "ao", "nfm"])
@@ -98,33 +129,32 @@ def test_sky_is_subtracted(sets, tmp_path, name, sof, method):
     spec = SPECS[name][0]
     cube = reduce(sets(name)[sof], tmp_path, f"--skymethod={method}")
     check_star(cube, spec, 0.15)
-    spectrum = np.nanmedian(cube["DATA"].data, axis=(1, 2))
-    truth = Truth(spec).sky_spectrum(np.arange(*spec.lbda_range, 1.25), 12, 24)
-    limit = 0.35 if name == "ao" else 0.08  # the Raman lines stay in
-    assert np.abs(spectrum).max() < limit * truth.max()
+    # The darkest part of the field is darker than its sky by chance, about 1.5 sigma of the white-light image; and one
+    # spectrum for all slices does not know their line widths.
+    limit = {"model": 0.5, "subtract-model": 0.4, "simple": 0.8}[method]
+    assert np.all(np.abs(median_spectrum(cube, without=spec)) < limit * noise_spectrum(cube))
 
 
 def test_lines_of_the_sky_are_fitted_to_their_true_wavelengths(sets, tmp_path):
-    reduce(sets("wfm")["model"], tmp_path, "--skymethod=model")
+    everything = ("--skymodel_fraction=1", "--skymodel_ignore=0")  # of what the mask allows: no choice by noise
+    reduce(sets("wfm")["mask_pix"], tmp_path, *everything)
     with fits.open(tmp_path / "SKY_LINES_0001.fits") as hdus:
         found = hdus["LINES"].data
         strongest = found[np.argmax(found["flux"])]
     truth = Truth(SPECS["wfm"][0])
     true = truth.sky_lines[truth.sky_lines["name"] == strongest["name"].strip()][0]
     assert strongest["lambda"] == pytest.approx(true["lbda"], abs=0.01)
-    assert strongest["flux"] == pytest.approx(true["flux"] * truth.level, rel=0.03)
+    assert strongest["flux"] == pytest.approx(true["flux"] * truth.level, rel=0.01)
 
 
 @pytest.mark.parametrize(
     ("name", "sof", "parameters"),
     [
-        ("wfm", "mask_pix", ["--skymethod=model"]),
         ("wfm", "mask_deg", ["--skymethod=model"]),
         ("wfm", "lsf_merged", ["--skymethod=model"]),
         ("wfm", "lsf_table", ["--skymethod=model"]),
         ("wfm", "autocal", ["--skymethod=none", "--autocalib=user"]),
         ("wfm", "output_wcs", ["--skymethod=none", "--filter=white,sim_R,sim_I"]),
-        ("ao", "raman", ["--skymethod=none", "--skymodel_fraction=0.6"]),
     ],
 )
 def test_further_calibrations_are_accepted(sets, tmp_path, name, sof, parameters):
@@ -133,10 +163,10 @@ def test_further_calibrations_are_accepted(sets, tmp_path, name, sof, parameters
 
 def test_raman_lines_are_removed(sets, tmp_path):
     cubes = [
-        reduce(sets("ao")[sof], tmp_path / sof, "--skymethod=none", "--skymodel_fraction=0.6")
+        reduce(sets("raman")[sof], tmp_path / sof, "--skymethod=none", "--skymodel_fraction=0.6")
         for sof in ("none", "raman")
     ]
-    peaks = [np.ptp(np.nanmedian(cube["DATA"].data, axis=(1, 2))) for cube in cubes]
+    peaks = [np.ptp(median_spectrum(cube)) for cube in cubes]
     assert peaks[1] < 0.1 * peaks[0]
 
 
