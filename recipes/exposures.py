@@ -8,11 +8,12 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, row_pass
+from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, write_pass
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.io.fitswriter import primary_header
@@ -177,7 +178,7 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
     spectrum, factor = _flat_field(run, exposure)
     table = Table(
         header=header,
-        stored=StoredExposure(begin, exposure.rows.chunks),
+        stored=StoredExposure(begin, begin + exposure.rows.n_rows, exposure.rows.chunks),
         position_unit=first.position_unit,
         data_unit=first.units["data"],
         stat_unit=first.units["stat"],
@@ -192,7 +193,7 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
             sort_rows(rows)
         calibrate_rows(rows, scales[chunk.part], factor, refraction, calibration, run.compat)
 
-    table.stored, before, after = load_pass(exposure.rows, store, begin, step, run.resources.n_threads)
+    before, after = load_pass(exposure.rows, store, table.stored, step, run.resources.n_threads)
     exposure.rows.close()
     table.write_limits(before)
     if refraction is not None:
@@ -260,8 +261,20 @@ class Located:
     limits: Limits
 
 
-def locate(run: Run, table: Table, store: RowStore, zero: Positioning | None) -> Located:
-    """Correct velocity, project and position the rows of an exposure, and save its own pixel tables.
+class RowStep(Protocol):
+    """A step that changes the rows of an exposure, and may drop some."""
+
+    def dropped(self, table: Table, store: RowStore) -> list[int]:
+        """Return how many rows of each chunk it will drop."""
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows that are left, changed."""
+
+
+def locate(
+    run: Run, table: Table, store: RowStore, zero: Positioning | None, subtraction: RowStep | None = None
+) -> Located:
+    """Subtract the sky, correct velocity, project and position the rows of an exposure; save its own pixel tables.
 
     Parameters
     ----------
@@ -273,7 +286,12 @@ def locate(run: Run, table: Table, store: RowStore, zero: Positioning | None) ->
         Its rows.
     zero : Positioning, optional
         Position of the first exposure, to which the positions of the rows will be relative; None for the first one.
+    subtraction : RowStep, optional
+        Subtraction of the sky.
     """
+    before = table.stored
+    if subtraction is not None:
+        table.stored = before.without(subtraction.dropped(table, store))
     stretch = _velocity(run, table)
     projection = _projection(run, table)
     if projection is not None:
@@ -290,27 +308,46 @@ def locate(run: Run, table: Table, store: RowStore, zero: Positioning | None) ->
         if "positioned" in run.save:
             positioned = stack.enter_context(TableSaver(run, _positioned(table, own, offset), "PIXTABLE_POSITIONED"))
 
-        def step(rows: np.ndarray, chunk: Chunk) -> Limits:
+        def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, Limits]:
+            if subtraction is not None:
+                rows = subtraction(rows)
+            if projection is None and final is None:  # limits in pixels are those from before the velocity correction
+                limits = Limits.of(rows)
             if individual is None and positioned is None:
                 locate_rows(rows, stretch, projection, final, scale)
-                return Limits.of(rows)
-            locate_rows(rows, stretch, projection)
-            if individual is not None:
-                individual.write(chunk.start, rows)
-            if positioned is not None:
-                copy = rows.copy()
-                locate_rows(copy, positioning=own, flux_scale=scale)
-                positioned.write(chunk.start, copy)
-            locate_rows(rows, positioning=final, flux_scale=scale)
-            return Limits.of(rows)
+            else:
+                locate_rows(rows, stretch, projection)
+                if individual is not None:
+                    individual.write(chunk.row, rows)
+                if positioned is not None:
+                    copy = rows.copy()
+                    locate_rows(copy, positioning=own, flux_scale=scale)
+                    positioned.write(chunk.row, copy)
+                locate_rows(rows, positioning=final, flux_scale=scale)
+            return rows, limits if projection is None and final is None else Limits.of(rows)
 
         limits = Limits()
-        for found in row_pass(table.stored, store, step, run.resources.n_threads):
+        for found in write_pass(before, table.stored, store, step, run.resources.n_threads):
             limits.include(found)
         for saver in (individual, positioned):
             if saver is not None:
-                saver.finish()
+                saver.finish(limits if own is None else saver.limits)
     return Located(own, offset, limits)
+
+
+def position_in_advance(run: Run, table: Table) -> tuple[Projection, Positioning]:
+    """Return projection and position that an exposure in pix will have, for masks that are on the sky.
+
+    Raises
+    ------
+    InputError
+        The pointing is not in the header.
+    """
+    if run.calibrations.offsets is None:
+        _LOG.warning("SKY_MASK on the sky, but no OFFSET_LIST: the mask may be off by the error of the pointing")
+    solution = _solution(run, table)
+    projection = Projection.from_header(table.header, solution, compat=run.compat)
+    return projection, _pointing(run, table, find_offset(run.calibrations.offsets, table.header))
 
 
 def _velocity(run: Run, table: Table) -> float:
@@ -333,18 +370,23 @@ def _projection(run: Run, table: Table) -> Projection | None:
     if table.position_unit != units.PIX:
         _LOG.info("Positions are in %s already: not projected", table.position_unit)
         return None
-    given = run.calibrations.astrometry
-    if given is None:
-        _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
-        solution = AstrometricSolution.default(table.header)
-    else:
-        solution = AstrometricSolution.from_header(given, "ASTROMETRY_WCS", run.compat)
+    solution = _solution(run, table)
     return Projection.from_header(table.header, solution, position_unit=table.position_unit, compat=run.compat)
 
 
+def _solution(run: Run, table: Table) -> AstrometricSolution:
+    given = run.calibrations.astrometry
+    if given is None:
+        _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
+        return AstrometricSolution.default(table.header)
+    return AstrometricSolution.from_header(given, "ASTROMETRY_WCS", run.compat)
+
+
 def _positioning(run: Run, table: Table, offset: Offset | None) -> Positioning | None:
-    if table.position_unit != units.RAD:
-        return None
+    return _pointing(run, table, offset) if table.position_unit == units.RAD else None
+
+
+def _pointing(run: Run, table: Table, offset: Offset | None) -> Positioning:
     ra, dec = (require_float(table.header, key, "exposure", run.compat) for key in ("RA", "DEC"))
     if offset is not None:
         ra, dec = offset.pointing(ra, dec)
@@ -373,11 +415,11 @@ class TableSaver:
     def __init__(self, run: Run, table: Table, tag: str, *, weighted: bool = False):
         self._factory, self._table, self._tag = run.factory, table, tag
         self._path = run.factory.next_path(tag)
-        self._limits, self._lock = Limits(), threading.Lock()
+        self.limits, self._lock = Limits(), threading.Lock()
         self._writer = PixelTableWriter(
             self._path,
             self._header(),
-            table.stored.end - table.stored.begin,
+            table.stored.n_rows,
             position_unit=table.position_unit,
             data_unit=table.data_unit,
             stat_unit=table.stat_unit,
@@ -394,12 +436,12 @@ class TableSaver:
         self._writer.write(start, rows, weight)
         limits = Limits.of(rows)
         with self._lock:
-            self._limits.include(limits)
+            self.limits.include(limits)
 
-    def finish(self) -> None:
-        """Complete the product."""
-        if self._table.position_unit != units.PIX:  # else they are those from before the velocity correction
-            self._table.write_limits(self._limits)
+    def finish(self, limits: Limits | None = None) -> None:
+        """Complete the product; with `limits`, after writing them to the header of its table."""
+        if limits is not None:
+            self._table.write_limits(limits)
         self._writer.set_primary(self._header())
         self._factory.register(self._writer.finish(), self._tag)
 

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is made of all exposures: the combined pixel table, the cube, the images of the field."""
 
-import contextlib
 import logging
-import re
 
 import numpy as np
 from astropy.io.fits import Card
@@ -18,7 +16,8 @@ from muse_core.model.cards import card
 from muse_core.model.dq import DQ
 from muse_core.model.filters import WHITE, FilterCurve, white
 from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
-from muse_core.model.header import PIXTABLE, WCS_CARDS, get_float, get_string, spaxel_size_arcsec
+from muse_core.model.header import get_float, get_string, spaxel_size_arcsec
+from muse_core.recipes.cards import image_wcs, object_cards
 from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
 from muse_core.recipes.exposures import Table, TableSaver
 from muse_core.recipes.inputs import Run
@@ -27,9 +26,6 @@ from muse_core.steps.qc import fwhm_plane, fwhm_qc
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction, parse_pixfrac
 
 _LOG = logging.getLogger(__name__)
-_NOT_IN_CUBE = re.compile(rf"{WCS_CARDS}|^{PIXTABLE}|^BUNIT$")
-_THIRD_AXIS = re.compile(r"^C(TYPE|UNIT|RPIX|RVAL|DELT|SYER|RDER)3$|^CD\d_3$|^CD3_\d$|^SPECSYS$")
-_COPY_ROWS = 1 << 20
 
 
 def resample_options(parameters: ScipostParameters) -> ResampleOptions:
@@ -74,7 +70,7 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, weights)
     qc = _measure_fwhm(run, table, grid, source)
-    cards = _cube_cards(table, qc)
+    cards = [*object_cards(table.header), *qc]
     filters = _filters(run)
     collapse = Collapse(grid, [curve for curve, _ in filters], run.resources.n_threads)
     wcs = grid.cards(table.header)
@@ -94,11 +90,11 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
             result.stat[bad] = np.nan
             writer.write(slab.first, result.data, result.stat)
             flagged.add(slab.cosmic_rays)
-        image_wcs = [item for item in wcs if not _THIRD_AXIS.match(item.keyword)]
+        plane_wcs = image_wcs(wcs)
         for (curve, used), image, fraction in zip(filters, collapse.images(), collapse.fractions(), strict=True):
             source_cards = _image_cards(cards, curve, fraction, name)
             with run.factory.using(used):
-                write_fov_image(run.factory, source_cards, image, image_wcs, unit=table.data_unit)
+                write_fov_image(run.factory, source_cards, image, plane_wcs, unit=table.data_unit)
         run.factory.register(writer.finish(), "DATACUBE_FINAL")
     _LOG.info("Flagged %d rows as cosmic rays", len(flagged))
     return flagged
@@ -130,13 +126,6 @@ def _measure_fwhm(run: Run, table: Table, grid: OutputGrid, source: SlabSource) 
     return [card(QC_PREFIX + name, value) for name, value in found]
 
 
-def _cube_cards(table: Table, qc: list[Card]) -> list[Card]:
-    cards = [item for item in table.header.cards if not _NOT_IN_CUBE.search(item.keyword)]
-    if PIXTABLE + "FFCORR" in table.header:
-        cards.append(card("ESO DRS MUSE FLUX FFCORR", True, "Data was flat-field spectrum corrected"))
-    return [*cards, *qc]
-
-
 def _stat_unit(unit: str) -> str:
     return f"({unit})**2" if unit else ""
 
@@ -165,7 +154,7 @@ def _filters(run: Run) -> list[tuple[FilterCurve, int]]:
 
 
 def _image_cards(cube: list[Card], curve: FilterCurve, fraction: float, name: str | None) -> list[Card]:
-    cards = [item for item in cube if not _THIRD_AXIS.match(item.keyword)]
+    cards = image_wcs(cube)
     if name is not None:
         cards.append(card("OBJECT", f"{name} ({curve.name})", "Original target."))
     cards.append(card("ESO DRS MUSE FILTER NAME", curve.name, "filter name used"))
@@ -178,12 +167,10 @@ def _image_cards(cube: list[Card], curve: FilterCurve, fraction: float, name: st
 
 def save_combined(run: Run, table: Table, store: RowStore, flagged: FlaggedRows, weights: Weights | None) -> None:
     """Write PIXTABLE_COMBINED; rows that the cube flagged as cosmic rays carry that flag."""
-    begin, end = table.stored.begin, table.stored.end
-    with contextlib.ExitStack() as stack:
-        saver = stack.enter_context(TableSaver(run, table, "PIXTABLE_COMBINED", weighted=weights is not None))
-        for start in range(begin, end, _COPY_ROWS):
-            stop = min(start + _COPY_ROWS, end)
+    with TableSaver(run, table, "PIXTABLE_COMBINED", weighted=weights is not None) as saver:
+        for chunk in table.stored.chunks:
+            start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
             rows = store.read(start, stop)
             rows["dq"][flagged.within(start, stop)] |= DQ.COSMIC_RAY
-            saver.write(start - begin, rows, None if weights is None else weights.between(start, stop))
+            saver.write(chunk.row, rows, None if weights is None else weights.between(start, stop))
         saver.finish()

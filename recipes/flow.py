@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from muse_core.engine.exposure import Limits, StoredExposure
+from muse_core.engine.exposure import Chunk, Limits, StoredExposure
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
@@ -19,7 +19,7 @@ from muse_core.io.sof import Frame
 from muse_core.model import units
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_specs
-from muse_core.recipes import declaration, exposures, final
+from muse_core.recipes import declaration, exposures, final, sky
 from muse_core.recipes.declaration import ScipostParameters
 from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
@@ -51,6 +51,7 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
         Unusable inputs, parameters or machine.
     """
     run = _prepare(frames, parameters, directory)
+    sky_inputs = sky.load_sky_inputs(run.frames, run.factory, parameters, run.compat)
     opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
     begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
     weights = _weights(run, opened, begins)
@@ -59,8 +60,12 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
         for number, (exposure, begin) in enumerate(zip(opened, begins[:-1], strict=True), 1):
             _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
             table = exposures.calibrate(run, exposure, store, int(begin))
+            found = sky.model_sky(run, sky_inputs, table, store)
+            subtraction = sky.SkySubtraction.of(run, found, table)
             zero = located[0].positioning if located else None
-            located.append(exposures.locate(run, table, store, zero))
+            located.append(exposures.locate(run, table, store, zero, subtraction))
+            if "skymodel" in run.save:
+                sky.save_sky(run, table, found)
             tables.append(table)
         if run.save & {"cube", "combined", "stacked"}:
             _finish(run, tables, located, store, weights)
@@ -92,7 +97,7 @@ def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: 
 
 def _refuse_unavailable(parameters: ScipostParameters, save: frozenset[str]) -> None:
     """Refuse what is declared but not there yet."""
-    for name, available in (("skymethod", ("none",)), ("autocalib", ("none",)), ("darcheck", ("none",))):
+    for name, available in (("autocalib", ("none",)), ("darcheck", ("none",))):
         value = getattr(parameters, name)
         if value not in available:
             raise ParameterError(f"parameter {name}: {value} is not available yet, expected {' or '.join(available)}")
@@ -122,8 +127,7 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
     first = tables[0]
     if len(tables) == 1:
         exposures.put_on_sky(first, located[0].positioning, located[0].offset)
-        if first.position_unit == units.DEG:  # in pixels, limits stay those from before the velocity correction
-            first.write_limits(located[0].limits)
+        first.write_limits(located[0].limits)
         return first
     states = {table.position_unit for table in tables}
     if states != {units.RAD}:
@@ -131,7 +135,7 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
             f"{len(tables)} exposures: found positions in {', '.join(sorted(states))}, expected all in {units.RAD}; "
             "several exposures cannot be combined with astrometry=false"
         )
-    counts = [table.stored.end - table.stored.begin for table in tables]
+    counts = [table.stored.n_rows for table in tables]
     first.header = combine_headers(
         [table.header for table in tables], counts, [item.offset for item in located], weights is not None, run.compat
     )
@@ -140,11 +144,17 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
     limits = Limits()
     for item in located:
         limits.include(item.limits)
-    chunks = [
-        dataclasses.replace(chunk, start=chunk.start + table.stored.begin, stop=chunk.stop + table.stored.begin)
-        for table in tables
-        for chunk in table.stored.chunks
-    ]
-    first.stored = StoredExposure(0, chunks)
+    first.stored = StoredExposure(0, tables[-1].stored.end, _all_chunks(tables))
     first.write_limits(limits)
     return first
+
+
+def _all_chunks(tables: list[Table]) -> list[Chunk]:
+    """Return the chunks of all exposures, relative to the store and the combined table."""
+    chunks, row = [], 0
+    for table in tables:
+        for chunk in table.stored.chunks:
+            start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
+            chunks.append(dataclasses.replace(chunk, start=start, stop=stop, row=row))
+            row += len(chunk)
+    return chunks

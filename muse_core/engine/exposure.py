@@ -5,7 +5,8 @@ A chunk is the unit of work of a thread. Chunks depend on the files alone, so re
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from muse_core.errors import DataError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model import origin
 
+T = TypeVar("T")
 _FLT_MAX = float(np.finfo(np.float32).max)
 #: Aimed-at number of rows of a chunk; a slice is never cut.
 CHUNK_ROWS = 1 << 20
@@ -61,7 +63,9 @@ class Chunk:
     file_start, file_stop : int
         Range of rows in the file.
     start, stop : int
-        Range of those that are kept, in the exposure.
+        Where those that are kept lie in the store, relative to the exposure's begin there.
+    row : int
+        Number of the first of them in the pixel table of the exposure: `start` less the rows that were dropped since.
     """
 
     part: int
@@ -69,6 +73,10 @@ class Chunk:
     file_stop: int
     start: int
     stop: int
+    row: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
 
 
 class ExposureRows:
@@ -101,7 +109,7 @@ class ExposureRows:
         start = 0
         for part, (edges, kept, _) in enumerate(found):
             for a, b, n in zip(edges[:-1], edges[1:], kept, strict=True):
-                self.chunks.append(Chunk(part, int(a), int(b), start, start + int(n)))
+                self.chunks.append(Chunk(part, int(a), int(b), start, start + int(n), start))
                 start += int(n)
         self.n_rows = start
         #: Are the rows of each file grouped by ascending slice?
@@ -168,24 +176,47 @@ def _chunk_edges(file: PixelTableFile) -> tuple[np.ndarray, bool]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StoredExposure:
-    """Where the rows of an exposure are in the store: `begin` is added to the ranges of `chunks`."""
+    """Where the rows of one or several exposures are in the store.
+
+    Attributes
+    ----------
+    begin, end : int
+        Range of the store; there may be gaps in it where rows were dropped.
+    chunks : list of Chunk
+        The rows.
+    """
 
     begin: int
+    end: int
     chunks: list[Chunk]
 
     @property
-    def end(self) -> int:
-        """Number of the row after the last one."""
-        return self.begin + (self.chunks[-1].stop if self.chunks else 0)
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return sum(len(chunk) for chunk in self.chunks)
+
+    def without(self, dropped: Sequence[int]) -> "StoredExposure":
+        """Return the exposure after so many rows of each chunk are dropped."""
+        chunks, row = [], 0
+        for chunk, n in zip(self.chunks, dropped, strict=True):
+            chunks.append(dataclasses.replace(chunk, stop=chunk.stop - n, row=row))
+            row += len(chunks[-1])
+        return dataclasses.replace(self, chunks=chunks)
+
+    def count_within(self, numbers: np.ndarray) -> list[int]:
+        """Return how many of the sorted row `numbers` (in the store) each chunk has."""
+        edges = [self.begin + edge for chunk in self.chunks for edge in (chunk.start, chunk.stop)]
+        found = np.searchsorted(numbers, edges)
+        return (found[1::2] - found[0::2]).tolist()
 
 
 def load_pass(
     source: ExposureRows,
     store: RowStore,
-    begin: int,
+    stored: StoredExposure,
     step: Callable[[np.ndarray, Chunk], None],
     n_threads: int,
-) -> tuple[StoredExposure, Limits, Limits]:
+) -> tuple[Limits, Limits]:
     """Read an exposure, change its rows chunk by chunk, and put them into the store.
 
     Parameters
@@ -194,8 +225,8 @@ def load_pass(
         The exposure.
     store : RowStore
         Where to put the rows.
-    begin : int
-        Number, in the store, of the first row.
+    stored : StoredExposure
+        Where they go.
     step : callable
         Changes the rows of a chunk in place.
     n_threads : int
@@ -203,8 +234,6 @@ def load_pass(
 
     Returns
     -------
-    stored : StoredExposure
-        The rows in the store.
     before, after : Limits
         Limits of the rows before and after `step`.
     """
@@ -213,50 +242,59 @@ def load_pass(
         rows = source.load(chunk)
         before = Limits.of(rows)
         step(rows, chunk)
-        store.write(begin + chunk.start, rows)
+        store.write(stored.begin + chunk.start, rows)
         return before, Limits.of(rows)
 
     before, after = Limits(), Limits()
     for a, b in map_in_order(work, source.chunks, n_threads):
         before.include(a)
         after.include(b)
-    return StoredExposure(begin, source.chunks), before, after
+    return before, after
 
 
-def row_pass(
+def read_pass(
+    stored: StoredExposure, store: RowStore, step: Callable[[np.ndarray, Chunk], T], n_threads: int
+) -> Iterator[T]:
+    """Go over the rows of a stored exposure, and yield what `step` returns for each chunk, in order."""
+
+    def work(chunk: Chunk) -> T:
+        return step(store.read(stored.begin + chunk.start, stored.begin + chunk.stop), chunk)
+
+    return map_in_order(work, stored.chunks, n_threads)
+
+
+def write_pass(
     stored: StoredExposure,
+    final: StoredExposure,
     store: RowStore,
-    step: Callable[[np.ndarray, Chunk], object],
+    step: Callable[[np.ndarray, Chunk], tuple[np.ndarray, T]],
     n_threads: int,
-    *,
-    write: bool = True,
-) -> list:
-    """Go once over the rows of a stored exposure.
+) -> list[T]:
+    """Go over the rows of a stored exposure and put them back changed.
 
     Parameters
     ----------
-    stored : StoredExposure
-        The exposure.
+    stored, final : StoredExposure
+        The exposure before and after (`StoredExposure.without`).
     store : RowStore
         Its rows.
     step : callable
-        Gets the rows of a chunk, changes them in place if `write`, and returns what is to be collected.
+        Gets the rows of a chunk and what will be left of the chunk; returns the rows that are left, and a result.
     n_threads : int
         Threads.
-    write : bool
-        Put the rows back.
 
     Returns
     -------
     list
-        What `step` returned, in the order of the chunks.
+        The results, in the order of the chunks.
     """
 
-    def work(chunk: Chunk):
-        rows = store.read(stored.begin + chunk.start, stored.begin + chunk.stop)
-        result = step(rows, chunk)
-        if write:
-            store.write(stored.begin + chunk.start, rows)
+    def work(chunks: tuple[Chunk, Chunk]) -> T:
+        old, new = chunks
+        rows, result = step(store.read(stored.begin + old.start, stored.begin + old.stop), new)
+        if len(rows) != len(new):
+            raise DataError(f"{len(rows)} rows of a chunk are left, expected {len(new)}")
+        store.write(final.begin + new.start, rows)
         return result
 
-    return list(map_in_order(work, stored.chunks, n_threads))
+    return list(map_in_order(work, zip(stored.chunks, final.chunks, strict=True), n_threads))

@@ -3,7 +3,7 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -71,6 +71,8 @@ class SlabSource:
         Range of rows to use.
     weights : Weights, optional
         Weights of the exposures.
+    select : callable, optional
+        Returns, for rows, an array of uint8 that is 0 for those to leave out.
     """
 
     def __init__(
@@ -81,10 +83,11 @@ class SlabSource:
         begin: int = 0,
         end: int | None = None,
         weights: Weights | None = None,
+        select: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
         self._store, self._resampler = store, resampler
         self._begin, self._end = begin, store.n_rows if end is None else end
-        self._weights = weights
+        self._weights, self._select = weights, select
         grid = resampler.grid
         # Twice the mean: rows are not spread evenly over the planes, and the next slab is read meanwhile.
         per_plane = 2 * (self._end - begin) / grid.nz
@@ -100,9 +103,14 @@ class SlabSource:
         return self._store.window(begin, end, self._begin, self._end)
 
     def _make(self, window: Window, first: int, last: int) -> Slab:
+        rows = window.rows
         weights = None if self._weights is None else self._weights.of(window)
-        result = self._resampler.slab(window.rows, weights, first, last)
-        return Slab(first, result, window.numbers(result.cosmic_rays))
+        if self._select is None:
+            result = self._resampler.slab(rows, weights, first, last)
+            return Slab(first, result, window.numbers(result.cosmic_rays))
+        kept = np.flatnonzero(self._select(rows))
+        result = self._resampler.slab(rows[kept], None if weights is None else weights[kept], first, last)
+        return Slab(first, result, window.numbers(kept[result.cosmic_rays]))
 
     def plane(self, number: int) -> SlabResult:
         """Make a single plane."""

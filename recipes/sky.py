@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The sky of an exposure: what is known of it before, how it is modelled, what is subtracted, and its products."""
+
+import dataclasses
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from astropy.io.fits import Card
+
+from muse_core.engine.exposure import Chunk, read_pass
+from muse_core.engine.store import RowStore
+from muse_core.errors import InputError
+from muse_core.io.cube import extension_header
+from muse_core.io.fitswriter import primary_header, write_hdus
+from muse_core.io.frames import FrameSelection
+from muse_core.io.lsf import read_lsf
+from muse_core.io.products import ProductFactory
+from muse_core.io.sky import (
+    continuum_columns,
+    lines_columns,
+    read_sky_continuum,
+    read_sky_lines,
+    read_sky_mask,
+    spectrum_columns,
+)
+from muse_core.io.tables import table_hdu
+from muse_core.model import units
+from muse_core.model.cards import card
+from muse_core.model.compat import Compat
+from muse_core.model.dq import DQ
+from muse_core.model.header import WCS_CARDS
+from muse_core.model.lsf import HermiteProfiles, LsfCubes
+from muse_core.model.skylines import SkyLines
+from muse_core.model.skymask import SkyMask
+from muse_core.model.spectrum import Continuum, Spectrum
+from muse_core.recipes import exposures
+from muse_core.recipes.cards import table_cards
+from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
+from muse_core.recipes.exposures import Table
+from muse_core.recipes.inputs import Run
+from muse_core.recipes.whitelight import WhiteLight, make_white_light
+from muse_core.steps import flatfield
+from muse_core.steps.order import sort_rows
+from muse_core.steps.passes import locate_rows
+from muse_core.steps.sky.continuum import continuum_of_spectrum
+from muse_core.steps.sky.lsf import count_slices, empty_counts, require_ifus
+from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels, select_rows
+from muse_core.steps.sky.model import fit_sky, is_parametrised, lineless_samples
+from muse_core.steps.sky.options import parse_crsigma
+from muse_core.steps.sky.qc import continuum_qc, line_qc, mask_qc
+from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
+from muse_core.steps.sky.subtract import continuum_cut, cut_rows, subtract_continuum, subtract_lines
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SkyInputs:
+    """What is known of the sky before the exposures are looked at; None or empty for what is not."""
+
+    lsf: LsfCubes | HermiteProfiles
+    lines: SkyLines | None
+    continuum: Continuum | None
+    mask: SkyMask | None
+
+
+def load_sky_inputs(
+    frames: FrameSelection, factory: ProductFactory, parameters: ScipostParameters, compat: Compat
+) -> SkyInputs:
+    """Load the frames that the sky method needs.
+
+    Raises
+    ------
+    InputError
+        A frame that the method needs is missing, or one cannot be used.
+    """
+    method = parameters.skymethod
+    lsf: LsfCubes | HermiteProfiles = {}
+    lines = continuum = mask = None
+    if method in ("model", "subtract-model"):
+        lsf = _load_lsf(frames, factory, method, compat)
+        if lsf or method == "model":
+            lines = _load_first(frames, factory, "SKY_LINES", lambda path: read_sky_lines(path, compat))
+        continuum = _load_first(frames, factory, "SKY_CONTINUUM", lambda path: read_sky_continuum(path, compat))
+        _require(method, lsf, lines, continuum, compat)
+    if method in ("model", "simple") or (method == "none" and parameters.autocalib == "deepfield"):
+        mask = _load_first(frames, factory, "SKY_MASK", lambda path: read_sky_mask(path, compat))
+    return SkyInputs(lsf, lines, continuum, mask)
+
+
+def _load_first(frames: FrameSelection, factory: ProductFactory, tag: str, reader: Callable[[Path], object]):
+    path = frames.first(tag)
+    if path is None:
+        return None
+    loaded = reader(path)
+    if loaded is not None:
+        factory.use_calibration(path, tag)
+        _LOG.info("Loaded %s from %s", tag, path)
+    return loaded
+
+
+def _load_lsf(frames: FrameSelection, factory: ProductFactory, method: str, compat: Compat) -> LsfCubes:
+    paths = frames.all("LSF_PROFILE")
+    if not paths:
+        return {}
+    lsf, used = read_lsf(paths, compat)
+    for path in used:
+        factory.use_calibration(path, "LSF_PROFILE")
+    _LOG.info("Loaded %d LSF_PROFILE from %d files", len(lsf), len(used))
+    return lsf
+
+
+def _require(method: str, lsf, lines, continuum, compat: Compat) -> None:
+    """Check that the method has what it needs."""
+    missing = [tag for tag, found in (("LSF_PROFILE", lsf), ("SKY_LINES", lines)) if not found]
+    if method == "subtract-model":
+        if compat.subtract_model_without_inputs:
+            return
+        missing += [] if continuum is not None else ["SKY_CONTINUUM"]
+    if missing:
+        raise InputError(f"skymethod={method}: found no frame with tag {', '.join(missing)}, expected one each")
+
+
+@dataclasses.dataclass(slots=True)
+class SkyResult:
+    """What was found of the sky of an exposure, and what is to be subtracted; None for what the method does not make.
+
+    Attributes
+    ----------
+    white_light : WhiteLight
+        Image that the mask was made from.
+    mask : ndarray of uint8, shape (ny, nx)
+        1 for sky.
+    mask_limits : tuple of float
+        Values of the image between which a spaxel is sky.
+    spectrum : Spectrum
+        Sky spectrum.
+    lines : SkyLines
+        Lines, fitted or given.
+    continuum : Continuum
+        Continuum, created or given.
+    lsf : LsfCubes or HermiteProfiles
+        Line spread functions.
+    created_lines, created_continuum : bool
+        Were they made from this exposure?
+    """
+
+    lsf: LsfCubes | HermiteProfiles
+    lines: SkyLines | None = None
+    continuum: Continuum | None = None
+    white_light: WhiteLight | None = None
+    mask: np.ndarray | None = None
+    mask_limits: tuple[float, float] | None = None
+    spectrum: Spectrum | None = None
+    created_lines: bool = False
+    created_continuum: bool = False
+
+
+def model_sky(
+    run: Run, inputs: SkyInputs, table: Table, store: RowStore, white_light: WhiteLight | None = None
+) -> SkyResult:
+    """Find the sky of an exposure whose rows are in pix.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    inputs : SkyInputs
+        What is known.
+    table : Table
+        The exposure.
+    store : RowStore
+        Its rows; not changed.
+    white_light : WhiteLight, optional
+        Image of an earlier step that is used again.
+    """
+    method = run.parameters.skymethod
+    result = SkyResult(inputs.lsf, inputs.lines, inputs.continuum)
+    if method not in ("model", "simple"):
+        return result
+    if method == "model" and not run.compat.slice_without_lsf_ignored:
+        require_ifus(inputs.lsf, _ifus(table))
+    cube_sigma, spectrum_sigma = parse_crsigma(run.parameters.sky_crsigma, run.compat)
+    if white_light is None:
+        select = None if inputs.mask is None else mask_selection(run, table, inputs.mask)
+        white_light = make_white_light(run, table, store, cube_sigma, select)
+    mask, low, threshold = create_sky_mask(
+        white_light.image, white_light.bad, run.parameters.skymodel_fraction, run.parameters.skymodel_ignore
+    )
+    result.white_light, result.mask, result.mask_limits = white_light, mask, (low, threshold)
+    sky = _SkyRows(run, table, store, mask_in_spaxels(mask, *white_light.grid.crval[:2]), white_light)
+    result.spectrum = sky.spectrum(run.parameters.skymodel_sampling, spectrum_sigma)
+    if method == "simple":
+        result.lines, result.continuum = None, continuum_of_spectrum(result.spectrum)
+        return result
+    model = fit_sky(
+        result.spectrum,
+        inputs.lines,
+        inputs.lsf,
+        sky.counts,
+        run.parameters.skymodel_sampling,
+        run.parameters.skymodel_csampling,
+        run.compat,
+    )
+    result.lines, result.created_lines = model.lines, True
+    if inputs.continuum is None:
+        result.continuum = model.continuum or sky.lineless_continuum(model.lines, inputs.lsf)
+        result.created_continuum = result.continuum is not None
+    return result
+
+
+def _ifus(table: Table) -> list[int]:
+    low, high = (table.header[f"ESO DRS MUSE PIXTABLE LIMITS IFU {end}"] for end in ("LOW", "HIGH"))
+    return list(range(low, high + 1))
+
+
+def mask_selection(run: Run, table: Table, mask: SkyMask) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function that selects the rows (in pix) on the enabled pixels of a mask and outside of it."""
+    if not mask.celestial:
+        projection = own = None
+    else:
+        projection, own = exposures.position_in_advance(run, table)
+
+    def select(rows: np.ndarray) -> np.ndarray:
+        selected = np.ones(len(rows), np.uint8)
+        if projection is None:
+            select_rows(rows, mask, selected)
+        else:
+            on_sky = rows.copy()
+            locate_rows(on_sky, projection=projection, positioning=own)
+            select_rows(on_sky, mask, selected, own.ra_deg, own.dec_deg)
+        return selected
+
+    return select
+
+
+class _SkyRows:
+    """The rows of an exposure that are on sky, read as often as needed."""
+
+    def __init__(self, run: Run, table: Table, store: RowStore, mask: SkyMask, white_light: WhiteLight):
+        self._run, self._table, self._store = run, table, store
+        self._mask, self._flagged = mask, white_light.flagged
+        self.counts = empty_counts()
+
+    def _select(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, np.ndarray]:
+        selected = np.ones(len(rows), np.uint8)
+        select_rows(rows, self._mask, selected)
+        begin = self._table.stored.begin
+        return selected, self._flagged.within(begin + chunk.start, begin + chunk.stop)
+
+    def _accumulate(self, step: Callable, accumulator: SpectrumAccumulator) -> Spectrum:
+        n_threads = self._run.resources.n_threads
+        for samples in read_pass(self._table.stored, self._store, step, n_threads):
+            accumulator.add(samples)
+        return accumulator.spectrum()
+
+    def _limits(self) -> tuple[float, float]:
+        header = self._table.header
+        return tuple(float(header[f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}"]) for end in ("LOW", "HIGH"))
+
+    def spectrum(self, sampling: float, sigma: float) -> Spectrum:
+        """Return the sky spectrum, after one clipping with `sigma`; counts the rows of slices on the way."""
+        counts = []
+
+        def counting_step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
+            found = empty_counts()
+            count_slices(rows, found)
+            counts.append(found)
+            return usable_samples(rows, *self._select(rows, chunk))
+
+        def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
+            return usable_samples(rows, *self._select(rows, chunk))
+
+        first = self._accumulate(counting_step, SpectrumAccumulator(*self._limits(), sampling))
+        self.counts = sum(counts)
+        if sigma <= 0:
+            return first
+        return self._accumulate(step, SpectrumAccumulator(*self._limits(), sampling, first, sigma))
+
+    def lineless_continuum(self, lines: SkyLines, lsf: HermiteProfiles) -> Continuum:
+        """Return the continuum that goes with parametrised line spread functions."""
+
+        def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
+            selected, flagged = self._select(rows, chunk)
+            return lineless_samples(rows, selected, lines, lsf, flagged, self._run.compat)
+
+        width = self._run.parameters.skymodel_csampling
+        return continuum_of_spectrum(self._accumulate(step, SpectrumAccumulator(*self._limits(), width)))
+
+
+class SkySubtraction:
+    """Subtraction of continuum and lines from rows; rows beyond the continuum are dropped."""
+
+    def __init__(self, run: Run, result: SkyResult, table: Table):
+        self._result, self._compat = result, run.compat
+        header, continuum = table.header, result.continuum
+        self._cut = None
+        if continuum is not None:
+            limits = (float(header[f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}"]) for end in ("LOW", "HIGH"))
+            self._cut = continuum_cut(continuum, *limits)
+
+    @classmethod
+    def of(cls, run: Run, result: SkyResult, table: Table) -> "SkySubtraction | None":
+        """Return the subtraction of a sky; None if there is nothing to subtract."""
+        has_lines = result.lines is not None and bool(result.lsf)
+        return cls(run, result, table) if has_lines or result.continuum is not None else None
+
+    def dropped(self, table: Table, store: RowStore) -> list[int]:
+        """Return how many rows of each chunk of `table` lie beyond the continuum; its flat-field spectrum is cut."""
+        stored = table.stored
+        if self._cut is None:
+            return [0] * len(stored.chunks)
+        if table.flat_field is not None:
+            table.flat_field = flatfield.trim(table.flat_field, *map(float, self._cut))
+        numbers = [np.empty(0, np.int64)]
+        low, high = self._cut
+        for window in (
+            store.window(-np.inf, low, stored.begin, stored.end),
+            store.window(high, np.inf, stored.begin, stored.end),
+        ):
+            lbda = window.rows["lbda"]
+            numbers.append(window.numbers(np.flatnonzero((lbda < low) | (lbda > high))))
+        return stored.count_within(np.unique(np.concatenate(numbers)))
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return what is left of `rows`, without sky."""
+        result = self._result
+        rows = cut_rows(rows, self._cut)
+        sort_rows(rows)
+        if result.continuum is not None:
+            subtract_continuum(rows, result.continuum)
+        if result.lines is not None and result.lsf:
+            subtract_lines(rows, result.lines, result.lsf, self._compat)
+        return rows
+
+
+def save_sky(run: Run, table: Table, result: SkyResult) -> None:
+    """Write the products of the sky model; `table` has the header after astrometry."""
+    if result.white_light is not None:
+        _save_image(run.factory, result.white_light)
+    if result.mask is None:
+        return
+    save_mask(run.factory, "SKY_MASK", result.white_light, result.mask, mask_qc(*result.mask_limits))
+    cards = table_cards(table.header)
+    without_wcs = [item for item in cards if not re.search(WCS_CARDS, item.keyword)]
+    columns = spectrum_columns(result.spectrum, table.data_unit, table.stat_unit)
+    _save_table(run.factory, "SKY_SPECTRUM", without_wcs, columns, None)
+    if result.created_lines:
+        qc = _qc_cards(line_qc(result.lines))
+        _save_table(run.factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
+    if result.created_continuum:
+        qc = _qc_cards(continuum_qc(result.continuum))
+        unit = table.data_unit if is_parametrised(result.lsf) else units.LINE_FLUX_PLAIN
+        _save_table(run.factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")
+
+
+def _qc_cards(values: list[tuple[str, object]]) -> list[Card]:
+    return [card(QC_PREFIX + name, value) for name, value in values]
+
+
+def _save_image(factory: ProductFactory, white_light: WhiteLight) -> None:
+    path = factory.next_path("SKY_IMAGE")
+    primary = factory.header("SKY_IMAGE", white_light.cards, path, primary_header())
+    shape, wcs = white_light.image.shape, white_light.wcs
+    data = extension_header("DATA", shape, wcs, unit=white_light.unit, inherit=True, partners=[("DQ", "DQ")])
+    quality = extension_header("DQ", shape, wcs, inherit=True, partners=[("DATA", "DATA")])
+    flags = np.where(white_light.bad, np.int32(DQ.MISSING), np.int32(0))
+    write_hdus(path, [(primary, None), (data, white_light.image), (quality, flags)])
+    factory.register(path, "SKY_IMAGE")
+
+
+def save_mask(factory: ProductFactory, tag: str, white_light: WhiteLight, mask: np.ndarray, qc: list) -> None:
+    """Write a mask with the coordinates of a white-light image."""
+    path = factory.next_path(tag)
+    kept = [item for item in white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
+    source = [*kept, *white_light.wcs, *_qc_cards(qc)]
+    header = factory.header(tag, source, path, primary_header(8, mask.shape))
+    write_hdus(path, [(header, np.ascontiguousarray(mask, np.uint8))])
+    factory.register(path, tag)
+
+
+def _save_table(factory: ProductFactory, tag: str, source: list[Card], columns: list, extname: str | None) -> None:
+    path = factory.next_path(tag)
+    # the empty primary HDU of a table without a name has another BITPIX in the reference
+    primary = factory.header(tag, source, path, primary_header(8 if extname else 16))
+    header, data = table_hdu(columns, extname)
+    write_hdus(path, [(primary, None), (header, data)])
+    factory.register(path, tag)
