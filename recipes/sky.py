@@ -28,10 +28,10 @@ from muse_core.io.sky import (
 )
 from muse_core.io.tables import table_hdu
 from muse_core.model import units
-from muse_core.model.cards import card
+from muse_core.model.cards import card, set_card
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
-from muse_core.model.header import WCS_CARDS
+from muse_core.model.header import PIXTABLE, WCS_CARDS
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.skylines import SkyLines
 from muse_core.model.skymask import SkyMask
@@ -306,6 +306,8 @@ class SkySubtraction:
     def of(cls, run: Run, result: SkyResult, table: Table) -> "SkySubtraction | None":
         """Return the subtraction of a sky; None if there is nothing to subtract."""
         has_lines = result.lines is not None and bool(result.lsf)
+        if has_lines and is_parametrised(result.lsf):  # the reference tells only for these
+            set_card(table.header, PIXTABLE + "SKYSUB", True, "Pixel table was sky-subtracted")
         return cls(run, result, table) if has_lines or result.continuum is not None else None
 
     def dropped(self, table: Table, store: RowStore) -> list[int]:
