@@ -94,13 +94,13 @@ class SlabSource:
         budget = min(SLAB_BYTES, resources.working_bytes // 2)
         self.thickness = slab_planes(budget, grid, resampler.options, per_plane, resources.n_threads)
 
-    def _read(self, first: int, last: int) -> Window:
+    def _read(self, first: int, last: int, buffer: np.ndarray | None = None) -> Window:
         grid = self._resampler.grid
         low, high = self._resampler.input_planes(first, last)
         # rows beyond the grid are in its outermost planes
         begin = -math.inf if low <= 0 else float(grid.first_wavelength(low))
         end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
-        return self._store.window(begin, end, self._begin, self._end)
+        return self._store.window(begin, end, self._begin, self._end, buffer)
 
     def _make(self, window: Window, first: int, last: int) -> Slab:
         rows = window.rows
@@ -117,17 +117,19 @@ class SlabSource:
         return self._make(self._read(number, number + 1), number, number + 1).result
 
     def __iter__(self) -> Iterator[Slab]:
-        """Yield all planes in ascending order."""
+        """Yield all planes in ascending order; a slab is valid until the next one."""
         nz = self._resampler.grid.nz
         edges = [*range(0, nz, self.thickness), nz]
         ranges = list(zip(edges[:-1], edges[1:], strict=True))
+        spare: np.ndarray | None = None
         with ThreadPoolExecutor(1) as reader:
             pending = reader.submit(self._read, *ranges[0])
-            for i, (first, last) in enumerate(ranges):
+            for following, (first, last) in zip([*ranges[1:], None], ranges, strict=True):
                 window = pending.result()
-                if i + 1 < len(ranges):
-                    pending = reader.submit(self._read, *ranges[i + 1])
+                if following is not None:
+                    pending = reader.submit(self._read, *following, spare)
                 yield self._make(window, first, last)
+                spare = window.rows if window.rows.base is None else window.rows.base
 
 
 class FlaggedRows:

@@ -123,7 +123,9 @@ class RowStore:
         breaks = np.flatnonzero(starts[1:] != stops[:-1])
         return starts[np.r_[0, breaks + 1]], stops[np.r_[breaks, len(chosen) - 1]]
 
-    def window(self, low: float, high: float, begin: int = 0, end: int | None = None) -> Window:
+    def window(
+        self, low: float, high: float, begin: int = 0, end: int | None = None, buffer: np.ndarray | None = None
+    ) -> Window:
         """Return the rows with wavelengths from `low` to `high`, in order; some beyond both ends come along.
 
         Parameters
@@ -132,10 +134,12 @@ class RowStore:
             Wavelengths in Angstrom.
         begin, end : int
             Range of rows to look at (an exposure); must be limits of ranges that have been written.
+        buffer : ndarray of ROW, optional
+            Where to put the rows, if it is large enough: fresh memory costs more than the copy.
         """
         starts, stops = self._runs(low, high, begin, end)
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-        rows = np.empty(offsets[-1], ROW)
+        rows = np.empty(offsets[-1], ROW) if buffer is None or len(buffer) < offsets[-1] else buffer[: offsets[-1]]
         for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])
