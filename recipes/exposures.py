@@ -84,6 +84,8 @@ class Exposure:
         Flat-field spectra of the files, if rows are to be corrected by their average.
     attached : FlatFieldSpectrum, optional
         Spectrum of a merged file, which was corrected before.
+    keeps_limits : bool
+        A merged file of which nothing is cut: the limits in its header count, which have seven digits.
     """
 
     header: Header
@@ -91,6 +93,7 @@ class Exposure:
     scales: list[float]
     spectra: list[FlatFieldSpectrum]
     attached: FlatFieldSpectrum | None
+    keeps_limits: bool = False
 
 
 def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
@@ -151,7 +154,8 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
     rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
     rows.close()
     if already_merged:
-        return Exposure(header, rows, scales, [], spectra[0] if spectra else None)
+        keeps_limits = is_merged and not cut[0]
+        return Exposure(header, rows, scales, [], spectra[0] if spectra else None, keeps_limits)
     return Exposure(header, rows, scales, spectra, None)
 
 
@@ -195,10 +199,11 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
 
     before, after = load_pass(exposure.rows, store, table.stored, step, run.resources.n_threads)
     exposure.rows.close()
-    table.write_limits(before)
+    if not exposure.keeps_limits:
+        table.write_limits(before)
     if refraction is not None:
         refraction.write_cards(header)
-    table.write_limits(after)
+        table.write_limits(after)
     if calibration is not None:
         flux.write_cards(header)
         table.data_unit, table.stat_unit = units.FLUX, units.FLUX_VARIANCE
@@ -207,18 +212,16 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
 
 def _flat_field(run: Run, exposure: Exposure) -> tuple[FlatFieldSpectrum | None, flatfield.FlatFieldFactor | None]:
     """Average the flat-field spectra, and decide whether their correction stays."""
-    spectra = exposure.spectra
-    if not spectra:
-        return exposure.attached, None
-    header = exposure.header
-    spectrum = flatfield.average(spectra, instrument_mode(header))
+    header, spectrum, mode = exposure.header, exposure.attached, flatfield.Mode.NOTHING
+    if exposure.spectra:
+        spectrum, mode = flatfield.average(exposure.spectra, instrument_mode(header)), flatfield.Mode.MULTIPLY
     response = run.calibrations.response
-    if response is None or not flatfield.must_revert(header, response.flat_field_corrected):
-        return spectrum, flatfield.FlatFieldFactor.of(spectrum)
+    corrected = response is None or response.flat_field_corrected
+    if spectrum is None or not flatfield.must_revert(header, corrected):
+        return spectrum, flatfield.FlatFieldFactor.of(spectrum, mode) if mode else None
     _LOG.warning("%s was made without flat-field spectrum correction: correction taken back", response.where)
     flatfield.write_reverted(header)
-    both = flatfield.Mode.MULTIPLY | flatfield.Mode.DIVIDE
-    return None, flatfield.FlatFieldFactor.of(spectrum, both)
+    return None, flatfield.FlatFieldFactor.of(spectrum, mode | flatfield.Mode.DIVIDE)
 
 
 def _refraction(run: Run, table: Table) -> dar.DarCorrection | None:

@@ -186,7 +186,8 @@ class PixelTableFile:
         if hdu.name != FLAT_FIELD_EXTNAME:
             return None
         where = f"{self.path}[{FLAT_FIELD_EXTNAME}]"
-        return FlatFieldSpectrum(read_column(hdu, "lambda", where), read_column(hdu, "data", where))
+        unsmoothed = read_column(hdu, "data_unsm", where) if "data_unsm" in hdu.columns.names else None
+        return FlatFieldSpectrum(read_column(hdu, "lambda", where), read_column(hdu, "data", where), unsmoothed)
 
     def _descriptor(self) -> int:
         with self._lock:

@@ -14,7 +14,7 @@ from muse_core.errors import DataError
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import PIXTABLE, get_float, is_nfm, spaxel_size_arcsec
+from muse_core.model.header import PIXTABLE, get_float, is_nfm, require_float, spaxel_size_arcsec
 from muse_core.steps.airmass import airmass, is_lab_data, parallactic_angle, position_angle
 from muse_core.steps.refraction import Air, Method, RefractiveIndex
 
@@ -126,4 +126,5 @@ class DarCorrection:
         for axis in "XY":
             for end, name in (("LO", "LOW"), ("HI", "HIGH")):
                 old = f"{PIXTABLE}LIMITS {axis} {name}"
-                set_card(header, f"{PIXTABLE}PREDAR LIMITS {axis}{end}", np.float32(header[old]))
+                limit = require_float(header, old, "DAR correction")
+                set_card(header, f"{PIXTABLE}PREDAR LIMITS {axis}{end}", np.float32(limit))

@@ -105,12 +105,31 @@ def test_pixel_tables(name, data, tmp_path):
     if variation.made:
         write_response(tmp_path / "response.fits")
         frames.append((tmp_path / "response.fits", "STD_RESPONSE"))
-    sof = tmp_path / "in.sof"
+    assert_same(frames, tmp_path, variation)
+
+
+def test_merged_file(data, tmp_path):
+    """A file that says that it was merged and flat-field corrected before; the response was not: taken back."""
+    frames = [line.split() for line in data("wfm")["none"].read_text().splitlines()]
+    (path, tag), *_ = frames
+    with fits.open(path) as hdus:
+        hdus[0].header.remove("EXTNAME")
+        hdus[0].header["HIERARCH ESO DRS MUSE PIXTABLE FFCORR"] = 24
+        hdus.writeto(tmp_path / "merged.fits")
+    write_response(tmp_path / "response.fits")
+    frames = [frame for frame in frames if frame[1] not in (tag, "STD_RESPONSE")]
+    frames += [(tmp_path / "merged.fits", tag), (tmp_path / "response.fits", "STD_RESPONSE")]
+    assert_same(frames, tmp_path, Variation(made=("STD_RESPONSE",)))
+
+
+def assert_same(frames, folder, variation):
+    """Run both recipes and compare all products."""
+    sof = folder / "in.sof"
     sof.write_text("".join(f"{path} {tag}\n" for path, tag in frames))
     options, env = (*OPTIONS, *variation.options), dict(variation.env)
-    expected = run.reference(sof, tmp_path / "reference", *options, env=env)
+    expected = run.reference(sof, folder / "reference", *options, env=env)
     assert expected.status == 0, expected.output
-    found = run.ours(sof, tmp_path / "ours", *options, env=env)
+    found = run.ours(sof, folder / "ours", *options, env=env)
     assert found.status == 0, found.output
     assert list(expected.folder.glob("PIXTABLE_*.fits"))
     problems = compare.products(expected.folder, found.folder, undefined if variation.made else None)
