@@ -23,6 +23,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import LsfCubes
 from muse_core.model.origin import IFU_SHIFT, SLICE_KEY_MASK, SLICE_MASK
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
+from muse_core.model.skymask import SkyMask
 from muse_core.steps.sky.lmdif import minimise
 from muse_core.steps.sky.lsf import line_spectrum
 from muse_core.steps.sky.subtract import slice_ranges
@@ -82,9 +83,12 @@ class RamanFit:
         """Flux of all lines of each band at the field's centre in erg/s/cm2/arcsec2; float64, shape (2,)."""
         return np.array([f * lines.unit * lines.band(band)[1].sum() for band, f in zip(BANDS, self.flux, strict=True)])
 
-    def image(self, wcs: "LinearWcs", shape: tuple[int, int]) -> np.ndarray:
-        """S at the pixels of an image of `shape` (ny, nx); float32."""
-        x, y = wcs.positions(shape)
+    def image(self, grid: SkyMask) -> np.ndarray:
+        """S at the pixels of an image with the size and the coordinates of `grid`; float32, shape (ny, nx)."""
+        j, i = np.indices(grid.data.shape)
+        dx, dy = i + 1 - grid.crpix[0], j + 1 - grid.crpix[1]
+        x = grid.cd[0] * dx + grid.cd[1] * dy + grid.crval[0]
+        y = grid.cd[2] * dx + grid.cd[3] * dy + grid.crval[1]
         p = self.shape
         return (p[0] * x * x + p[1] * x * y + p[2] * y * y + p[3] * x + p[4] * y + 1.0).astype(np.float32)
 
@@ -94,21 +98,6 @@ class RamanFit:
         cards = [(f"RAMAN SPATIAL {name}", float(p)) for name, p in zip(names, self.shape, strict=True)]
         fluxes = zip(BANDS, self.total_flux(lines), strict=True)
         return cards + [(f"RAMAN FLUX {band.name}", np.float32(flux)) for band, flux in fluxes]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class LinearWcs:
-    """Linear WCS of an image in pix: CRPIX, CRVAL, shape (2,), and CD, shape (2, 2)."""
-
-    crpix: np.ndarray
-    crval: np.ndarray
-    cd: np.ndarray
-
-    def positions(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Positions x and y of the pixels of an image of `shape` (ny, nx)."""
-        j, i = np.indices(shape)
-        dx, dy = i + 1 - self.crpix[0], j + 1 - self.crpix[1]
-        return tuple(self.cd[k][0] * dx + self.cd[k][1] * dy + self.crval[k] for k in (0, 1))
 
 
 def _line_spectra(rows, weighted_bands, lines: RamanLines, lsf: LsfCubes, compat: Compat) -> np.ndarray:
@@ -280,12 +269,11 @@ def subtract_raman(rows, fit: RamanFit, lines: RamanLines, lsf: LsfCubes, compat
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BandImage:
-    """White-light image of a band (float32), its flags (int32), sky mask, all of shape (ny, nx), and WCS."""
+    """White-light image of a band (float32), its flags (int32), both of shape (ny, nx), and the sky mask from it."""
 
     image: np.ndarray
     dq: np.ndarray
-    mask: np.ndarray
-    wcs: LinearWcs
+    mask: SkyMask
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -311,15 +299,14 @@ def raman_images(fit: RamanFit, lines: RamanLines, images: Mapping[RamanBand, Ba
         Images of those bands that could be used, at least one.
     """
     bands = [band for band in BANDS if band in images]
-    first = images[bands[0]]
-    extensions = [Extension("DATA", fit.image(first.wcs, first.image.shape)[None], "", bands[0])]
+    extensions = [Extension("DATA", fit.image(images[bands[0]].mask)[None], "", bands[0])]
     for band in bands:
         found = images[band]
         image = np.where(found.dq == 0, found.image, np.float32(np.nan))
         extensions.append(Extension(f"RAMAN_IMAGE_{band.name}", image, "", band))
-        extensions.append(Extension(f"SKY_MASK_{band.name}", found.mask.astype(np.int32), "", band))
+        extensions.append(Extension(f"SKY_MASK_{band.name}", found.mask.data.astype(np.int32), "", band))
     for band in bands:
         total = np.float32(fit.total_flux(lines)[BANDS.index(band)])
-        image = fit.image(images[band].wcs, images[band].image.shape) * total
+        image = fit.image(images[band].mask) * total
         extensions.append(Extension(f"RAMAN_FIT_{band.name}", image, units.FLUX, band))
     return extensions

@@ -9,6 +9,7 @@ from muse_core.model.lsf import LsfCube, LsfGrid
 from muse_core.model.origin import encode
 from muse_core.model.raman import BANDS, RamanLines
 from muse_core.model.rows import make_rows
+from muse_core.model.skymask import SkyMask
 from muse_core.steps import raman
 
 LINES = RamanLines(
@@ -165,11 +166,8 @@ def test_width_below_that_of_a_line():
 
 def test_images_and_qc():
     fit = raman.RamanFit(SHAPE, FLUX, 0.0)
-    wcs = raman.LinearWcs(np.array([1.0, 1.0]), np.array([-150.5, -11.5]), np.eye(2))
-    rng = np.random.default_rng(1)
-    image = raman.BandImage(
-        rng.normal(size=(24, 30)).astype(np.float32), np.zeros((24, 30), np.int32), np.ones((24, 30), np.uint8), wcs
-    )
+    mask = SkyMask(np.ones((24, 30), np.uint8), crval=(-150.5, -11.5))
+    image = raman.BandImage(np.ones((24, 30), np.float32), np.zeros((24, 30), np.int32), mask)
     image.dq[3, 4] = 1 << 30
     both = raman.raman_images(fit, LINES, dict.fromkeys(BANDS, image))
     assert [e.name for e in both] == [
