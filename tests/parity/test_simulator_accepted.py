@@ -18,6 +18,7 @@ from muse_core.simulate.truth import Truth
 pytestmark = pytest.mark.reference
 
 WFM = ExposureSpec(ifus=(12, 13), lbda_min=7300.0, lbda_max=7350.0)
+SHORT = dataclasses.replace(WFM, lbda_min=7325.0)
 SPECS = {
     "wfm": [WFM],
     "wfm table": [dataclasses.replace(WFM, file_format="table", drot_mode="STAT", posang=35.0)],
@@ -30,9 +31,9 @@ SPECS = {
     ],
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N")],
     "two": [
-        WFM,
+        SHORT,
         dataclasses.replace(
-            WFM,
+            SHORT,
             date_obs="2014-11-21T06:52:00.000",
             seed=2,
             posang=90.0,
@@ -173,6 +174,19 @@ def test_raman_lines_are_removed(sets, tmp_path):
 def test_offsets_bring_exposures_together(sets, tmp_path):
     cube = reduce(sets("two")["offsets"], tmp_path, "--skymethod=none")
     check_star(cube, SPECS["two"][0], 0.15)
+
+
+def test_refraction_beyond_the_header_is_found(tmp_path):
+    """The check of the refraction measures what the true atmosphere has more than that of the header."""
+    spec = dataclasses.replace(WFM, lbda_min=4750.0, lbda_max=4900.0, refraction_error=2.0, cosmic_rays=False)
+    sets = make_dataset(tmp_path, [spec])
+    reduce(sets["none"], tmp_path / "out", "--skymethod=none", "--darcheck=check", "--save=cube,individual")
+    found = fits.getval(tmp_path / "out" / "PIXTABLE_REDUCED_0001.fits", "ESO DRS MUSE PIXTABLE DAR CHECK")
+    blue, red = spec.pointing().shift_arcsec(np.array(spec.lbda_range)) * 2 / 3
+    direction = np.radians(spec.pointing().parallactic_deg)
+    expected = (blue - red) * max(abs(np.sin(direction)), abs(np.cos(direction)))
+    assert expected > 0.05
+    assert found == pytest.approx(expected, rel=0.2)
 
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "sof_examples").glob("*.sof"))
