@@ -130,8 +130,9 @@ class ExposureSpec:
     raman_flux: float = 0.0
 
     def __post_init__(self):
-        if not self.ifus or not all(1 <= i <= origin.N_IFU for i in self.ifus):
-            raise ParameterError(f"ifus: found {self.ifus}, expected numbers from 1 to {origin.N_IFU}")
+        unique = set(self.ifus)
+        if not unique or len(unique) != len(self.ifus) or not unique <= set(range(1, origin.N_IFU + 1)):
+            raise ParameterError(f"ifus: found {self.ifus}, expected numbers from 1 to {origin.N_IFU}, each once")
         if self.drot_mode not in ("SKY", "STAT"):
             raise ParameterError(f"drot_mode: found {self.drot_mode!r}, expected SKY or STAT")
         if self.file_format not in ("image", "table"):

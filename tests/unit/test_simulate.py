@@ -173,6 +173,7 @@ def test_exposure_specs_are_checked():
     for change, message in (
         ({"ifus": (0,)}, "ifus"),
         ({"ifus": ()}, "ifus"),
+        ({"ifus": (3, 3)}, "each once"),
         ({"drot_mode": "ELEV"}, "drot_mode"),
         ({"file_format": "csv"}, "file_format"),
         ({"lbda_min": 9400.0, "lbda_max": 9500.0}, "wavelength range"),
