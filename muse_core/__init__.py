@@ -11,7 +11,7 @@ __all__ = ["Recipe", "__version__"]
 def __getattr__(name: str):
     """Import `Recipe` when it is first asked for."""
     if name == "Recipe":
-        from muse_core.frontends.recipe import Recipe
+        from muse_core.frontends.pythoncpl.recipe import Recipe
 
         return Recipe
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

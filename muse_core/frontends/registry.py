@@ -2,18 +2,22 @@
 """Where recipes come from: this package, and folders of Python files in the manner of PyEsoRex."""
 
 import hashlib
+import importlib
 import importlib.util
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from muse_core.cplapi import ui
+from muse_core.errors import InputError
 from muse_core.recipes.muse_scipost import MuseScipost
 
 logger = logging.getLogger(__name__)
 
 BUILT_IN = (MuseScipost,)
+_FOUND = "muse_core_found_recipe_"
 
 
 def plugin_directory() -> Path:
@@ -33,21 +37,39 @@ def _python_files(directory: str) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
 
 
-def _recipes_of_file(path: Path) -> Iterator[type]:
+def _classes_of_file(path: Path) -> Iterator[type]:
     """Yield the recipe classes that a Python file shows; a file that cannot be imported has none."""
+    name = _FOUND + hashlib.sha1(os.fsencode(path.absolute()), usedforsecurity=False).hexdigest()
     try:
         if b"PyRecipe" not in path.read_bytes():
             return
-        name = f"muse_core_found_{path.stem}_{hashlib.sha1(os.fsencode(path), usedforsecurity=False).hexdigest()[:8]}"
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = importlib.util.module_from_spec(spec)
+        spec = importlib.util.spec_from_file_location(name, path.absolute())
+        sys.modules[name] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
     except Exception as error:
+        sys.modules.pop(name, None)
         logger.debug("%s: not a recipe: %s: %s", path, type(error).__name__, error)
         return
     for value in vars(module).values():
         if isinstance(value, type) and issubclass(value, ui.PyRecipe) and value is not ui.PyRecipe:
             yield value
+
+
+def _instances(classes: Iterable[type]) -> dict[str, ui.PyRecipe]:
+    recipes = {}
+    for cls in classes:
+        try:
+            recipe = cls()
+        except Exception as error:
+            logger.debug("%s: cannot be instantiated: %s", cls.__name__, error)
+            continue
+        recipes.setdefault(recipe.name, recipe)
+    return recipes
+
+
+def recipes_of_file(path: str | os.PathLike) -> dict[str, ui.PyRecipe]:
+    """Return an instance of every recipe of a Python file, by name."""
+    return _instances(_classes_of_file(Path(path)))
 
 
 def find_recipes(directories: Iterable[str] = ()) -> dict[str, ui.PyRecipe]:
@@ -59,13 +81,29 @@ def find_recipes(directories: Iterable[str] = ()) -> dict[str, ui.PyRecipe]:
         Folders that are searched, with their subfolders, for Python files with subclasses of ``cpl.ui.PyRecipe``. Files
         without that word are not imported. A recipe of this package is not replaced by one of the same name.
     """
-    recipes = {}
-    found = [cls for directory in directories for path in _python_files(directory) for cls in _recipes_of_file(path)]
-    for cls in (*BUILT_IN, *found):
-        try:
-            recipe = cls()
-        except Exception as error:
-            logger.debug("%s: cannot be instantiated: %s", cls.__name__, error)
-            continue
-        recipes.setdefault(recipe.name, recipe)
-    return recipes
+    found = (cls for directory in directories for path in _python_files(directory) for cls in _classes_of_file(path))
+    return _instances((*BUILT_IN, *found))
+
+
+def address(cls: type) -> str:
+    """Return a text from which another process can `load` a recipe class."""
+    module = cls.__module__
+    return f"{sys.modules[module].__file__ if module.startswith(_FOUND) else module}:{cls.__name__}"
+
+
+def load(text: str) -> type:
+    """Return the recipe class of an `address`.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    place, _, name = text.rpartition(":")
+    if place.endswith(".py"):
+        classes = {cls.__name__: cls for cls in _classes_of_file(Path(place))}
+    else:
+        classes = vars(importlib.import_module(place))
+    if name not in classes:
+        raise InputError(f"there is no recipe {name} in {place}")
+    return classes[name]

@@ -47,7 +47,8 @@ class Demo(ui.PyRecipe):
         logger.info("A message")
         logger.debug("A debug message")
         logger.warning("A warning")
-        values = {name.rpartition(".")[2]: value for name, value in settings.items()}
+        values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
+        values.update((name.rpartition(".")[2], value) for name, value in settings.items())
         if values["fail"] == "sleep":
             Path("running").touch()
             time.sleep(60)

@@ -1,0 +1,421 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Recipe objects; each call runs in a process of its own."""
+
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from muse_core.errors import InputError, ProductError
+from muse_core.frontends import protocol, registry
+from muse_core.frontends.pythoncpl.result import LogList, RecipeCrash, RecipeError, Result, Stat
+from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
+
+logging.getLogger("cpl").addHandler(logging.NullHandler())
+
+_LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+
+
+class Recipe:
+    """A recipe that is called like a function, in the manner of python-cpl.
+
+    Parameters
+    ----------
+    name : str
+        Name of the recipe.
+    filename : path, optional
+        Python file to take it from.
+    version : int or str, optional
+        Version that it must have.
+    threaded : bool
+        Let calls return at once.
+
+    Attributes
+    ----------
+    param : ParameterList
+        Values of parameters: ``recipe.param.dx = 0.4``; None for the default.
+    calib : FrameList
+        Calibration frames: ``recipe.calib.SKY_LINES = "lines.fits"``.
+    tag, tags : str, list of str
+        Tag of the raw frames, and those that there are.
+    output : dict
+        Tags of the products for each raw tag.
+    output_dir : str or None
+        Folder that keeps the products; without one they are read into memory.
+    temp_dir : str
+        Folder in which the working folders of runs without `output_dir` are made.
+    env : dict
+        Environment variables for the runs.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> scipost = muse_core.Recipe("muse_scipost")
+    >>> scipost.param.skymethod = "simple"
+    >>> scipost.param.resample.sequence
+    ['nearest', 'linear', 'quadratic', 'renka', 'drizzle', 'lanczos']
+    >>> cube = scipost(["PIXTABLE_OBJECT_0001-01.fits"]).DATACUBE_FINAL  # doctest: +SKIP
+    """
+
+    path: ClassVar[list[str]] = []
+    memory_mode = 0
+    _running = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def __init__(self, name: str, filename: str | None = None, version=None, threaded: bool = False):
+        recipe = (registry.recipes_of_file(filename) if filename else self._found()).get(name)
+        if recipe is None:
+            raise InputError(f"recipe {name!r} not found in this package nor at path {self.path}")
+        number = [int(part) for part in recipe.version.split(".")]
+        self.version = (number[0] * 10000 + number[1] * 100 + number[2], recipe.version)
+        if version is not None and version not in self.version:
+            raise InputError(f"recipe {name!r} has version {recipe.version}, expected {version}")
+        self.__name__ = name
+        self.__author__, self.__email__, self.__copyright__ = recipe.author, recipe.email, recipe.copyright
+        self.__version__ = recipe.version
+        self.description = (recipe.synopsis, recipe.description)
+        hidden = {spec.name for spec in getattr(recipe, "PARAMETERS", ()) if spec.hidden}
+        inputs, outputs = getattr(recipe, "INPUTS", ()), getattr(recipe, "PRODUCTS", ())
+        self._class = type(recipe)
+        self._param = ParameterList([Parameter(p, hidden=p.cli_alias in hidden) for p in recipe.parameters])
+        calibrations = (spec for spec in inputs if spec.group != "RAW")
+        self._calib = FrameList({s.tag: FrameConfig(s.tag, s.minimum, s.maximum) for s in calibrations})
+        self.tags = [spec.tag for spec in inputs if spec.group == "RAW"]
+        self._tag = self.tags[0] if self.tags else None
+        self.output = {tag: [spec.tag for spec in outputs] for tag in self.tags}
+        self.output_dir = None
+        self.temp_dir = "."
+        self.env: dict[str, Any] = {}
+        self.threaded = threaded
+        self.memory_dump = 0
+        self.mtrace = False
+        self.__doc__ = self._documentation()
+
+    @classmethod
+    def _found(cls) -> dict:
+        path = cls.path.split(":") if isinstance(cls.path, str) else cls.path
+        return registry.find_recipes(path)
+
+    @classmethod
+    def list(cls) -> Sequence[tuple[str, Sequence[str]]]:
+        """Return names and versions of the recipes."""
+        return [(name, [recipe.version]) for name, recipe in cls._found().items()]
+
+    @classmethod
+    def set_maxthreads(cls, number: int) -> None:
+        """Let at most `number` threaded runs go on at the same time."""
+        cls._running = threading.BoundedSemaphore(number)
+
+    @property
+    def param(self) -> ParameterList:
+        """Parameters; a dict can be assigned, which first resets all to their defaults."""
+        return self._param
+
+    @param.setter
+    def param(self, values: Mapping[str, Any] | None) -> None:
+        for parameter in self._param:
+            parameter.value = None
+        for name, value in (values or {}).items():
+            self._param[name] = value
+
+    @property
+    def calib(self) -> FrameList:
+        """Calibration frames; a dict can be assigned, which first removes all."""
+        return self._calib
+
+    @calib.setter
+    def calib(self, frames: Mapping[str, Any] | None) -> None:
+        for config in self._calib:
+            config.frames = None
+        for tag, value in (frames or {}).items():
+            self._calib[tag] = value
+
+    @property
+    def tag(self) -> str | None:
+        """Tag of raw frames that come without one."""
+        return self._tag
+
+    @tag.setter
+    def tag(self, tag: str) -> None:
+        if tag not in self.tags:
+            raise KeyError(f"tag {tag!r} not in {self.tags}")
+        self._tag = tag
+
+    def __call__(
+        self,
+        raw=None,
+        *,
+        tag: str | None = None,
+        threaded: bool | None = None,
+        loglevel: int = logging.NOTSET,
+        logname: str | None = None,
+        output_dir: str | os.PathLike | None = None,
+        param: Mapping[str, Any] | None = None,
+        calib: Mapping[str, Any] | None = None,
+        env: Mapping[str, Any] | None = None,
+    ) -> "Result | Threaded":
+        """Run the recipe.
+
+        Parameters
+        ----------
+        raw : file name, HDUList, list of them, or dict of tag to them
+            Raw frames.
+        tag : str, optional
+            Their tag.
+        threaded : bool, optional
+            Return at once; the result waits when it is used.
+        loglevel : int
+            Level of the logger.
+        logname : str, optional
+            Name of the logger; by default ``cpl.<recipe>``.
+        output_dir : path, optional
+            Folder that keeps the products.
+        param, calib, env : mapping, optional
+            Parameters, calibration frames and environment variables for this call, on top of those of the object.
+
+        Raises
+        ------
+        RecipeError
+            If the recipe fails; `RecipeCrash` if its process dies.
+        ParameterError
+            Unknown parameter or tag of a calibration, value that is not allowed.
+        """
+        run = _Run(self, logname or f"cpl.{self.__name__}", loglevel)
+        values = {p.fullname: p.value for p in self._param if p.value is not None}
+        for name, value in (param or {}).items():
+            parameter = self._param[name]
+            if value is not None:
+                values[parameter.fullname] = parameter.checked(value)
+            else:
+                values.pop(parameter.fullname, None)
+        calibrations = {config.tag: config.frames for config in self._calib}
+        for name, frames in (calib or {}).items():
+            calibrations[self._calib[name].tag] = frames.frames if isinstance(frames, FrameConfig) else frames
+        frames_by_tag = raw if isinstance(raw, Mapping) else {tag or self.tag or "": raw}
+        run.frames = [pair for t, f in (*frames_by_tag.items(), *calibrations.items()) for pair in as_frames(t, f)]
+        # as python-cpl: a list of one raw frame gives lists of products
+        single = next(iter(frames_by_tag.values()), None)
+        run.always_lists = isinstance(single, (list, tuple)) and not _is_hdulist(single) and len(single) == 1
+        run.values = values
+        run.environment = {**self.env, **(env or {})}
+        run.output_dir = output_dir if output_dir is not None else self.output_dir
+        if self.threaded if threaded is None else threaded:
+            return Threaded(run, self._running)
+        return run()
+
+    def _documentation(self) -> str:
+        def block(title, items):
+            width = max(len(name) for name, _ in items) if items else 0
+            lines = [
+                textwrap.fill(
+                    " ".join(text.split()),
+                    78,
+                    initial_indent=f" {name:>{width}}: ",
+                    subsequent_indent=" " * (width + 3),
+                )
+                for name, text in items
+            ]
+            return f"{title}:\n" + "\n".join(lines)
+
+        parts = [
+            self.description[0],
+            self.description[1],
+            block("Parameters", [(p.name, p.__doc__) for p in self._param]),
+            block("Calibration frames", [(c.tag, c.__doc__) for c in self._calib]),
+            block("Raw and product frames", [(tag, ", ".join(tags)) for tag, tags in self.output.items()]),
+        ]
+        return "\n\n".join(parts) + "\n"
+
+    def __repr__(self):
+        return f"Recipe({self.__name__!r}, version = {self.version[0]})"
+
+
+def _is_hdulist(thing) -> bool:
+    from astropy.io import fits
+
+    return isinstance(thing, fits.HDUList)
+
+
+class _Run:
+    """One run in a process of its own."""
+
+    def __init__(self, recipe: Recipe, logname: str, loglevel: int):
+        self._class = recipe._class
+        self._name = recipe.__name__
+        self._temp_dir = recipe.temp_dir
+        self._logname = logname
+        self._logger = logging.getLogger(logname)
+        if loglevel != logging.NOTSET:
+            self._logger.setLevel(loglevel)
+        self.log = LogList()
+        self.frames: list[tuple[str, Any]] = []
+        self.values: dict[str, Any] = {}
+        self.environment: dict[str, Any] = {}
+        self.output_dir: str | os.PathLike | None = None
+        self.always_lists = False
+
+    def __call__(self) -> Result:
+        """Run, wait, and return the result."""
+        if self.output_dir is None:
+            folder = tempfile.mkdtemp(prefix=f"{self._name}-", dir=self._temp_dir)
+            try:
+                return self._run(Path(folder).resolve(), keep=False)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        folder = Path(self.output_dir).absolute()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProductError(f"output folder {folder}: {error.strerror}") from error
+        return self._run(folder, keep=True)
+
+    def _run(self, folder: Path, *, keep: bool) -> Result:
+        written: list[Path] = []
+        request = b"".join(
+            protocol.encode("F", self._file_of(tag, frame, folder, written), tag, 0) for tag, frame in self.frames
+        )
+        for name, value in self.values.items():
+            text = str(int(value)) if isinstance(value, bool) else repr(value) if isinstance(value, float) else value
+            request += protocol.encode("P", name, type(value).__name__, text)
+        try:
+            products, times, failure = self._communicate(request + protocol.encode("E"), folder)
+        finally:
+            for path in written:
+                path.unlink(missing_ok=True)
+        if failure is not None:
+            raise failure
+        items = [(tag, str(folder / name) if keep else _in_memory(folder / name)) for name, tag in products]
+        return Result(items, Stat(0, *times), self.log, always_lists=self.always_lists)
+
+    def _file_of(self, tag: str, frame, folder: Path, written: list[Path]) -> str:
+        """Return the path of a frame; one in memory is written into the working folder."""
+        if isinstance(frame, str):
+            return os.path.abspath(frame)
+        digest = hashlib.md5(f"{tag}{len(written)}{id(frame)}".encode(), usedforsecurity=False).hexdigest()[:8]
+        path = folder / f"{tag}_{digest}.fits"
+        frame.writeto(path, overwrite=True)
+        written.append(path)
+        return str(path)
+
+    def _communicate(self, request: bytes, folder: Path):
+        """Run the worker; return the products (file, tag), the times and the failure."""
+        reader, writer = os.pipe()
+        command = [
+            sys.executable,
+            *("-P", "-m", "muse_core.frontends.worker"),
+            registry.address(self._class),
+            str(writer),
+        ]
+        environment = os.environ | {name: str(value) for name, value in self.environment.items()}
+        with open(reader, "rb") as reply:
+            try:
+                process = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, pass_fds=(writer,), cwd=folder, env=environment
+                )
+            finally:
+                os.close(writer)
+            try:
+                with process.stdin as stream:
+                    stream.write(request)
+                return self._read(reply)
+            except (EOFError, BrokenPipeError):
+                status = process.wait()
+                text = (
+                    f"the process of the recipe was killed by signal {-status}"
+                    if status < 0
+                    else (f"the process of the recipe ended with status {status}")
+                )
+                self._record(3, "worker", text)
+                return [], (0.0, 0.0), RecipeCrash(1, text, "worker.py", 0, "main", self.log)
+            except BaseException:
+                process.terminate()
+                raise
+            finally:
+                process.wait()
+
+    def _read(self, reply):
+        products, times, failure = [], (0.0, 0.0), None
+        for kind, *fields in protocol.records(reply, protocol.REPLY):
+            if kind == "M":
+                self._record(int(fields[0]), fields[1], fields[2])
+            elif kind == "R":
+                products.append((fields[0], fields[1]))
+            elif kind == "X":
+                code, text, file, line, function = fields
+                failure = RecipeError(int(code), text, file, int(line), function, self.log)
+            elif kind == "T":
+                times = (float(fields[0]), float(fields[1]))
+        return products, times, failure
+
+    def _record(self, level: int, component: str, text: str) -> None:
+        logger = self._logger.getChild(component)
+        record = logger.makeRecord(logger.name, _LEVELS[level], "", 0, text, (), None, component)
+        self.log.append(record)
+        if logger.isEnabledFor(record.levelno):
+            logger.handle(record)
+
+
+def _in_memory(path: Path):
+    """Read a product completely."""
+    from astropy.io import fits
+
+    with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
+        for hdu in hdus:
+            hdu.data  # noqa: B018 (reads it)
+        return hdus
+
+
+class Threaded:
+    """The result of a run in the background; using it waits for the end, and raises what the run raised."""
+
+    def __init__(self, run: _Run, running: threading.Semaphore):
+        self._run = run
+        self._running = running
+        self._result: Result | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="CplThread", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            with self._running:
+                self._result = self._run()
+        except BaseException as error:
+            self._error = error
+
+    def is_alive(self) -> bool:
+        """Tell whether it still runs."""
+        return self._thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end, without raising."""
+        self._thread.join(timeout)
+
+    @property
+    def _finished(self) -> Result:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def __getattr__(self, name: str):
+        return getattr(self._finished, name)
+
+    def __getitem__(self, tag: str):
+        return self._finished[tag]
+
+    def __contains__(self, tag: str) -> bool:
+        return tag in self._finished
+
+    def __iter__(self):
+        return iter(self._finished)
+
+    def __len__(self) -> int:
+        return len(self._finished)

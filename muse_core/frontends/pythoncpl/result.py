@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a recipe call gives back: products, messages, times, errors."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from muse_core.errors import MuseError
+
+
+class LogList(list):
+    """The log records of a run; `debug`, `info`, `warning` and `error` give the texts of one severity."""
+
+    def filter(self, level: int) -> list[str]:
+        """Return the texts of the records of one severity."""
+        return [f"{record.funcName}: {record.getMessage()}" for record in self if record.levelno == level]
+
+    debug = property(lambda self: self.filter(logging.DEBUG), doc="Texts of the debug messages.")
+    info = property(lambda self: self.filter(logging.INFO), doc="Texts of the informative messages.")
+    warning = property(lambda self: self.filter(logging.WARNING), doc="Texts of the warnings.")
+    error = property(lambda self: self.filter(logging.ERROR), doc="Texts of the errors.")
+
+
+class RecipeError(MuseError, RuntimeError):
+    """A recipe has failed.
+
+    Attributes
+    ----------
+    code : int
+        Code of the CPL error that stands for it.
+    msg, file, line, function : str, str, int, str
+        What happened, and where.
+    log : LogList
+        Messages of the run.
+    next_error : None
+        For compatibility: there is one error only.
+    """
+
+    next_error = None
+
+    def __init__(self, code: int, msg: str, file: str, line: int, function: str, log: LogList):
+        super().__init__(f"{msg} ({code}) in {function}() ({file}:{line})")
+        self.code, self.msg, self.file, self.line, self.function, self.log = code, msg, file, line, function, log
+
+    def __iter__(self) -> Iterator["RecipeError"]:
+        yield self
+
+
+class RecipeCrash(RecipeError, OSError):
+    """The process of a recipe has died."""
+
+
+class Stat:
+    """Return code and processor times (in seconds) of a run."""
+
+    memory_is_empty = None
+    mtrace = None
+
+    def __init__(self, return_code: int, user_time: float, sys_time: float):
+        self.return_code, self.user_time, self.sys_time = return_code, user_time, sys_time
+
+
+class Result:
+    """The products of a run, by tag, as attributes or items: HDULists, or file names if an output folder was given.
+
+    Attributes
+    ----------
+    tags : set of str
+        Tags of the products.
+    stat : Stat
+        Return code and times.
+    log : LogList
+        Messages.
+    error : None
+        For compatibility: a run with an error raises it.
+    """
+
+    error = None
+
+    def __init__(self, products: Iterable[tuple[str, Any]], stat: Stat, log: LogList, *, always_lists: bool):
+        self.stat, self.log = stat, log
+        self._items: dict[str, list] = {}
+        for tag, item in products:
+            self._items.setdefault(tag, []).append(item)
+        self.tags = set(self._items)
+        for tag, items in self._items.items():
+            setattr(self, tag, items if always_lists or len(items) > 1 else items[0])
+
+    def __getitem__(self, tag: str):
+        if tag not in self._items:
+            raise KeyError(tag)
+        return getattr(self, tag)
+
+    def __contains__(self, tag: str) -> bool:
+        return tag in self._items
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        return iter([(tag, getattr(self, tag)) for tag in self._items])
+
+    def __len__(self) -> int:
+        return len(self._items)

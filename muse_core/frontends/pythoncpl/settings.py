@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Parameters and calibration frames of a recipe object."""
+
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from muse_core.errors import InputError, ParameterError
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+class UnknownNameError(ParameterError, KeyError):
+    """There is no parameter or calibration of that name."""
+
+    __str__ = ValueError.__str__
+
+
+class Parameter:
+    """One parameter; `value` is None as long as the default counts.
+
+    Attributes
+    ----------
+    name, fullname, context : str
+        Short name, full name and their common part.
+    default : bool, int, float or str
+        Default value.
+    type : type
+        Its type.
+    range : tuple or None
+        Smallest and largest value.
+    sequence : list or None
+        Allowed values.
+    enabled : tuple of bool
+        Whether the command line, environment and configuration files show it.
+    """
+
+    def __init__(self, parameter, *, hidden: bool):
+        self.name = parameter.cli_alias
+        self.fullname = parameter.name
+        self.context = parameter.context
+        self.default = parameter.default
+        self.type = type(parameter.default)
+        self.range = (parameter.min, parameter.max) if hasattr(parameter, "min") else None
+        self.sequence = list(parameter.alternatives) if hasattr(parameter, "alternatives") else None
+        self.enabled = (not hidden, True, True)
+        self._value = None
+        text = f"{parameter.description} ({self.type.__name__}; default: {self.default!r})"
+        self.__doc__ = "\n".join(textwrap.wrap(text, 70))
+
+    @property
+    def value(self):
+        """The value, None for the default; texts are converted to the type of the parameter."""
+        return self._value
+
+    @value.setter
+    def value(self, value):
+        self._value = None if value is None else self.checked(value)
+
+    @value.deleter
+    def value(self):
+        self._value = None
+
+    def checked(self, value):
+        """Return `value` as the type of the parameter.
+
+        Raises
+        ------
+        ParameterError
+            If it cannot be converted, or is not allowed.
+        """
+        try:
+            value = self._boolean(value) if self.type is bool else self.type(value)
+        except (TypeError, ValueError) as error:
+            expected = f"expected {self.type.__name__}"
+            raise ParameterError(f"parameter {self.name}: found {value!r}, {expected}") from error
+        if self.sequence is not None and value not in self.sequence:
+            raise ParameterError(f"parameter {self.name}: {value!r} is not in {self.sequence}")
+        if self.range is not None and not self.range[0] <= value <= self.range[1]:
+            raise ParameterError(f"parameter {self.name}: {value!r} is not in range {self.range}")
+        return value
+
+    @staticmethod
+    def _boolean(value) -> bool:
+        if isinstance(value, str):
+            if value.lower() not in (*_TRUE, *_FALSE):
+                raise ValueError(value)
+            return value.lower() in _TRUE
+        return bool(value)
+
+    def __repr__(self):
+        value = "" if self._value is None else f" value={self._value!r},"
+        return f"Parameter({self.name!r},{value} default={self.default!r})"
+
+    def __str__(self):
+        return f"{self.default!r} (default)" if self._value is None else repr(self._value)
+
+
+class _Names:
+    """Things found by name as attribute or item, and assigned to; names are fixed."""
+
+    def __init__(self, things: Mapping[str, Any]):
+        self.__dict__["_things"] = dict(things)
+
+    def __getitem__(self, name: str):
+        return self._things[self._known(name)]
+
+    def __getattr__(self, name: str):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __setattr__(self, name: str, value) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        self[name] = None
+
+    __delitem__ = __delattr__
+
+    def __iter__(self) -> Iterator:
+        return iter(self._things.values())
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._things
+
+    def __dir__(self):
+        return list(self._things)
+
+    def _known(self, name: str) -> str:
+        if name not in self._things:
+            raise UnknownNameError(f"unknown name {name!r}; known ones: {', '.join(self._things)}")
+        return name
+
+
+class ParameterList(_Names):
+    """The parameters of a recipe, by short or full name, as attributes or items."""
+
+    def __init__(self, parameters: Iterable[Parameter]):
+        super().__init__({parameter.name.replace("-", "_"): parameter for parameter in parameters})
+        self.__dict__["_short"] = {parameter.fullname: name for name, parameter in self._things.items()}
+
+    def _known(self, name: str) -> str:
+        return super()._known(self._short.get(name, name.replace("-", "_")))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._things or name in self._short
+
+    def __setitem__(self, name: str, value) -> None:
+        self[name].value = value
+
+    def __repr__(self):
+        values = {p.name: p.default if p.value is None else p.value for p in self}
+        return repr(values)
+
+
+class FrameConfig:
+    """One tag of frames: `tag`, `min`, `max` (None: no limit) and `frames` (a file, an HDUList, a list, or None)."""
+
+    def __init__(self, tag: str, minimum: int, maximum: int, frames=None):
+        self.tag = tag
+        self.min = minimum if minimum > 0 else 0
+        self.max = maximum if maximum > 0 else None
+        self.frames = frames
+        count = "one frame" if self.max == 1 else "one frame or list of frames"
+        self.__doc__ = f"{count} ({'required' if self.min else 'optional'})"
+
+    def __repr__(self):
+        return f"FrameDef({self.tag!r}, frames={self.frames!r})"
+
+    def __str__(self):
+        return str(self.frames)
+
+
+class FrameList(_Names):
+    """The calibration frames of a recipe, by tag, as attributes or items."""
+
+    def __setitem__(self, tag: str, frames) -> None:
+        frames = frames.frames if isinstance(frames, FrameConfig) else frames
+        self[tag].frames = frames
+
+    def __repr__(self):
+        return repr({config.tag: config.frames for config in self})
+
+
+def as_frames(tag: str, frames) -> list[tuple[str, Any]]:
+    """Return pairs of tag and file name or HDUList for a single frame, a list of them, or None.
+
+    Raises
+    ------
+    InputError
+        For anything else.
+    """
+    import os
+
+    from astropy.io import fits
+
+    if frames is None:
+        return []
+    if isinstance(frames, (str, os.PathLike)):
+        return [(tag, os.fspath(frames))]
+    if isinstance(frames, fits.HDUList):
+        return [(tag, frames)]
+    if isinstance(frames, fits.PrimaryHDU):
+        return [(tag, fits.HDUList([frames]))]
+    if isinstance(frames, Iterable):
+        return [pair for frame in frames for pair in as_frames(tag, frame)]
+    raise InputError(f"{tag}: found {frames!r}, expected a file name, an HDUList or a list of them")
