@@ -7,7 +7,6 @@ at build time, from the source tree; needs nothing but the standard library.
 
 import importlib
 import sys
-import sysconfig
 from pathlib import Path
 
 _TYPES = {bool: "PARAMETER_BOOL", int: "PARAMETER_INT", float: "PARAMETER_DOUBLE", str: "PARAMETER_STRING"}

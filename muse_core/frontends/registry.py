@@ -20,11 +20,12 @@ BUILT_IN = (MuseScipost,)
 _FOUND = "muse_core_found_recipe_"
 
 
-def plugin_directory() -> Path:
-    """Return the folder of the native plugins of this package; empty if it was built without CPL."""
-    import muse_core.plugins
+def plugin_directory() -> Path | None:
+    """Return the folder of the native plugin of this package, None if it was built without CPL."""
+    import importlib.resources
 
-    return Path(next(iter(muse_core.plugins.__path__)))
+    files = importlib.resources.files("muse_core.plugins").iterdir()
+    return next((Path(str(file)).parent for file in files if file.name.endswith(".so")), None)
 
 
 def _python_files(directory: str) -> Iterator[Path]:

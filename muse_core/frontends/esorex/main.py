@@ -54,8 +54,7 @@ class Command:
             return USAGE_STATUS
         rest = self.arguments[used:]
         if self.setting("plugin-dir"):
-            print(registry.plugin_directory())
-            return 0
+            return self._show_plugin_directory()
         if self.setting("version"):
             print(f"{_libraries()}\n\nmuse-scipost {__version__}, GPL-2.0-or-later, without any warranty.\n")
             return 0
@@ -163,6 +162,14 @@ class Command:
             print(layout.command_help(self.program, self.caller))
         elif self.setting("params"):
             print(layout.parameter_list("Caller", self.caller))
+
+    def _show_plugin_directory(self) -> int:
+        directory = registry.plugin_directory()
+        if directory is None:
+            report.error("This installation has no native plugin: it was built on a machine without the CPL headers.")
+            return NO_RECIPE_STATUS
+        print(directory)
+        return 0
 
     def _create_config(self, options: Sequence[Option], recipe: str) -> None:
         path = self.setting("create-config")
