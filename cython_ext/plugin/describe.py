@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Write the static description of a recipe for its native plugin, as a C header, from its class.
 
-Usage: ``python describe.py source_root recipe output``; `recipe` is an address as in `muse_core.frontends.registry`. Runs
-at build time, from the source tree; needs nothing but the standard library.
+Usage: ``python describe.py source_root recipe output``; `recipe` is an address as in `muse_core.frontends.registry`.
+Runs at build time, from the source tree; needs nothing but the standard library.
 """
 
 import importlib
 import sys
+import sysconfig
 from pathlib import Path
 
 _TYPES = {bool: "PARAMETER_BOOL", int: "PARAMETER_INT", float: "PARAMETER_DOUBLE", str: "PARAMETER_STRING"}
@@ -43,23 +44,31 @@ def table(recipe, address: str, python: str) -> str:
     }
     lines = [f"#define RECIPE_{key} {c_string(text)}" for key, text in texts.items()]
     lines.append(f"#define RECIPE_VERSION {major * 10000 + minor * 100 + micro}")
+    library = Path(sysconfig.get_path("platlib")).relative_to(sys.prefix)
     lines.append(f"#define PYTHON_PATH {c_string(python)}")
     lines.append(f"#define PYTHON_NAME {c_string(f'python{sys.version_info[0]}.{sys.version_info[1]}')}")
+    lines.append(f"#define PYTHON_LIBRARY {c_string(library.as_posix())}")
     lines.append(f"#define PYTHON_VARIABLE {c_string(recipe.name.upper() + '_PYTHON')}")
     hidden = {spec.name for spec in getattr(recipe, "PARAMETERS", ()) if spec.hidden}
     entries = []
     for parameter in recipe.parameters:
         name, default = parameter.cli_alias, parameter.default
-        choices = "NULL"
+        choices, limits = "NULL", "0, 0, 0"
+        if hasattr(parameter, "min"):
+            if not isinstance(default, float):
+                raise TypeError(f"parameter {name}: only doubles may have limits")
+            limits = f"1, {float(parameter.min)!r}, {float(parameter.max)!r}"
         if hasattr(parameter, "alternatives"):
+            if not isinstance(default, str):
+                raise TypeError(f"parameter {name}: only strings may have choices")
             choices = f"CHOICES_{name}"
             values = ", ".join(c_string(choice) for choice in parameter.alternatives)
             lines.append(f"static const char *const {choices}[] = {{{values}, NULL}};")
         number, text = ("0", c_string(default)) if isinstance(default, str) else (repr(float(default)), "NULL")
         fields = (c_string(name), c_string(parameter.description), _TYPES[type(default)], str(int(name in hidden)))
-        entries.append(", ".join((*fields, number, text, choices)))
+        entries.append(", ".join((*fields, number, text, choices, limits)))
     lines += ["static const struct parameter PARAMETERS[] = {", *(f"  {{{entry}}}," for entry in entries)]
-    lines += ["  {NULL, NULL, 0, 0, 0, NULL, NULL},", "};", "static const struct input INPUTS[] = {"]
+    lines += ["  {NULL, NULL, 0, 0, 0, NULL, NULL, 0, 0, 0},", "};", "static const struct input INPUTS[] = {"]
     for spec in getattr(recipe, "INPUTS", ()):
         lines.append(f"  {{{c_string(spec.tag)}, {int(spec.group == 'RAW')}, {spec.minimum}, {spec.maximum}}},")
     lines += ["  {NULL, 0, 0, 0},", "};"]

@@ -31,6 +31,8 @@ struct parameter {
   double number;                /* default, or */
   const char *text;             /* default of a string */
   const char *const *choices;   /* ends with NULL; NULL: free */
+  int limited;                  /* a double with limits: */
+  double low, high;
 };
 struct input {
   const char *tag;
@@ -60,6 +62,9 @@ static cpl_parameter *new_parameter(const struct parameter *entry)
     }
     par = cpl_parameter_new_enum_from_array(full, CPL_TYPE_STRING, entry->help, RECIPE_CONTEXT, initial, count,
                                             (void *)entry->choices);
+  } else if (entry->limited) {
+    par = cpl_parameter_new_range(full, CPL_TYPE_DOUBLE, entry->help, RECIPE_CONTEXT, entry->number, entry->low,
+                                  entry->high);
   } else if (entry->type == PARAMETER_BOOL) {
     par = cpl_parameter_new_value(full, CPL_TYPE_BOOL, entry->help, RECIPE_CONTEXT, (int)entry->number);
   } else if (entry->type == PARAMETER_INT) {
@@ -248,18 +253,15 @@ static char *interpreter(void)
   Dl_info self;
   char path[PATH_MAX];
   if (dladdr((void *)interpreter, &self) && self.dli_fname && realpath(self.dli_fname, path)) {
-    /* PREFIX/lib/pythonX.Y/site-packages/muse_core/plugins/NAME.so */
-    for (int level = 0; level < 6; level++) {
-      char *slash = strrchr(path, '/');
-      if (slash) {
-        *slash = '\0';
+    char *tail = strstr(path, "/" PYTHON_LIBRARY "/muse_core/plugins/");
+    if (tail) {
+      *tail = '\0';
+      char *candidate = cpl_sprintf("%s/bin/%s", path, PYTHON_NAME);
+      if (access(candidate, X_OK) == 0) {
+        return candidate;
       }
+      cpl_free(candidate);
     }
-    char *candidate = cpl_sprintf("%s/bin/%s", path, PYTHON_NAME);
-    if (access(candidate, X_OK) == 0) {
-      return candidate;
-    }
-    cpl_free(candidate);
   }
   return cpl_strdup(PYTHON_PATH);
 }
@@ -329,7 +331,7 @@ static int recipe_exec(cpl_plugin *plugin)
   cpl_msg_set_threadid_on();
   char *python = interpreter();
   pid_t pid;
-  FILE *request, *reply;
+  FILE *request = NULL, *reply = NULL;
   fflush(NULL);
   const int status = start_worker(python, &pid, &request, &reply);
   if (status) {

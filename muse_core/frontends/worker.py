@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The process that runs one recipe for the native plugin or for `muse_core.Recipe`.
 
-Usage: ``python -m muse_core.frontends.worker recipe descriptor``. `recipe` is an address of `registry`; the request comes
-from standard input, the reply goes to the file descriptor (see `protocol`). Nothing is shared with the host: neither
-its interpreter nor its CPL.
+Usage: ``python -m muse_core.frontends.worker recipe descriptor``. `recipe` is an address of `registry`; the request
+comes from standard input, the reply goes to the file descriptor (see `protocol`). Nothing is shared with the host:
+neither its interpreter nor its CPL.
 """
 
 import contextlib
@@ -117,14 +117,14 @@ def main(arguments: Sequence[str]) -> int:
             else:
                 settings[fields[0]] = _TYPES[fields[1]](fields[2])
         with messages.forward_logging(reply):
-            _run(name, frames, settings, reply)
+            run(name, frames, settings, reply)
         times = os.times()
         reply.send("T", times.user, times.system)
         reply.send("E")
     return 0
 
 
-def _run(name: str, frames: ui.FrameSet, settings: dict, reply: Reply) -> None:
+def run(name: str, frames: ui.FrameSet, settings: dict, reply: Reply) -> None:
     """Run the recipe and send what came of it."""
     try:
         products = registry.load(name)().run(frames, settings)

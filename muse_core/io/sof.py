@@ -38,15 +38,17 @@ def parse_sof(text: str) -> Iterator[Frame]:
     """Yield the frames of the text of a set-of-frames file, as the tool of ESO reads it.
 
     A line is ``path [tag [group [...]]]``, separated by blanks and tabs. Blank lines and lines that start with ``#``
-    are skipped, ``$NAME`` and ``${NAME}`` are replaced from the environment, an unknown group is ignored, everything
-    after the group as well. Order and duplicates are kept.
+    are skipped; in a path that starts with ``$``, each ``$NAME`` and ``${NAME}`` is replaced from the environment (by
+    nothing if it is not set); an unknown group is ignored, everything after the group as well. Order and duplicates
+    are kept.
     """
     for number, line in enumerate(text.split("\n"), start=1):
         words = re.split(r"[ \t]+", line.strip(" \t"))
         if not words[0] or words[0].startswith("#"):
             continue
         path, tag, group, *_ = *words, "", ""
-        path = _VARIABLE.sub(lambda m: os.environ.get(m[1] or m[2], m[0]), path)
+        if path.startswith("$"):
+            path = _VARIABLE.sub(lambda m: os.environ.get(m[1] or m[2], ""), path)
         yield Frame(path, tag, group if group in GROUPS else "", number)
 
 

@@ -96,6 +96,7 @@ def write(path: Path, options: Sequence[Option], program: str, recipe: str = "")
             report.info("Writing configuration file in JSON format")
             text = json_text([_json_entry(option, recipe) for option in options if option.in_config])
         else:
+            path.touch()  # a folder that does not exist is reported before missing values
             text = _rc_text(path, [option for option in options if option.in_config], program)
         path.write_text(text, encoding="utf-8", errors="surrogateescape")
     except OSError:

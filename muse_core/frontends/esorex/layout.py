@@ -21,11 +21,15 @@ def wrap(text: str, first: int, others: int) -> list[str]:
     return [*lines, line]
 
 
+def _hanging(start: str, text: str, indent: int) -> str:
+    """Return `start` and a wrapped text whose other lines are indented."""
+    return start + ("\n" + " " * indent).join(wrap(text, _COLUMNS - len(start), _COLUMNS - 1 - indent))
+
+
 def _entry(name: str, width: int, text: str) -> str:
     """Return a wrapped text behind a name, which is padded or, if it is longer, followed by two blanks."""
     start = f"  {name:<{width}}: " if len(name) <= width else f"  {name}  : "
-    column = len(start)
-    return start + ("\n" + " " * column).join(wrap(text, _COLUMNS - column, _COLUMNS - 1 - column))
+    return _hanging(start, text, len(start))
 
 
 def described(option: Option) -> str:
@@ -58,7 +62,7 @@ def recipe_help(program: str, recipe, options: Sequence[Option], show_hidden: bo
     """Return the help text of a recipe."""
     name = recipe.name
     return (
-        f"Recipe: {name} -- {recipe.synopsis}\n\n"
+        f"{_hanging(f'Recipe: {name} -- ', recipe.synopsis, 2)}\n\n"
         f"Usage: {program} [{program}-options] {name} [{name}-options] sof\n\n"
         f"Options:\n\n{_help_lines(options, show_hidden)}\n\n"
         f"For help on the options of {program} itself, please use the command '{program} --help'\n"
@@ -85,12 +89,12 @@ def man_page(program: str, recipe, options: Sequence[Option], show_hidden: bool)
     )
     return "\n" + "\n".join(
         (
-            _section("NAME", f"{name} -- {recipe.synopsis}"),
+            f"NAME\n{_hanging(f'  {name} -- ', recipe.synopsis, len(name) + 6)}\n",
             _section("SYNOPSIS", f"{program} [{program}-options] {name} [{name}-options] sof"),
             _section("DESCRIPTION", recipe.description),
             options_section,
             _section("AUTHOR", recipe.author),
-            _section("BUGS", f"Please report any problems with this recipe to {recipe.email}"),
+            f"BUGS\n{_hanging('  ', f'Please report any problems with this recipe to {recipe.email}', 2)}\n",
             _section("RELEASE", f"{name} -- version {recipe.version}"),
             _section("LICENSE", recipe.copyright),
         )

@@ -101,7 +101,8 @@ class Command:
 
     def _require_file(self, name: str, path: str) -> None:
         if not path:
-            report.error(f"'--{name}' was specified, but no argument given.")
+            was = "was " if name == "config" else ""
+            report.error(f"'--{name}' was specified, but no argument {was}given.")
             raise commandline.UsageError
         if not os.path.exists(path):
             report.error(f"'--{name}={path}' was specified, but the file '{path}' could not be found.")
@@ -196,7 +197,7 @@ class Command:
         core.Msg.set_config(level=core.Msg.SeverityLevel.OFF)
         report.info(f"This is {self.program}, version {__version__}")
         report.info(_libraries().replace("Libraries used", "using the libraries"))
-        report.info(f"Invocation command line was: {' '.join([self.program, *self.arguments])}")
+        report.info(f"Invocation command line was: {' '.join([sys.argv[0], *self.arguments])}")
         core.Msg.set_config(level=terminal)
         try:
             with messages.forward_logging(core.Msg):

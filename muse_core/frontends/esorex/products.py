@@ -91,10 +91,9 @@ def deliver(frames: Sequence[ui.Frame], settings: Callable[[str], object]) -> li
             _link(path, Path(str(settings("link-dir"))))
         report.info(f"Created product {path}{' (in place)' if in_place else ''}")
         delivered.append((path, frame.tag))
-    if failed:
-        report.error("An error occurred while trying to move the output products")
     report.info(f"{len(delivered)} product{'' if len(delivered) == 1 else 's'} created")
     if failed:
+        report.error("An error occurred while trying to move the output products")
         raise ProductsError(CANNOT_MOVE)
     return delivered
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from muse_core.cplapi import ui
+from muse_core.model import declare
 
 logger = logging.getLogger("muse_core.demo")
 CONTEXT = "muse.demo"
@@ -21,6 +22,16 @@ class Demo(ui.PyRecipe):
     _email = "nobody@example.org"
     _copyright = "No copyright"
     _synopsis = "Recipe for tests."
+    INPUTS = (
+        declare.InputSpec("PIXTABLE_OBJECT", "RAW", 1, -1, "raw"),
+        declare.InputSpec("EXTINCT_TABLE", "CALIB", 1, 1, "calibration"),
+        declare.InputSpec("LSF", "CALIB", 0, -1, "calibrations"),
+    )
+    PRODUCTS = (
+        declare.ProductSpec("DATACUBE_FINAL", "master", "FINAL", "IMAGE", "cube"),
+        declare.ProductSpec("IMAGE_FOV", "sequence", "FINAL", "IMAGE", "image"),
+    )
+
     _description = "This text is the long description.\nIt has two lines."
 
     def __init__(self):
@@ -60,6 +71,8 @@ class Demo(ui.PyRecipe):
             import muse_core.errors
 
             raise getattr(muse_core.errors, values["fail"])("as asked")
+        if len(frameset) > 0 and frameset[0].tag == "EMPTY":
+            return ui.FrameSet()
         header = fits.Header()
         for name, value in values.items():
             header[f"HIERARCH DEMO {name}"] = value
