@@ -10,7 +10,7 @@ Rows outside the grid are in its border cells: none is dropped.
 from cython.parallel cimport prange
 from libc.math cimport cos, fabs, log, sin, trunc
 from gnomonic cimport DEG_PER_RAD, plane_to_sky, sky_to_plane
-from grid_types cimport cell_row_t, grid_t, plane_wavelength, spaxel_t
+from grid_types cimport cell_row_t, grid_t, round_half_away, spaxel_t
 from rows_types cimport row_t
 
 cdef enum:
@@ -72,15 +72,6 @@ cdef inline int nearest_cell(double position, int n, double *to_edge) noexcept n
     to_edge[0] = fabs(fraction - 0.5)
     whole = whole - 1 + (fraction >= 0.5)
     return 0 if whole < 0 else n - 1 if whole >= n else whole
-
-
-cdef inline double round_half_away(double x) noexcept nogil:
-    cdef double whole = trunc(x)
-    if x - whole >= 0.5:
-        return whole + 1.0
-    if x - whole <= -0.5:
-        return whole - 1.0
-    return whole
 
 
 cdef inline int plane_of(const grid_t *grid, double lbda) noexcept nogil:

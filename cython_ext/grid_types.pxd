@@ -2,7 +2,7 @@
 # cython: cdivision=True
 # The C view of an output grid (muse_core.model.grid.OutputGrid.parameters()) and of a row sorted into it.
 
-from libc.math cimport exp, fabs
+from libc.math cimport exp, fabs, trunc
 
 cdef struct grid_t:
     int nx
@@ -58,3 +58,12 @@ cdef inline double voxel_length(const grid_t *grid, Py_ssize_t plane) noexcept n
         step = grid.cd33 / grid.crval3
         return grid.crval3 * exp((plane - grid.crpix3) * step) * (exp(1.5 * step) - exp(0.5 * step))
     return fabs(grid.cd33)
+
+
+cdef inline double round_half_away(double x) noexcept nogil:
+    cdef double whole = trunc(x)
+    if x - whole >= 0.5:
+        return whole + 1.0
+    if x - whole <= -0.5:
+        return whole - 1.0
+    return whole
