@@ -30,6 +30,48 @@ def n_chunks(Py_ssize_t n_rows):
     return (n_rows + CHUNK - 1) // CHUNK
 
 
+def tangent_plane(double ra, double dec, double ra0, double dec0):
+    """Project a position on the sky, about a reference point; all in degrees. Returns two floats."""
+    cdef double x, y
+    sky_to_plane(ra / DEG_PER_RAD, dec / DEG_PER_RAD, ra0 / DEG_PER_RAD, dec0 / DEG_PER_RAD, &x, &y)
+    return x, y
+
+
+def pixel_of_position(grid_t grid, double x, double y):
+    """Return the pixel (two floats, from 1) of an absolute position in degrees (or spaxels)."""
+    cdef double px, py
+    if grid.celestial:
+        sky_to_plane(x / DEG_PER_RAD, y / DEG_PER_RAD, grid.crval1 / DEG_PER_RAD, grid.crval2 / DEG_PER_RAD, &x, &y)
+    else:
+        x -= grid.crval1
+        y -= grid.crval2
+    to_pixel(&grid, x, y, &px, &py)
+    return px, py
+
+
+def position_of_pixel(grid_t grid, double px, double py):
+    """Return the absolute position (two floats, in degrees or spaxels) of a pixel counted from 1."""
+    cdef double x, y
+    from_pixel(&grid, px, py, &x, &y)
+    return x, y
+
+
+cdef inline void from_pixel(const grid_t *grid, double px, double py, double *x, double *y) noexcept nogil:
+    cdef double u = grid.cd11 * (px - grid.crpix1) + grid.cd12 * (py - grid.crpix2)
+    cdef double v = grid.cd22 * (py - grid.crpix2) + grid.cd21 * (px - grid.crpix1)
+    if grid.celestial:
+        plane_to_sky(u, v, grid.crval1, grid.crval2, x, y)
+    else:
+        x[0] = u + grid.crval1
+        y[0] = v + grid.crval2
+
+
+cdef inline void to_pixel(const grid_t *grid, double x, double y, double *px, double *py) noexcept nogil:
+    cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21
+    px[0] = (grid.cd22 * x - grid.cd12 * y) / det + grid.crpix1
+    py[0] = (grid.cd11 * y - grid.cd21 * x) / det + grid.crpix2
+
+
 def spaxel_table(grid_t grid, spaxel_t[:, ::1] out):
     """Fill in the position of each spaxel's centre.
 
@@ -38,23 +80,16 @@ def spaxel_table(grid_t grid, spaxel_t[:, ::1] out):
     grid : dict
         `OutputGrid.parameters`.
     out : ndarray of SPAXEL, shape (ny, nx)
-        x, y: right ascension and declination in deg (or linear coordinates); cos_y: cosine of the declination (or 1).
+        x, y: right ascension and declination in deg (or spaxels); cos_y: cosine of the declination (or 1).
     """
     cdef Py_ssize_t i, j
-    cdef double u, v, x, y
+    cdef double x, y
     for j in range(grid.ny):
         for i in range(grid.nx):
-            u = grid.cd11 * (i + 1 - grid.crpix1) + grid.cd12 * (j + 1 - grid.crpix2)
-            v = grid.cd22 * (j + 1 - grid.crpix2) + grid.cd21 * (i + 1 - grid.crpix1)
-            if grid.celestial:
-                plane_to_sky(u, v, grid.crval1, grid.crval2, &x, &y)
-                out[j, i].x = x
-                out[j, i].y = y
-                out[j, i].cos_y = cos(y * 0.017453292519943295769)
-            else:
-                out[j, i].x = u + grid.crval1
-                out[j, i].y = v + grid.crval2
-                out[j, i].cos_y = 1.0
+            from_pixel(&grid, i + 1, j + 1, &x, &y)
+            out[j, i].x = x
+            out[j, i].y = y
+            out[j, i].cos_y = cos(y * 0.017453292519943295769) if grid.celestial else 1.0
 
 
 cdef inline int nearest_cell(double position, int n, double *to_edge) noexcept nogil:
@@ -109,12 +144,6 @@ cdef projector_t make_projector(const grid_t *grid) noexcept nogil:
     steepest = max(fabs(p.m11) + fabs(p.m12), fabs(p.m21) + fabs(p.m22)) * DEG_PER_RAD
     p.centre = PROJECTION_NOISE * steepest / EDGE
     return p
-
-
-cdef inline void to_pixel(const grid_t *grid, double x, double y, double *px, double *py) noexcept nogil:
-    cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21
-    px[0] = (grid.cd22 * x - grid.cd12 * y) / det + grid.crpix1
-    py[0] = (grid.cd11 * y - grid.cd21 * x) / det + grid.crpix2
 
 
 cdef inline int spaxel_of(const grid_t *grid, const projector_t *p, const row_t *row) noexcept nogil:

@@ -2,7 +2,7 @@
 # cython: cdivision=True
 # The C view of an output grid (muse_core.model.grid.OutputGrid.parameters()) and of a row sorted into it.
 
-from libc.math cimport exp, fabs, trunc
+from libc.math cimport trunc
 
 cdef struct grid_t:
     int nx
@@ -42,22 +42,6 @@ cdef struct spaxel_t:
     double x
     double y
     double cos_y
-
-
-cdef inline double plane_wavelength(const grid_t *grid, Py_ssize_t plane) noexcept nogil:
-    if grid.logarithmic:
-        return grid.crval3 * exp((plane + 1 - grid.crpix3) * grid.cd33 / grid.crval3)
-    return (plane + 1 - grid.crpix3) * grid.cd33 + grid.crval3
-
-
-
-cdef inline double voxel_length(const grid_t *grid, Py_ssize_t plane) noexcept nogil:
-    # Size of a voxel in wavelength.
-    cdef double step
-    if grid.logarithmic:
-        step = grid.cd33 / grid.crval3
-        return grid.crval3 * exp((plane - grid.crpix3) * step) * (exp(1.5 * step) - exp(0.5 * step))
-    return fabs(grid.cd33)
 
 
 cdef inline double round_half_away(double x) noexcept nogil:

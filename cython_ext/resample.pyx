@@ -10,7 +10,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, isfinite, sqrt
 from libc.string cimport memset
 from libc.float cimport FLT_MAX
-from grid_types cimport cell_row_t, grid_t, plane_wavelength, spaxel_t, voxel_length
+from grid_types cimport cell_row_t, grid_t, spaxel_t
 from weighting cimport (
     DRIZZLE, LANCZOS, LINEAR, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal, spatial_part,
     spectral_part, weighting_t
@@ -191,14 +191,6 @@ cdef void dispatch(int method, const weighting_t *w, const grid_t *grid, const s
         weigh_block(LANCZOS, w, grid, s, b, first_output, data, stat, dq)
 
 
-def plane_geometry(grid_t grid, int first, double[::1] lbda, double[::1] length):
-    """Write wavelength and size in wavelength of the voxels of the planes from `first` on, in Angstrom (float64)."""
-    cdef Py_ssize_t p
-    for p in range(lbda.shape[0]):
-        lbda[p] = plane_wavelength(&grid, first + p)
-        length[p] = voxel_length(&grid, first + p)
-
-
 def scratch_size(int nx, int reach, int thickness):
     """Return the number of float64 that `weigh` needs as scratch for each thread."""
     return (2 * reach + 1) * thickness * nx * 3 + 2 * reach + 1
@@ -219,7 +211,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     spaxels : ndarray of SPAXEL, shape (ny, nx)
         From `spaxel_table`.
     lbda, length : ndarray of float64, shape (n_planes,)
-        From `plane_geometry`, for the planes of the slab.
+        Wavelength, and size in wavelength, of the planes of the slab, in Angstrom.
     method : int
         NARROW_DRIZZLE, DRIZZLE, LINEAR, QUADRATIC, RENKA or LANCZOS.
     weighting : dict

@@ -12,12 +12,12 @@ import re
 import numpy as np
 from astropy.io.fits import Card, Header
 
+from muse_core.cython_ext import grid as kernels
 from muse_core.errors import DataError, InputError
 from muse_core.model import header as keywords
 from muse_core.model import units
 from muse_core.model.cards import card
 
-DEG_PER_RAD = 57.295779513082320877
 SPECTRAL_STEP = 1.25  # Angstrom
 LOG_SPECTRAL_STEP = 1.25 / 1.6
 AIR = "AWAV"
@@ -244,29 +244,27 @@ class OutputGrid:
         """Wavelength in Angstrom of the centre of a plane (counted from 0; a number or an array)."""
         step = np.asarray(plane, np.float64) + 1 - self.crpix[2]
         if self.is_logarithmic if logarithmic is None else logarithmic:
-            return self.crval[2] * np.exp(step * self.cd33 / self.crval[2])
+            return self.crval[2] * _exp(step * self.cd33 / self.crval[2])
         return step * self.cd33 + self.crval[2]
 
-    def plane(self, lbda) -> np.ndarray:
-        """Plane (from 0, clamped to the grid) of rows of given wavelength in Angstrom.
-
-        Parameters
-        ----------
-        lbda : array_like of float32
-            Wavelengths.
-
-        Returns
-        -------
-        ndarray of int64
-        """
-        lbda = np.asarray(lbda, np.float32).astype(np.float64)
+    def voxel_length(self, plane):
+        """Size in wavelength of the voxels of a plane, in Angstrom; shape as `plane`."""
+        plane = np.asarray(plane, np.float64)
         if self.is_logarithmic:
-            with np.errstate(invalid="ignore", divide="ignore"):
-                shift = self.crval[2] / self.cd33 * np.log(lbda / self.crval[2])
-            position = np.trunc(_round_half_away(shift) + self.crpix[2] - 1)
-        else:
-            position = _round_half_away((lbda - self.crval[2]) / self.cd33 + self.crpix[2]) - 1
-        return np.clip(np.nan_to_num(position), 0, self.nz - 1).astype(np.int64)
+            step = self.cd33 / self.crval[2]
+            return self.crval[2] * _exp((plane - self.crpix[2]) * step) * (math.exp(1.5 * step) - math.exp(0.5 * step))
+        return np.full(plane.shape, abs(self.cd33))
+
+    def plane(self, lbda) -> np.ndarray:
+        """Plane (from 0, clamped to the grid) of each wavelength; float32 in Angstrom to int32, shape (n,)."""
+        lbda = np.ascontiguousarray(lbda, np.float32)
+        planes = np.empty(lbda.shape, np.int32)
+        kernels.planes_of(lbda, self.parameters(), planes)
+        return planes
+
+    def position(self, px: float, py: float) -> tuple[float, float]:
+        """Right ascension and declination in deg (or position in spaxels) of a pixel counted from 1."""
+        return kernels.position_of_pixel(self.parameters(), px, py)
 
     def first_wavelength(self, plane: int) -> np.float32:
         """Return the smallest positive float32 wavelength whose (clamped) plane is `plane` or a later one.
@@ -281,7 +279,7 @@ class OutputGrid:
         low, high = 0, int(np.float32(np.finfo(np.float32).max).view(np.uint32))  # bit patterns ascend with the value
         while high - low > 1:
             middle = (low + high) // 2
-            if int(self.plane(np.uint32(middle).view(np.float32))) >= plane:
+            if self.plane([np.uint32(middle).view(np.float32)])[0] >= plane:
                 high = middle
             else:
                 low = middle
@@ -351,9 +349,9 @@ def make_grid(
     ctype3 = override.ctype3 if override else AIR
     dl = step[2] or (LOG_SPECTRAL_STEP if ctype3.endswith("-LOG") else SPECTRAL_STEP)
     table = _TableWcs.from_header(header, celestial)
-    extent = table.extent(limits, celestial)
-    nx = _lround(extent[0] / dx) + 1
-    ny = _lround(extent[1] / dy) + 1
+    a, b = table.project(limits, celestial)
+    nx = _lround(abs(b[0] - a[0]) / dx) + 1
+    ny = _lround(abs(b[1] - a[1]) / dy) + 1
     nz = _number_of_planes(limits, dl, ctype3.endswith("-LOG"))
     llo = float(limits.lbda_low)
     if celestial:
@@ -417,39 +415,17 @@ class _TableWcs:
             return cd11, cd22
         return math.sqrt(cd11 * cd11 + cd12 * cd12), math.sqrt(cd22 * cd22 + cd21 * cd21)
 
-    def extent(self, limits: Limits, celestial: bool) -> tuple[float, float]:
-        """Size of the field along both axes: in degrees of the tangential plane, or in spaxels."""
-        corners = _corners(limits)
+    def project(self, limits: Limits, celestial: bool) -> list[tuple[float, float]]:
+        """Return the two corners of the field in the tangential plane (deg), or in spaxels."""
         if celestial:
-            (x0, y0), (x1, y1) = (sky_to_plane(*corner, *self.crval) for corner in corners)
-        else:
-            (x0, y0), (x1, y1) = (_pixel(*corner, self.cd) for corner in corners)
-        return abs(x1 - x0), abs(y1 - y0)
+            return [kernels.tangent_plane(*corner, *self.crval) for corner in _corners(limits)]
+        cd11, cd12, cd21, cd22 = self.cd
+        det = cd11 * cd22 - cd12 * cd21
+        return [((cd22 * x - cd12 * y) / det, (cd11 * y - cd21 * x) / det) for x, y in _corners(limits)]
 
 
 def _corners(limits: Limits) -> tuple[tuple[float, float], tuple[float, float]]:
     return (float(limits.x_low), float(limits.y_low)), (float(limits.x_high), float(limits.y_high))
-
-
-def sky_to_plane(ra: float, dec: float, ra0: float, dec0: float) -> tuple[float, float]:
-    """Gnomonic projection about (ra0, dec0); all in degrees, operation by operation as in the kernels' gnomonic.pxd."""
-    ra, dec, ra0, dec0 = ra / DEG_PER_RAD, dec / DEG_PER_RAD, ra0 / DEG_PER_RAD, dec0 / DEG_PER_RAD
-    phi = (
-        math.atan2(
-            -math.cos(dec) * math.sin(ra - ra0),
-            math.sin(dec) * math.cos(dec0) - math.cos(dec) * math.sin(dec0) * math.cos(ra - ra0),
-        )
-        + 180.0 / DEG_PER_RAD
-    )
-    sine = math.sin(dec) * math.sin(dec0) + math.cos(dec) * math.cos(dec0) * math.cos(ra - ra0)
-    radius = DEG_PER_RAD / math.tan(math.asin(min(1.0, max(-1.0, sine))))
-    return radius * math.sin(phi), -radius * math.cos(phi)
-
-
-def _pixel(x: float, y: float, cd, crpix=(0.0, 0.0)) -> tuple[float, float]:
-    cd11, cd12, cd21, cd22 = cd
-    det = cd11 * cd22 - cd12 * cd21
-    return (cd22 * x - cd12 * y) / det + crpix[0], (cd11 * y - cd21 * x) / det + crpix[1]
 
 
 def _number_of_planes(limits: Limits, dl: float, logarithmic: bool) -> int:
@@ -477,20 +453,16 @@ def _overridden(grid: OutputGrid, override: GridOverride) -> OutputGrid:
 
 def _fitted(grid: OutputGrid, limits: Limits) -> OutputGrid:
     """Shift the grid so that the lower of two corners of the data is at the centre of pixel 1."""
-    corners = _corners(limits)
-    if grid.celestial:
-        planes = [sky_to_plane(*corner, *grid.crval[:2]) for corner in corners]
-    else:
-        planes = [(x - grid.crval[0], y - grid.crval[1]) for x, y in corners]
-    a, b = (_pixel(*plane, grid.cd, grid.crpix[:2]) for plane in planes)
+    a, b = (kernels.pixel_of_position(grid.parameters(), *corner) for corner in _corners(limits))
     crpix = tuple(grid.crpix[i] - (min(a[i], b[i]) - 1) for i in range(2))
     return dataclasses.replace(grid, crpix=(*crpix, grid.crpix[2]))
 
 
 def _lround(x: float) -> int:
-    return int(_round_half_away(x))
+    whole = math.floor(x)
+    return whole + (x - whole >= 0.5)
 
 
-def _round_half_away(x):
-    whole = np.trunc(x)
-    return whole + np.where(np.abs(x - whole) >= 0.5, np.copysign(1.0, x), 0.0)
+def _exp(x):
+    """Exponential of the C library, whose last digit the positions of voxels depend on."""
+    return np.vectorize(math.exp, otypes=[np.float64])(x)

@@ -195,8 +195,8 @@ class SlabResampler:
         data = self._output("data", shape, np.float32)
         stat = self._output("stat", shape, np.float32)
         dq = self._output("dq", shape, np.int32)
-        lbda, length = np.empty(high - low), np.empty(high - low)
-        kernels.plane_geometry(self._parameters, low, lbda, length)
+        planes = np.arange(low, high)
+        lbda = self.grid.wavelength(planes)
         common = (cells, offsets, self._parameters, self._spaxels, lbda)
         if self.options.method == "nearest":
             inverse = self._weighting["xn"], self._weighting["yn"]
@@ -206,7 +206,7 @@ class SlabResampler:
             size = kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
             kernels.weigh(
                 *common,
-                length,
+                self.grid.voxel_length(planes),
                 self._method,
                 self._weighting,
                 first - low,
@@ -226,8 +226,8 @@ class SlabResampler:
         if not (w["voxel_x"] and w["voxel_y"]):
             return False
         size_x, size_y = self._spaxels["cos_y"] / w["voxel_x"], 1 / w["voxel_y"]
-        lbda, length = np.empty(self.grid.nz), np.empty(self.grid.nz)
-        kernels.plane_geometry(self._parameters, 0, lbda, length)
+        planes = np.arange(self.grid.nz)
+        lbda, length = self.grid.wavelength(planes), self.grid.voxel_length(planes)
         steps = [
             (np.diff(x, axis=1) * size_x[:, 1:], w["sign_x"]),
             (np.diff(x, axis=0) * size_x[1:], 0),
