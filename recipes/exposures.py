@@ -159,7 +159,7 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
     return Exposure(header, rows, scales, spectra, None)
 
 
-def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Table:
+def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> tuple[Table, flux.FluxCalibration | None]:
     """Load an exposure into the store: merged, flat-field spectrum, refraction and flux corrected, positions in pix.
 
     Parameters
@@ -172,6 +172,13 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
         Where its rows go.
     begin : int
         Number, in the store, of its first row.
+
+    Returns
+    -------
+    table : Table
+        The exposure in the store; its header says that its flux is calibrated.
+    pending : FluxCalibration, optional
+        Flux calibration that is still to be applied, because a check of the refraction comes before it.
 
     Raises
     ------
@@ -190,12 +197,14 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
     )
     refraction = _refraction(run, table)
     calibration = _flux_calibration(run, table)
+    pending = None if run.parameters.darcheck == "none" else calibration
+    at_once = calibration if pending is None else None
     scales = exposure.scales
 
     def step(rows: np.ndarray, chunk: Chunk) -> None:
         if factor is not None:
             sort_rows(rows)
-        calibrate_rows(rows, scales[chunk.part], factor, refraction, calibration, run.compat)
+        calibrate_rows(rows, scales[chunk.part], factor, refraction, at_once, run.compat)
 
     before, after = load_pass(exposure.rows, store, table.stored, step, run.resources.n_threads)
     exposure.rows.close()
@@ -207,7 +216,7 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> Tabl
     if calibration is not None:
         flux.write_cards(header)
         table.data_unit, table.stat_unit = units.FLUX, units.FLUX_VARIANCE
-    return table
+    return table, pending
 
 
 def _flat_field(run: Run, exposure: Exposure) -> tuple[FlatFieldSpectrum | None, flatfield.FlatFieldFactor | None]:

@@ -17,9 +17,11 @@ from muse_core.io.frames import FrameSelection
 from muse_core.io.products import Product, ProductFactory
 from muse_core.io.sof import Frame
 from muse_core.model import units
+from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_specs
-from muse_core.recipes import declaration, exposures, final, sky
+from muse_core.model.raman import RamanLines
+from muse_core.recipes import autocal, darcheck, declaration, exposures, final, raman, sky
 from muse_core.recipes.declaration import ScipostParameters
 from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
@@ -51,7 +53,7 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
         Unusable inputs, parameters or machine.
     """
     run = _prepare(frames, parameters, directory)
-    sky_inputs = sky.load_sky_inputs(run.frames, run.factory, parameters, run.compat)
+    inputs = _load_inputs(run)
     opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
     begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
     weights = _weights(run, opened, begins)
@@ -59,11 +61,18 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
         tables, located = [], []
         for number, (exposure, begin) in enumerate(zip(opened, begins[:-1], strict=True), 1):
             _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
-            table = exposures.calibrate(run, exposure, store, int(begin))
-            found = sky.model_sky(run, sky_inputs, table, store)
-            subtraction = sky.SkySubtraction.of(run, found, table)
+            table, pending = exposures.calibrate(run, exposure, store, int(begin))
+            if parameters.darcheck != "none":
+                darcheck.check_refraction(run, table, store, pending)
+            cleaned = raman.clean(run, table, store, inputs.raman_lines, inputs.sky.lsf, inputs.sky.mask)
+            levelled = autocal.autocalibrate(run, table, store, inputs.factors, inputs.sky.mask)
+            found = sky.model_sky(run, inputs.sky, table, store, levelled.white_light)
             zero = located[0].positioning if located else None
-            located.append(exposures.locate(run, table, store, zero, subtraction))
+            located.append(exposures.locate(run, table, store, zero, sky.SkySubtraction.of(run, found, table)))
+            if "autocal" in run.save:
+                autocal.save_autocal(run, levelled)
+            if "raman" in run.save and cleaned is not None:
+                raman.save_images(run, cleaned)
             if "skymodel" in run.save:
                 sky.save_sky(run, table, found)
             tables.append(table)
@@ -75,7 +84,7 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
 def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> Run:
     compat = Compat.from_environment()
     save = parse_save(parameters.save)
-    _refuse_unavailable(parameters, save)
+    _refuse_unavailable(save)
     resources = Resources.from_environment(directory)
     selection = FrameSelection(frames, declaration.INPUTS, compat)
     paths = selection.all(RAW_TAG)
@@ -95,12 +104,24 @@ def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: 
     return Run(parameters, save, compat, resources, selection, factory, calibrations)
 
 
-def _refuse_unavailable(parameters: ScipostParameters, save: frozenset[str]) -> None:
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Inputs:
+    """Inputs of single steps."""
+
+    sky: sky.SkyInputs
+    raman_lines: RamanLines | None
+    factors: AutocalFactors | None
+
+
+def _load_inputs(run: Run) -> _Inputs:
+    arguments = (run.frames, run.factory, run.parameters, run.compat)
+    raman_lines = raman.load_lines(run.frames, run.factory)
+    factors = autocal.load_factors(*arguments)
+    return _Inputs(sky.load_sky_inputs(*arguments, for_raman=raman_lines is not None), raman_lines, factors)
+
+
+def _refuse_unavailable(save: frozenset[str]) -> None:
     """Refuse what is declared but not there yet."""
-    for name, available in (("autocalib", ("none",)), ("darcheck", ("none",))):
-        value = getattr(parameters, name)
-        if value not in available:
-            raise ParameterError(f"parameter {name}: {value} is not available yet, expected {' or '.join(available)}")
     if "stacked" in save:
         raise ParameterError("parameter save: stacked is not available yet")
 

@@ -68,9 +68,14 @@ class SkyInputs:
 
 
 def load_sky_inputs(
-    frames: FrameSelection, factory: ProductFactory, parameters: ScipostParameters, compat: Compat
+    frames: FrameSelection,
+    factory: ProductFactory,
+    parameters: ScipostParameters,
+    compat: Compat,
+    *,
+    for_raman: bool = False,
 ) -> SkyInputs:
-    """Load the frames that the sky method needs.
+    """Load the frames that the sky method needs, and line spread functions too if Raman lines are to be subtracted.
 
     Raises
     ------
@@ -80,8 +85,9 @@ def load_sky_inputs(
     method = parameters.skymethod
     lsf: LsfCubes | HermiteProfiles = {}
     lines = continuum = mask = None
+    if for_raman or method in ("model", "subtract-model"):
+        lsf = _load_lsf(frames, factory, compat)
     if method in ("model", "subtract-model"):
-        lsf = _load_lsf(frames, factory, method, compat)
         if lsf or method == "model":
             lines = _load_first(frames, factory, "SKY_LINES", lambda path: read_sky_lines(path, compat))
         continuum = _load_first(frames, factory, "SKY_CONTINUUM", lambda path: read_sky_continuum(path, compat))
@@ -102,7 +108,7 @@ def _load_first(frames: FrameSelection, factory: ProductFactory, tag: str, reade
     return loaded
 
 
-def _load_lsf(frames: FrameSelection, factory: ProductFactory, method: str, compat: Compat) -> LsfCubes:
+def _load_lsf(frames: FrameSelection, factory: ProductFactory, compat: Compat) -> LsfCubes:
     paths = frames.all("LSF_PROFILE")
     if not paths:
         return {}
@@ -180,6 +186,7 @@ def model_sky(
     method = run.parameters.skymethod
     result = SkyResult(inputs.lsf, inputs.lines, inputs.continuum)
     if method not in ("model", "simple"):
+        result.white_light = white_light
         return result
     if method == "model" and not run.compat.slice_without_lsf_ignored:
         require_ifus(inputs.lsf, _ifus(table))
@@ -345,21 +352,25 @@ def save_sky(run: Run, table: Table, result: SkyResult) -> None:
         _save_image(run.factory, result.white_light)
     if result.mask is None:
         return
-    save_mask(run.factory, "SKY_MASK", result.white_light, result.mask, mask_qc(*result.mask_limits))
+    white_light = result.white_light
+    source = [item for item in white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
+    source += qc_cards(mask_qc(*result.mask_limits))
+    save_mask(run.factory, "SKY_MASK", source, white_light.wcs, result.mask)
     cards = table_cards(table.header)
     without_wcs = [item for item in cards if not re.search(WCS_CARDS, item.keyword)]
     columns = spectrum_columns(result.spectrum, table.data_unit, table.stat_unit)
-    _save_table(run.factory, "SKY_SPECTRUM", without_wcs, columns, None)
+    save_table(run.factory, "SKY_SPECTRUM", without_wcs, columns, None)
     if result.created_lines:
-        qc = _qc_cards(line_qc(result.lines))
-        _save_table(run.factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
+        qc = qc_cards(line_qc(result.lines))
+        save_table(run.factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
     if result.created_continuum:
-        qc = _qc_cards(continuum_qc(result.continuum))
+        qc = qc_cards(continuum_qc(result.continuum))
         unit = table.data_unit if is_parametrised(result.lsf) else units.LINE_FLUX_PLAIN
-        _save_table(run.factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")
+        save_table(run.factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")
 
 
-def _qc_cards(values: list[tuple[str, object]]) -> list[Card]:
+def qc_cards(values: list[tuple[str, object]]) -> list[Card]:
+    """Return QC keywords, given without their prefix, as cards."""
     return [card(QC_PREFIX + name, value) for name, value in values]
 
 
@@ -374,17 +385,16 @@ def _save_image(factory: ProductFactory, white_light: WhiteLight) -> None:
     factory.register(path, "SKY_IMAGE")
 
 
-def save_mask(factory: ProductFactory, tag: str, white_light: WhiteLight, mask: np.ndarray, qc: list) -> None:
+def save_mask(factory: ProductFactory, tag: str, source: list[Card], wcs: list[Card], mask: np.ndarray) -> None:
     """Write a mask with the coordinates of a white-light image."""
     path = factory.next_path(tag)
-    kept = [item for item in white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
-    source = [*kept, *white_light.wcs, *_qc_cards(qc)]
-    header = factory.header(tag, source, path, primary_header(8, mask.shape))
+    header = factory.header(tag, [*source, *wcs], path, primary_header(8, mask.shape))
     write_hdus(path, [(header, np.ascontiguousarray(mask, np.uint8))])
     factory.register(path, tag)
 
 
-def _save_table(factory: ProductFactory, tag: str, source: list[Card], columns: list, extname: str | None) -> None:
+def save_table(factory: ProductFactory, tag: str, source: list[Card], columns: list, extname: str | None) -> None:
+    """Write a product that is a table."""
     path = factory.next_path(tag)
     # the empty primary HDU of a table without a name has another BITPIX in the reference
     primary = factory.header(tag, source, path, primary_header(8 if extname else 16))

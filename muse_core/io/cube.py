@@ -44,12 +44,13 @@ def extension_header(
     shape: tuple[int, ...],
     wcs: Iterable[fits.Card],
     *,
-    unit: str = "",
+    unit: str | None = None,
     extname: str | None = None,
     content: str | None = None,
     partners: Sequence[tuple[str, str]] = (),
     object_name: str | None = None,
     inherit: bool = False,
+    bitpix: int | None = None,
 ) -> fits.Header:
     """Make the header of an image extension.
 
@@ -61,8 +62,8 @@ def extension_header(
         Shape of the data, numpy order.
     wcs : iterable of Card
         World coordinates.
-    unit : str
-        BUNIT; not written if empty.
+    unit : str, optional
+        BUNIT.
     extname : str, optional
         EXTNAME, by default `kind`.
     content : str, optional
@@ -73,8 +74,10 @@ def extension_header(
         OBJECT.
     inherit : bool
         Write ``INHERIT = T``.
+    bitpix : int, optional
+        By default 32 for flags, -32 else.
     """
-    header = image_header(32 if kind == "DQ" else -32, shape)
+    header = image_header(bitpix or (32 if kind == "DQ" else -32), shape)
     set_card(header, "EXTNAME", extname or kind, content or _CONTENT[kind])
     if inherit:
         set_card(header, "INHERIT", True, "denotes the INHERIT keyword convention")
@@ -88,7 +91,7 @@ def extension_header(
         set_card(header, "QUALMASK", 0xFFFFFFFF, "all non-zero values are bad")
     for partner, name in partners:
         set_card(header, _POINTERS[partner][0], name, _POINTERS[partner][1])
-    if unit:
+    if unit is not None:
         set_card(header, "BUNIT", unit)
     if object_name is not None:
         set_card(header, "OBJECT", object_name)
@@ -132,10 +135,10 @@ class CubeWriter:
     ):
         name = None if object_name is None else f"{object_name} (%s)"
         data = extension_header(
-            "DATA", shape, wcs, unit=unit, partners=[("STAT", "STAT")], object_name=name and name % "DATA"
+            "DATA", shape, wcs, unit=unit or None, partners=[("STAT", "STAT")], object_name=name and name % "DATA"
         )
         stat = extension_header(
-            "STAT", shape, wcs, unit=stat_unit, partners=[("DATA", "DATA")], object_name=name and name % "STAT"
+            "STAT", shape, wcs, unit=stat_unit or None, partners=[("DATA", "DATA")], object_name=name and name % "STAT"
         )
         self._plane = shape[1] * shape[2]
         self.headers = [primary, data, stat, *images]
@@ -187,7 +190,7 @@ def write_fov_image(
     """
     path = factory.next_path(tag)
     primary = factory.header(tag, source, path, primary_header())
-    header = extension_header("DATA", image.shape, wcs, unit=unit, inherit=True)
+    header = extension_header("DATA", image.shape, wcs, unit=unit or None, inherit=True)
     write_hdus(path, [(primary, None), (header, image)])
     factory.register(path, tag)
     return path

@@ -115,7 +115,10 @@ def table_hdu(
         The data unit as it lies in the file.
     """
     hdu = fits.BinTableHDU.from_columns(
-        [fits.Column(name=name, format=form, unit=unit, array=values) for name, form, unit, values in columns]
+        [
+            fits.Column(name=name, format=form if form[0].isdigit() else f"1{form}", unit=unit, array=values)
+            for name, form, unit, values in columns
+        ]
     )
     if extname:
         hdu.header["EXTNAME"] = extname

@@ -33,6 +33,7 @@ class Compat:
     stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees
     bad_offset_list_ignored: bool = False  # an OFFSET_LIST of unexpected format is ignored
     autocal_by_row_position: bool = False  # columns quad, ifu, sli of AUTOCAL_FACTORS are ignored
+    user_factors_computed: bool = False  # autocalib=user without AUTOCAL_FACTORS computes factors from the data
     failed_step_ignored: bool = False  # a failing step (DAR, flux, velocity) leaves the table as it is, exit 0
     sky_lines_dropped: bool = False  # a SKY_LINES table of unexpected structure counts as empty
     bad_sky_input_ignored: bool = False  # an unusable SKY_CONTINUUM or SKY_MASK, or part of SKY_LINES, is ignored

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Check of the refraction correction of an exposure on its own sources, and correction of what is left."""
+
+import logging
+
+import numpy as np
+
+from muse_core.engine.exposure import Chunk, Limits, write_pass
+from muse_core.engine.slabs import SlabSource
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError
+from muse_core.model import grid as grids
+from muse_core.model.cards import set_card
+from muse_core.recipes.exposures import Table
+from muse_core.recipes.inputs import Run
+from muse_core.steps import darcheck
+from muse_core.steps.flux import FluxCalibration
+from muse_core.steps.passes import calibrate_rows
+from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
+
+_LOG = logging.getLogger(__name__)
+
+
+def check_refraction(run: Run, table: Table, store: RowStore, calibration: FluxCalibration | None) -> None:
+    """Measure the drift of the sources with wavelength; correct it if wanted; then calibrate the flux.
+
+    The check works on counts, so the flux calibration, which else is done while rows are loaded, follows here.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    table : Table
+        The exposure, in pix and counts; header and rows are changed.
+    store : RowStore
+        Its rows.
+    calibration : FluxCalibration, optional
+        What to apply.
+    """
+    shift = _measure(run, table, store)
+    corrects = shift is not None and run.parameters.darcheck == "correct"
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, Limits]:
+        darcheck.reset_cosmic_rays(rows)
+        if corrects:
+            shift.correct(rows)
+        calibrate_rows(rows, flux=calibration, compat=run.compat)
+        return rows, Limits.of(rows)
+
+    limits = Limits()
+    for found in write_pass(table.stored, table.stored, store, step, run.resources.n_threads):
+        limits.include(found)
+    if shift is not None:
+        for values in shift.check_cards():
+            set_card(table.header, *values)
+    if corrects:
+        for values in shift.correction_cards(table.header):
+            set_card(table.header, *values)
+        table.write_limits(limits)
+
+
+def _measure(run: Run, table: Table, store: RowStore) -> darcheck.ResidualShift | None:
+    options = ResampleOptions(
+        crtype="iraf",
+        crsigma=darcheck.CRSIGMA,
+        pixfrac=(darcheck.PIXFRAC,) * 3,
+        step=(0.0, 0.0, darcheck.DLAMBDA),
+    )
+    try:
+        limits = grids.Limits.from_header(table.header)
+        grid = grids.make_grid(table.header, limits, table.position_unit, options.step)
+        direction = cosmic_ray_direction(table.header, table.position_unit)
+        resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
+        stored = table.stored
+        cube = [np.empty(grid.shape, kind) for kind in (np.float32, np.int32, np.float32)]
+        for slab in SlabSource(store, resampler, run.resources, stored.begin, stored.end):
+            found = slab.result
+            planes = slice(slab.first, slab.first + len(found.data))
+            for whole, part in zip(cube, (found.data, found.dq, found.stat), strict=True):
+                whole[planes] = part
+        shift = darcheck.measure_shift(*cube, grid.wavelength(np.arange(grid.nz)), table.header)
+    except DataError as error:
+        run.or_ignore(error, "refraction not checked")
+        return None
+    _LOG.info("Residual refraction: %.3f arcsec at most", shift.max_shift_arcsec)
+    return shift

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Raman cleaning of an exposure with the lasers on, and its product."""
+
+import dataclasses
+import logging
+
+import numpy as np
+
+from muse_core.engine.exposure import Chunk, Limits, StoredExposure, write_pass
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError, InputError, ParameterError
+from muse_core.io.cube import extension_header
+from muse_core.io.fitswriter import primary_header, write_hdus
+from muse_core.io.frames import FrameSelection
+from muse_core.io.products import ProductFactory
+from muse_core.io.raman import read_raman_lines
+from muse_core.model.cards import card
+from muse_core.model.dq import DQ
+from muse_core.model.header import get_float, is_ao
+from muse_core.model.lsf import LsfCubes
+from muse_core.model.raman import BANDS, RamanBand, RamanLines
+from muse_core.model.skymask import SkyMask
+from muse_core.recipes.declaration import QC_PREFIX
+from muse_core.recipes.exposures import Table
+from muse_core.recipes.inputs import Run
+from muse_core.recipes.sky import mask_selection
+from muse_core.recipes.whitelight import WhiteLight, make_white_light
+from muse_core.steps import raman
+from muse_core.steps.order import sort_rows
+from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels
+from muse_core.steps.sky.options import parse_crsigma
+
+_LOG = logging.getLogger(__name__)
+
+
+def load_lines(frames: FrameSelection, factory: ProductFactory) -> RamanLines | None:
+    """Load RAMAN_LINES, if there."""
+    path = frames.first("RAMAN_LINES")
+    if path is None:
+        return None
+    lines = read_raman_lines(path)
+    factory.use_calibration(path, "RAMAN_LINES")
+    return lines
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Band:
+    """Rows in the window of a band, their white-light image and its sky mask."""
+
+    rows: np.ndarray
+    white_light: WhiteLight
+    mask: np.ndarray
+
+    @property
+    def sky(self) -> SkyMask:
+        """The mask, in the coordinates of the rows."""
+        return mask_in_spaxels(self.mask, *self.white_light.grid.crval[:2])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RamanResult:
+    """Fit of the Raman lines of an exposure, and the images that it was made from."""
+
+    fit: raman.RamanFit
+    lines: RamanLines
+    bands: dict[RamanBand, _Band]
+
+
+def clean(
+    run: Run, table: Table, store: RowStore, lines: RamanLines | None, lsf: LsfCubes, sky_mask: SkyMask | None
+) -> RamanResult | None:
+    """Fit and subtract the Raman lines of an exposure whose rows are in pix; None if there is nothing to do.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    table : Table
+        The exposure.
+    store : RowStore
+        Its rows; changed.
+    lines : RamanLines, optional
+        The lines.
+    lsf : LsfCubes
+        Line spread functions.
+    sky_mask : SkyMask, optional
+        Given mask of the sky.
+    """
+    if lines is None or not is_ao(table.header):
+        return None
+    try:
+        raman.check_width(run.parameters.raman_width)
+        if not lsf:
+            raise InputError("RAMAN_LINES: found no frame with tag LSF_PROFILE, expected those of all IFUs")
+        bands = _bands(run, table, store)
+        if not bands:
+            return None
+        selected = [_selected(run, table, bands, band, sky_mask) for band in BANDS]
+        fit = raman.fit_raman(selected, lines, lsf, run.compat)
+    except (DataError, InputError, ParameterError) as error:
+        run.or_ignore(error, "Raman lines not subtracted")
+        return None
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, None]:
+        sort_rows(rows)
+        raman.subtract_raman(rows, fit, lines, lsf, run.compat)
+        return rows, None
+
+    write_pass(table.stored, table.stored, store, step, run.resources.n_threads)
+    return RamanResult(fit, lines, bands)
+
+
+def _bands(run: Run, table: Table, store: RowStore) -> dict[RamanBand, _Band]:
+    low, high = (get_float(table.header, f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}", 0.0) for end in ("LOW", "HIGH"))
+    if not raman.is_covered(low, high):
+        _LOG.info("No Raman lines between %g and %g Angstrom", low, high)
+        return {}
+    sigma, _ = parse_crsigma(run.parameters.sky_crsigma, run.compat)
+    width = run.parameters.raman_width
+    bands = {}
+    for band in BANDS:
+        window = store.window(band.centre - width / 2, band.centre + width / 2, table.stored.begin, table.stored.end)
+        rows = window.rows[raman.in_band(window.rows["lbda"], band, width)]
+        if not len(rows):
+            _LOG.warning("Raman lines of %s: no rows within %g Angstrom of %g", band.name, width / 2, band.centre)
+            continue
+        bands[band] = _band(run, table, rows, sigma)
+    return bands
+
+
+def _band(run: Run, table: Table, rows: np.ndarray, sigma: float) -> _Band:
+    n = len(rows)
+    part = dataclasses.replace(
+        table, header=table.header.copy(), stored=StoredExposure(0, n, [Chunk(0, 0, n, 0, n, 0)])
+    )
+    part.write_limits(Limits.of(rows))
+    with RowStore(n) as store:
+        store.write(0, rows)
+        white_light = make_white_light(run, part, store, sigma)
+    rows["dq"][white_light.flagged.within(0, n)] |= DQ.COSMIC_RAY
+    parameters = run.parameters
+    mask, _, _ = create_sky_mask(
+        white_light.image, white_light.bad, parameters.skymodel_fraction, parameters.skymodel_ignore
+    )
+    return _Band(rows, white_light, mask)
+
+
+def _selected(run: Run, table: Table, bands: dict[RamanBand, _Band], band: RamanBand, sky_mask: SkyMask | None):
+    """Return the rows of a band that are good and on sky by the masks of all bands."""
+    if band not in bands:
+        return np.empty(0, next(iter(bands.values())).rows.dtype)
+    rows = bands[band].rows
+    selected = rows["dq"] == 0
+    for mask in (*(other.sky for other in bands.values()), *([] if sky_mask is None else [sky_mask])):
+        selected &= mask_selection(run, table, mask)(rows) > 0
+    return rows[selected]
+
+
+def save_images(run: Run, result: RamanResult) -> None:
+    """Write RAMAN_IMAGES."""
+    first = next(iter(result.bands.values())).white_light
+    source = [item for item in first.cards if not item.keyword.startswith("ESO DRS MUSE")]
+    source += [card(QC_PREFIX + name, value) for name, value in result.fit.qc_cards(result.lines)]
+    name = next((item.value for item in source if item.keyword == "OBJECT"), None)
+    path = run.factory.next_path("RAMAN_IMAGES")
+    hdus = [(run.factory.header("RAMAN_IMAGES", source, path, primary_header()), None)]
+    images = {
+        band: raman.BandImage(
+            found.white_light.image,
+            np.where(found.white_light.bad, np.int32(DQ.MISSING), np.int32(0)),
+            found.sky,
+        )
+        for band, found in result.bands.items()
+    }
+    for extension in raman.raman_images(result.fit, result.lines, images):
+        is_mask = extension.data.dtype.kind != "f"
+        header = extension_header(
+            "DATA",
+            extension.data.shape,
+            result.bands[extension.band].white_light.wcs,
+            unit=None if is_mask else extension.unit,
+            extname=extension.name,
+            object_name=None if name is None else f"{name} ({extension.name})",
+            bitpix=32 if is_mask else -32,
+        )
+        hdus.append((header, extension.data))
+    write_hdus(path, hdus)
+    run.factory.register(path, "RAMAN_IMAGES")
