@@ -6,17 +6,19 @@ import logging
 import numpy as np
 from astropy.io.fits import Card
 
+from muse_core.engine.exposure import Chunk, write_pass
+from muse_core.engine.exposure import Limits as RowLimits
 from muse_core.engine.slabs import FlaggedRows, SlabSource, Weights
 from muse_core.engine.store import RowStore
-from muse_core.errors import InputError, ParameterError
+from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.io.cube import CubeWriter, write_fov_image
 from muse_core.io.fitswriter import primary_header
-from muse_core.model.cards import card
+from muse_core.model.cards import card, set_card
 from muse_core.model.dq import DQ
 from muse_core.model.filters import WHITE, FilterCurve, white
 from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
-from muse_core.model.header import get_float, get_string, spaxel_size_arcsec
+from muse_core.model.header import PIXTABLE, get_float, get_string, spaxel_size_arcsec
 from muse_core.recipes.cards import image_wcs, object_cards
 from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
 from muse_core.recipes.exposures import Table, TableSaver
@@ -24,6 +26,7 @@ from muse_core.recipes.inputs import Run
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.qc import fwhm_plane, fwhm_qc
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction, parse_pixfrac
+from muse_core.steps.resample.vacuum import air_to_vacuum
 
 _LOG = logging.getLogger(__name__)
 
@@ -60,11 +63,12 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
     FlaggedRows
         Rows that were flagged as cosmic rays.
     """
-    if run.parameters.format != "Cube":
-        raise ParameterError(f"parameter format: {run.parameters.format} is not available yet, expected Cube")
     options = resample_options(run.parameters)
+    override = _output_wcs(run)
+    if override is not None and override.is_vacuum:
+        _to_vacuum(run, table, store)
     limits = Limits.from_header(table.header)
-    grid = make_grid(table.header, limits, table.position_unit, options.step, _output_wcs(run))
+    grid = make_grid(table.header, limits, table.position_unit, options.step, override)
     _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
@@ -86,8 +90,8 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
             result = slab.result
             collapse.add_planes(slab.first, result.data, result.dq)
             bad = result.dq != DQ.GOOD
-            result.data[bad] = np.nan
-            result.stat[bad] = np.nan
+            np.copyto(result.data, np.nan, where=bad)
+            np.copyto(result.stat, np.nan, where=bad)
             writer.write(slab.first, result.data, result.stat)
             flagged.add(slab.cosmic_rays)
         plane_wcs = image_wcs(wcs)
@@ -118,6 +122,24 @@ def _output_wcs(run: Run) -> GridOverride | None:
         raise InputError(message)
     _LOG.warning("%s; ignored", message)
     return None
+
+
+def _to_vacuum(run: Run, table: Table, store: RowStore) -> None:
+    """Convert the wavelengths of all rows, in air so far, to vacuum."""
+    spectral_type = get_string(table.header, PIXTABLE + "SPECTYPE", "AWAV")
+    if not spectral_type.startswith("AWAV"):
+        _LOG.warning("Wavelengths are of type %s already: not converted to vacuum", spectral_type)
+        return
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
+        rows["lbda"] = air_to_vacuum(rows["lbda"])
+        return rows, RowLimits.of(rows)
+
+    limits = RowLimits()
+    for found in write_pass(table.stored, table.stored, store, step, run.resources.n_threads):
+        limits.include(found)
+    set_card(table.header, PIXTABLE + "SPECTYPE", "WAVE", "vacuum wavelengths")
+    table.write_limits(limits)
 
 
 def _measure_fwhm(run: Run, table: Table, grid: OutputGrid, source: SlabSource) -> list[Card]:

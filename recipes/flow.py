@@ -12,7 +12,7 @@ from muse_core.engine.exposure import Chunk, Limits, StoredExposure
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
-from muse_core.errors import DataError, InputError, ParameterError
+from muse_core.errors import DataError, InputError
 from muse_core.io.frames import FrameSelection
 from muse_core.io.products import Product, ProductFactory
 from muse_core.io.sof import Frame
@@ -21,7 +21,7 @@ from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_specs
 from muse_core.model.raman import RamanLines
-from muse_core.recipes import autocal, darcheck, declaration, exposures, final, raman, sky
+from muse_core.recipes import autocal, darcheck, declaration, exposures, final, raman, sky, stacked
 from muse_core.recipes.declaration import ScipostParameters
 from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
@@ -84,7 +84,6 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
 def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> Run:
     compat = Compat.from_environment()
     save = parse_save(parameters.save)
-    _refuse_unavailable(save)
     resources = Resources.from_environment(directory)
     selection = FrameSelection(frames, declaration.INPUTS, compat)
     paths = selection.all(RAW_TAG)
@@ -120,12 +119,6 @@ def _load_inputs(run: Run) -> _Inputs:
     return _Inputs(sky.load_sky_inputs(*arguments, for_raman=raman_lines is not None), raman_lines, factors)
 
 
-def _refuse_unavailable(save: frozenset[str]) -> None:
-    """Refuse what is declared but not there yet."""
-    if "stacked" in save:
-        raise ParameterError("parameter save: stacked is not available yet")
-
-
 def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | None:
     if len(opened) < 2:
         return None
@@ -141,6 +134,8 @@ def _finish(run: Run, tables: list[Table], located: list[Located], store: RowSto
         flagged = final.make_cube(run, table, store, weights)
     if "combined" in run.save:
         final.save_combined(run, table, store, flagged, weights)
+    if "stacked" in run.save:
+        stacked.make_stacked(run, table, store, flagged)
 
 
 def _combine(run: Run, tables: list[Table], located: list[Located], weights: Weights | None) -> Table:

@@ -34,6 +34,10 @@ class StackedGrid:
     dl: float
     n_lines: int
 
+    def n_columns(self, low: np.float32, high: np.float32) -> int:
+        """Return the number of columns of a slice with positions from `low` to `high`."""
+        return math.ceil(float(high - low) / self.dx) + 1
+
     def cards(self) -> list[Card]:
         """Return the cards of the world coordinates."""
         values = (
@@ -95,7 +99,7 @@ def stack_slice(rows: np.ndarray, grid: StackedGrid) -> np.ndarray:
         Values; 0 where there are none.
     """
     low, high = rows["xpos"].min(), rows["xpos"].max()
-    n_columns = math.ceil(float(high - low) / grid.dx) + 1
+    n_columns = grid.n_columns(low, high)
     total, weight = np.zeros((grid.n_lines, n_columns)), np.zeros((grid.n_lines, n_columns))
     kernels.stack_rows(rows, low, grid.dx, grid.lbda_low, grid.dl, total, weight)
     return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0).astype(np.float32)
