@@ -57,6 +57,10 @@ class Demo(ui.PyRecipe):
             frame.group = frame.FrameGroup.RAW if frame.tag == "PIXTABLE_OBJECT" else frame.FrameGroup.CALIB
         logger.info("A message")
         logger.debug("A debug message")
+        for frame in frameset:
+            size = os.path.getsize(frame.file) if os.path.exists(frame.file) else "-"
+            logger.debug("frame %s %s %s", frame.file, frame.tag, size)
+        logger.debug("variables %s %s", os.environ.get("DEMO_VARIABLE"), os.environ.get("DEMO_OTHER"))
         logger.warning("A warning")
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((name.rpartition(".")[2], value) for name, value in settings.items())
@@ -71,8 +75,6 @@ class Demo(ui.PyRecipe):
             import muse_core.errors
 
             raise getattr(muse_core.errors, values["fail"])("as asked")
-        if len(frameset) > 0 and frameset[0].tag == "EMPTY":
-            return ui.FrameSet()
         header = fits.Header()
         for name, value in values.items():
             header[f"HIERARCH DEMO {name}"] = value
