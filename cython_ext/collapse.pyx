@@ -57,3 +57,27 @@ def blank(float[:, :, ::1] data, float[:, :, ::1] stat, const int[:, :, ::1] dq,
                 if dq[p, y, x] != 0:
                     data[p, y, x] = NAN
                     stat[p, y, x] = NAN
+
+
+def add_histogram(const float[:, :, ::1] values, const int[:, :, ::1] dq, double width, long long[::1] counts):
+    """Count the values of unflagged voxels.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (n_planes, ny, nx)
+        Values.
+    dq : ndarray of int32, shape (n_planes, ny, nx)
+        Flags; flagged voxels are left out.
+    width : float
+        Width of a bin; the first one starts at 0.
+    counts : ndarray of int64, shape (n,)
+        Number in each bin; updated. Values outside 0...(n - 1) * width, and NaN, are left out.
+    """
+    cdef Py_ssize_t p, x, y
+    cdef double limit = (counts.shape[0] - 1) * width
+    with nogil:
+        for p in range(values.shape[0]):
+            for y in range(values.shape[1]):
+                for x in range(values.shape[2]):
+                    if dq[p, y, x] == 0 and 0 <= values[p, y, x] <= limit:
+                        counts[<Py_ssize_t>(values[p, y, x] / width)] += 1

@@ -29,6 +29,7 @@ class Compat:
     raman_float32_fit: bool = False  # Raman fit stops far from the minimum
     fwhm_y_from_converted_x: bool = False  # FWHM in y uses the already converted x
     renka_nan_variance: bool = False  # renka voxels of far pixels only: variance NaN
+    euro3d_images_cut: bool = False  # images of Euro3D cubes cut to the size, not the place, of the area with data
     sdp_stray_file: bool = False  # sdpCube leaves fov_clean.fits behind
     stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees
     bad_offset_list_ignored: bool = False  # an OFFSET_LIST of unexpected format is ignored

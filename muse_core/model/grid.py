@@ -266,6 +266,10 @@ class OutputGrid:
         """Right ascension and declination in deg (or position in spaxels) of a pixel counted from 1."""
         return kernels.position_of_pixel(self.parameters(), px, py)
 
+    def voxel_scales(self) -> tuple[float, float]:
+        """Size of a voxel along both spatial axes, in deg (or spaxels)."""
+        return _axis_scales(self.cd)
+
     def first_wavelength(self, plane: int) -> np.float32:
         """Return the smallest positive float32 wavelength whose (clamped) plane is `plane` or a later one.
 
@@ -297,14 +301,18 @@ class OutputGrid:
         values = {
             "CTYPE1": spatial[0],
             "CTYPE2": spatial[1],
-            "CTYPE3": self.ctype3,
             "CUNIT1": spatial[2],
             "CUNIT2": spatial[2],
-            "CUNIT3": units.ANGSTROM,
-            **{f"CRPIX{i + 1}": value for i, value in enumerate(self.crpix)},
-            **{f"CRVAL{i + 1}": value for i, value in enumerate(self.crval)},
+            "CRPIX1": self.crpix[0],
+            "CRPIX2": self.crpix[1],
+            "CRVAL1": self.crval[0],
+            "CRVAL2": self.crval[1],
             **dict(zip(("CD1_1", "CD1_2", "CD2_1", "CD2_2"), self.cd, strict=True)),
+            "CTYPE3": self.ctype3,
+            "CUNIT3": units.ANGSTROM,
             "CD3_3": self.cd33,
+            "CRPIX3": self.crpix[2],
+            "CRVAL3": self.crval[2],
             "CD1_3": 0.0,
             "CD2_3": 0.0,
             "CD3_1": 0.0,
@@ -370,7 +378,7 @@ def make_grid(
         cd=cd,
         cd33=dl,
         origin=table.crval if celestial else (0.0, 0.0),
-        scale=table.scale() if celestial else (1.0, 1.0),
+        scale=_axis_scales(table.cd) if celestial else (1.0, 1.0),
     )
     grid = _overridden(grid, override) if override else _fitted(grid, limits)
     if min(grid.shape) < 1:
@@ -406,15 +414,6 @@ class _TableWcs:
             crval = (0.0, 0.0)
         return cls(tuple(keywords.get_float(header, name, 0.0) for name in ("CRPIX1", "CRPIX2")), crval, cd)
 
-    def scale(self) -> tuple[float, float]:
-        """Spaxel size along both axes; negative for an unusual orientation, as the reference has it."""
-        cd11, cd12, cd21, cd22 = self.cd
-        if cd11 * cd22 - cd12 * cd21 < 0:
-            cd11, cd12 = -cd11, -cd12
-        if cd12 == 0 and cd21 == 0:
-            return cd11, cd22
-        return math.sqrt(cd11 * cd11 + cd12 * cd12), math.sqrt(cd22 * cd22 + cd21 * cd21)
-
     def project(self, limits: Limits, celestial: bool) -> list[tuple[float, float]]:
         """Return the two corners of the field in the tangential plane (deg), or in spaxels."""
         if celestial:
@@ -422,6 +421,16 @@ class _TableWcs:
         cd11, cd12, cd21, cd22 = self.cd
         det = cd11 * cd22 - cd12 * cd21
         return [((cd22 * x - cd12 * y) / det, (cd11 * y - cd21 * x) / det) for x, y in _corners(limits)]
+
+
+def _axis_scales(cd: tuple[float, float, float, float]) -> tuple[float, float]:
+    """Pixel size along both axes; negative for an unusual orientation, as in the reference."""
+    cd11, cd12, cd21, cd22 = cd
+    if cd11 * cd22 - cd12 * cd21 < 0:
+        cd11, cd12 = -cd11, -cd12
+    if cd12 == 0 and cd21 == 0:
+        return cd11, cd22
+    return math.sqrt(cd11 * cd11 + cd12 * cd12), math.sqrt(cd22 * cd22 + cd21 * cd21)
 
 
 def _corners(limits: Limits) -> tuple[tuple[float, float], tuple[float, float]]:

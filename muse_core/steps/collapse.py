@@ -71,12 +71,17 @@ class Collapse:
             result.append(image)
         return result
 
-    def fractions(self) -> list[float]:
+    def fractions(self, n_planes: int | None = None) -> list[float]:
         """Return the fraction (0...1) of each filter that the used planes cover; 1 without a filter.
 
-        As in the reference the upper end is the wavelength of the first plane after the used ones.
+        As in the reference the upper end is the wavelength of the first plane after the used ones. `n_planes` replaces
+        the number of planes of the cube.
         """
+        ranges = self._ranges
+        if n_planes is not None:
+            lbda = self.grid.wavelength(np.arange(n_planes))
+            ranges = [(0, n_planes) if curve is None else curve.plane_range(curve(lbda)) for curve in self.curves]
         return [
             1.0 if curve is None else curve.fraction(*self.grid.wavelength(np.array(used)))
-            for curve, used in zip(self.curves, self._ranges, strict=True)
+            for curve, used in zip(self.curves, ranges, strict=True)
         ]
