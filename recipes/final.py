@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is made of all exposures: the combined pixel table, the cube, the images of the field."""
 
+import dataclasses
 import logging
 
 import numpy as np
@@ -10,9 +11,9 @@ from muse_core.engine.exposure import Chunk, write_pass
 from muse_core.engine.exposure import Limits as RowLimits
 from muse_core.engine.slabs import FlaggedRows, SlabSource, Weights
 from muse_core.engine.store import RowStore
-from muse_core.errors import InputError
+from muse_core.errors import InputError, ParameterError
 from muse_core.io import calibration
-from muse_core.io.cube import CubeWriter, write_fov_image
+from muse_core.io.cube import CubeWriter, extension_header, variance_unit, write_fov_image
 from muse_core.io.fitswriter import primary_header
 from muse_core.model.cards import card, set_card
 from muse_core.model.dq import DQ
@@ -63,6 +64,8 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
     FlaggedRows
         Rows that were flagged as cosmic rays.
     """
+    if run.parameters.format not in ("Cube", "xCube"):
+        raise ParameterError(f"parameter format: {run.parameters.format} is not available yet, expected Cube or xCube")
     options = resample_options(run.parameters)
     override = _output_wcs(run)
     if override is not None and override.is_vacuum:
@@ -77,15 +80,9 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
     cards = [*object_cards(table.header), *qc]
     filters = _filters(run)
     collapse = Collapse(grid, [curve for curve, _ in filters], run.resources.n_threads)
-    wcs = grid.cards(table.header)
+    views = _views(filters, collapse, cards, table)
     flagged = FlaggedRows()
-    name = get_string(table.header, "OBJECT")
-    path = run.factory.next_path("DATACUBE_FINAL")
-    primary = run.factory.header("DATACUBE_FINAL", cards, path, primary_header())
-    writer = CubeWriter(
-        path, primary, grid.shape, wcs, unit=table.data_unit, stat_unit=_stat_unit(table.data_unit), object_name=name
-    )
-    with writer:
+    with _cube_writer(run, table, grid, cards, views) as writer:
         for slab in source:
             result = slab.result
             collapse.add_planes(slab.first, result.data, result.dq)
@@ -94,11 +91,13 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
             np.copyto(result.stat, np.nan, where=bad)
             writer.write(slab.first, result.data, result.stat)
             flagged.add(slab.cosmic_rays)
-        plane_wcs = image_wcs(wcs)
-        for (curve, used), image, fraction in zip(filters, collapse.images(), collapse.fractions(), strict=True):
-            source_cards = _image_cards(cards, curve, fraction, name)
-            with run.factory.using(used):
-                write_fov_image(run.factory, source_cards, image, plane_wcs, unit=table.data_unit)
+        plane_wcs = image_wcs(grid.cards(table.header))
+        for number, (view, image) in enumerate(zip(views, collapse.images(), strict=True)):
+            if _has_images_inside(run):
+                writer.write_image(number, image)
+                continue
+            with run.factory.using(view.calibrations):
+                write_fov_image(run.factory, view.cards, image, plane_wcs, unit=table.data_unit)
         run.factory.register(writer.finish(), "DATACUBE_FINAL")
     _LOG.info("Flagged %d rows as cosmic rays", len(flagged))
     return flagged
@@ -148,10 +147,6 @@ def _measure_fwhm(run: Run, table: Table, grid: OutputGrid, source: SlabSource) 
     return [card(QC_PREFIX + name, value) for name, value in found]
 
 
-def _stat_unit(unit: str) -> str:
-    return f"({unit})**2" if unit else ""
-
-
 def _filters(run: Run) -> list[tuple[FilterCurve, int]]:
     """Return the filters of the images, and how many calibrations were in use with each."""
     found = []
@@ -175,16 +170,62 @@ def _filters(run: Run) -> list[tuple[FilterCurve, int]]:
     return found
 
 
-def _image_cards(cube: list[Card], curve: FilterCurve, fraction: float, name: str | None) -> list[Card]:
-    cards = image_wcs(cube)
-    if name is not None:
-        cards.append(card("OBJECT", f"{name} ({curve.name})", "Original target."))
-    cards.append(card("ESO DRS MUSE FILTER NAME", curve.name, "filter name used"))
-    for key, value, system in (("ZPVEGA", curve.zp_vega, "Vega"), ("ZPAB", curve.zp_ab, "AB")):
-        if value is not None:
-            cards.append(card(f"ESO DRS MUSE FILTER {key}", value, f"[mag] {system}-mag zeropoint"))
-    comment = "[%] fraction of filter covered by data"
-    return [*cards, card("ESO DRS MUSE FILTER FRACTION", np.float32(100 * fraction), comment)]
+@dataclasses.dataclass(frozen=True, slots=True)
+class _View:
+    """An image of the field: its filter, keywords, and the number of calibrations that were in use with it."""
+
+    name: str
+    cards: list[Card]
+    filter_cards: list[Card]
+    calibrations: int
+
+
+def _views(filters: list[tuple[FilterCurve, int]], collapse: Collapse, cube: list[Card], table: Table) -> list[_View]:
+    name = get_string(table.header, "OBJECT")
+    views = []
+    for (curve, calibrations), fraction in zip(filters, collapse.fractions(), strict=True):
+        own = [card("ESO DRS MUSE FILTER NAME", curve.name, "filter name used")]
+        for key, value, system in (("ZPVEGA", curve.zp_vega, "Vega"), ("ZPAB", curve.zp_ab, "AB")):
+            if value is not None:
+                own.append(card(f"ESO DRS MUSE FILTER {key}", value, f"[mag] {system}-mag zeropoint"))
+        comment = "[%] fraction of filter covered by data"
+        own.append(card("ESO DRS MUSE FILTER FRACTION", np.float32(100 * fraction), comment))
+        renamed = [] if name is None else [card("OBJECT", f"{name} ({curve.name})", "Original target.")]
+        views.append(_View(curve.name, [*image_wcs(cube), *renamed, *own], own, calibrations))
+    return views
+
+
+def _has_images_inside(run: Run) -> bool:
+    return run.parameters.format.startswith("x")
+
+
+def _cube_writer(run: Run, table: Table, grid: OutputGrid, cards: list[Card], views: list[_View]) -> CubeWriter:
+    name = get_string(table.header, "OBJECT")
+    wcs = grid.cards(table.header)
+    images = []
+    for view in views if _has_images_inside(run) else ():
+        header = extension_header(
+            "DATA",
+            grid.shape[1:],
+            image_wcs(wcs),
+            unit=table.data_unit or None,
+            extname=view.name,
+            content="reconstructed image (data values)",
+            object_name=None if name is None else f"{name} ({view.name})",
+        )
+        header.extend(view.filter_cards)
+        images.append(header)
+    path = run.factory.next_path("DATACUBE_FINAL")
+    return CubeWriter(
+        path,
+        run.factory.header("DATACUBE_FINAL", cards, path, primary_header()),
+        grid.shape,
+        wcs,
+        unit=table.data_unit,
+        stat_unit=variance_unit(table.data_unit),
+        object_name=name,
+        images=images,
+    )
 
 
 def save_combined(run: Run, table: Table, store: RowStore, flagged: FlaggedRows, weights: Weights | None) -> None:
