@@ -6,6 +6,13 @@ import shutil
 import subprocess
 
 import pytest
+from harness.datasets import Datasets
+
+
+@pytest.fixture(scope="session")
+def datasets(tmp_path_factory) -> Datasets:
+    """Simulated data sets by name."""
+    return Datasets(tmp_path_factory.mktemp("datasets"))
 
 
 def _reference_problem() -> str | None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Comparison of two products; each function returns a list of what is wrong, empty if nothing."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ def ulp_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(a) & np.isnan(b), 0, np.abs(ordered(a) - ordered(b)))
 
 
-def headers(expected: fits.Header, found: fits.Header, where: str) -> list[str]:
-    """Compare keywords and values."""
+def headers(expected: fits.Header, found: fits.Header, where: str, rtol: float = tol.HEADER) -> list[str]:
+    """Compare keywords and values; numbers with a relative tolerance."""
 
     def keys(header):
         return {key for key in header if not tol.IGNORED_KEYWORDS.search(key)}
@@ -33,13 +34,13 @@ def headers(expected: fits.Header, found: fits.Header, where: str) -> list[str]:
     for key in sorted(a & b):
         x, y = expected[key], found[key]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (x, y))
-        same = abs(x - y) <= tol.HEADER * max(abs(x), abs(y)) + 1e-12 if numbers else x == y
+        same = abs(x - y) <= rtol * max(abs(x), abs(y)) + 1e-12 if numbers else x == y
         if not same:
             problems.append(f"{where}: keyword {key}: expected {x!r}, found {y!r}")
     return problems
 
 
-def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
+def pixel_tables(expected: Path, found: Path, undefined=None, *, sky_fitted: bool = False) -> list[str]:
     """Compare two pixel tables row by row.
 
     Parameters
@@ -48,6 +49,8 @@ def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
         The files.
     undefined : callable, optional
         From the columns of `expected` to a mask of rows whose data and stat the reference leaves undefined.
+    sky_fitted : bool
+        A fitted sky model was subtracted: data are compared in units of the noise.
     """
     problems = []
     with fits.open(expected) as a, fits.open(found) as b:
@@ -61,6 +64,8 @@ def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
             y = others[name]
             if len(x) != len(y):
                 problems.append(f"{name}: expected {len(x)} rows, found {len(y)}")
+            elif name == "data" and sky_fitted:
+                problems += _within_noise(x[~skip], y[~skip], columns["stat"][~skip])
             elif name in _FLOAT_COLUMNS or name == "weight":
                 distance = ulp_distance(x, y)
                 if name in ("data", "stat"):
@@ -75,8 +80,17 @@ def pixel_tables(expected: Path, found: Path, undefined=None) -> list[str]:
                 problems.append(f"{name}: {np.count_nonzero(x != y)} rows differ, first {np.argmax(x != y)}")
         flat = "PIXTABLE_FLAT_FIELD"
         if flat in a:
-            problems += tables(a[flat], b[flat], 1e-10)
+            problems += tables(a[flat], b[flat], tol.FLAT_FIELD)
     return problems
+
+
+def _within_noise(x: np.ndarray, y: np.ndarray, stat: np.ndarray) -> list[str]:
+    with np.errstate(invalid="ignore"):
+        sigmas = np.abs(x.astype(np.float64) - y) / np.sqrt(stat.astype(np.float64))
+    bad = (sigmas > tol.SKY_SIGMA) | (np.isnan(x) != np.isnan(y))
+    if not bad.any():
+        return []
+    return [f"data: {np.count_nonzero(bad)} rows beyond tolerance, at most {np.nanmax(sigmas):.3g} sigma"]
 
 
 def _columns(hdus: fits.HDUList) -> dict[str, np.ndarray]:
@@ -86,8 +100,10 @@ def _columns(hdus: fits.HDUList) -> dict[str, np.ndarray]:
     return {hdu.header["EXTNAME"]: hdu.data.ravel() for hdu in hdus[1:] if hdu.is_image}
 
 
-def tables(expected: fits.BinTableHDU, found: fits.BinTableHDU, rtol: float) -> list[str]:
-    """Compare two binary tables column by column."""
+def tables(
+    expected: fits.BinTableHDU, found: fits.BinTableHDU, tolerances: tol.Close | dict[str, tol.Close]
+) -> list[str]:
+    """Compare two binary tables column by column; one tolerance for all columns, or one for each."""
     where = expected.name or "table"
     a, b = expected.data, found.data
     if expected.columns.names != found.columns.names:
@@ -100,26 +116,30 @@ def tables(expected: fits.BinTableHDU, found: fits.BinTableHDU, rtol: float) -> 
             problems.append(f"{where}: column {x.name}: expected {x.format} [{x.unit}], found {y.format} [{y.unit}]")
         u, v = np.asarray(a[x.name]), np.asarray(b[x.name])
         if u.dtype.kind == "f":
-            if not np.allclose(u, v, rtol=rtol, atol=0, equal_nan=True):
-                problems.append(f"{where}: column {x.name}: relative difference {np.nanmax(np.abs(v / u - 1)):.3g}")
+            close = tolerances[x.name] if isinstance(tolerances, dict) else tolerances
+            if not np.allclose(u, v, rtol=close.relative, atol=close.absolute, equal_nan=True):
+                worst = np.nanargmax(np.abs(u - v) - close.relative * np.abs(v))
+                problems.append(f"{where}: column {x.name}: expected {u[worst]!r}, found {v[worst]!r} in row {worst}")
         elif not np.array_equal(u, v):
             problems.append(f"{where}: column {x.name}: {np.count_nonzero(u != v)} rows differ")
     return problems
 
 
-def images(expected: Path, found: Path) -> list[str]:
-    """Compare cubes or images: structure, headers, NaN mask, data in units of the noise if there is a STAT."""
+def images(expected: Path, found: Path, *, sky_fitted: bool = False) -> list[str]:
+    """Compare cubes, images or tables: structure, headers, NaN mask, data in units of the noise if there is a STAT."""
     problems = []
+    product = re.sub(r"(_\d+)?\.fits$", "", expected.name)
+    rtol = tol.SKY_HEADER.get(product, tol.HEADER) if sky_fitted else tol.HEADER
     with fits.open(expected) as a, fits.open(found) as b:
         if [h.name for h in a] != [h.name for h in b]:
             return [f"extensions: expected {[h.name for h in a]}, found {[h.name for h in b]}"]
         for x, y in zip(a, b, strict=True):
             where = x.name or "primary"
-            problems += headers(x.header, y.header, where)
+            problems += headers(x.header, y.header, where, rtol)
             if x.data is None:
                 continue
             if not x.is_image:
-                problems += tables(x, y, tol.RELATIVE)
+                problems += tables(x, y, tol.SKY_TABLES.get(product, tol.TABLE) if sky_fitted else tol.TABLE)
                 continue
             if x.shape != y.shape or x.data.dtype != y.data.dtype:
                 problems.append(f"{where}: expected {x.shape} {x.data.dtype}, found {y.shape} {y.data.dtype}")
@@ -147,16 +167,16 @@ def _pixels(x: np.ndarray, y: np.ndarray, stat: np.ndarray | None, where: str) -
     return [f"{where}: {np.count_nonzero(bad)} pixels beyond tolerance, at most {what}"] if bad.any() else []
 
 
-def products(expected: Path, found: Path, undefined=None) -> list[str]:
-    """Compare all products of two folders, matched by file name."""
+def products(expected: Path, found: Path, undefined=None, *, sky_fitted: bool = False) -> list[str]:
+    """Compare all products of two folders, matched by file name; the last two parameters as in `pixel_tables`."""
     a, b = ({path.name for path in folder.glob("*.fits")} for folder in (expected, found))
     problems = [f"product {name} missing" for name in sorted(a - b)] + [
         f"product {name} extra" for name in sorted(b - a)
     ]
     for name in sorted(a & b):
         if name.startswith("PIXTABLE_"):
-            found_problems = pixel_tables(expected / name, found / name, undefined)
+            found_problems = pixel_tables(expected / name, found / name, undefined, sky_fitted=sky_fitted)
         else:
-            found_problems = images(expected / name, found / name)
+            found_problems = images(expected / name, found / name, sky_fitted=sky_fitted)
         problems += [f"{name}: {text}" for text in found_problems]
     return problems

@@ -5,7 +5,17 @@ A tolerance is never widened to let a test pass. Differences that we make on pur
 docs/known_differences.md and switched off in these tests by MUSE_COMPAT=2.8.7.
 """
 
+import dataclasses
 import re
+
+
+@dataclasses.dataclass(frozen=True)
+class Close:
+    """How far two numbers may be apart."""
+
+    relative: float = 0.0
+    absolute: float = 0.0
+
 
 #: Part of the rows of a pixel table whose floats must be the same to the last bit. The others differ because we
 #: evaluate a function by series where the reference calls the library; both round correctly but for one row in 1e5.
@@ -19,6 +29,24 @@ VOXEL_SIGMA = 1e-3
 RELATIVE = 1e-5
 #: Relative difference of numbers in headers: single-precision keywords have seven digits.
 HEADER = 1e-6
+#: Columns of tables, all double precision: sums in another order.
+TABLE = Close(relative=1e-10)
+#: Columns of the average flat-field spectrum.
+FLAT_FIELD = Close(relative=1e-10)
+
+# With a sky model that is fitted to the exposure. The fit stops where its steps get small, not at the minimum; where
+# it stops hangs on the last bits of the sky spectrum, and these on the order of a sum over threads in the reference.
+
+#: Data of a row, in units of the square root of its variance.
+SKY_SIGMA = 1e-3
+#: Tables of the sky model, a tolerance for each column; wavelengths in Angstrom.
+SKY_TABLES = {
+    "SKY_SPECTRUM": Close(relative=1e-6),
+    "SKY_LINES": {"lambda": Close(absolute=2e-5), "flux": Close(relative=1e-5)},
+    "SKY_CONTINUUM": Close(relative=1e-5),
+}
+#: Relative difference of numbers in the headers of these tables, QC of the same values.
+SKY_HEADER = {"SKY_LINES": 1e-5, "SKY_CONTINUUM": 1e-5}
 
 #: Keywords that say when, where and by which program a product was made, not what it is.
 IGNORED_KEYWORDS = re.compile(

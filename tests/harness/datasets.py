@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Simulated data sets that tests share, each made once a session when it is first asked for."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+from muse_core.simulate.dataset import make_dataset
+from muse_core.simulate.exposure import ExposureSpec
+
+#: Two IFUs and 40 Angstrom with strong OH lines: small, but with everything that a full exposure has.
+WFM = ExposureSpec(ifus=(12, 13), lbda_min=7270, lbda_max=7310)
+AO = dataclasses.replace(WFM, mode="WFM-AO-N", lbda_min=6470, lbda_max=6510, date_obs="2018-11-21T06:32:33.123")
+_FIRST = dataclasses.replace(WFM, posang=20.0)
+_SECOND = dataclasses.replace(
+    WFM,
+    seed=2,
+    date_obs="2014-11-21T06:51:10.456",
+    exptime=600.0,
+    posang=110.0,
+    dither_arcsec=(1.1, -0.7),
+    pointing_error_arcsec=(0.6, 0.4),
+    transparency=0.9,
+    seeing=0.9,
+)
+SPECS = {
+    "wfm": [WFM],
+    "table": [dataclasses.replace(WFM, file_format="table")],
+    "noflat": [dataclasses.replace(WFM, flat_field=False)],
+    "telluric": [dataclasses.replace(WFM, lbda_min=6860, lbda_max=6900, telluric=True)],
+    "blue": [dataclasses.replace(WFM, lbda_min=4750, lbda_max=4790)],
+    "red": [dataclasses.replace(WFM, lbda_min=9310, lbda_max=9350)],
+    "pa90": [dataclasses.replace(WFM, posang=90.0)],
+    "pa137": [dataclasses.replace(WFM, posang=137.0)],
+    "static": [dataclasses.replace(WFM, posang=35.0, drot_mode="STAT")],
+    "ao": [AO],
+    "gap": [dataclasses.replace(AO, lbda_min=5945, lbda_max=5985)],  # red edge of the notch filter
+    "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T06:32:33.123")],
+    "two": [_FIRST, _SECOND],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set on disk: its folder and its set-of-frames files by name, see `make_dataset`."""
+
+    folder: Path
+    sofs: dict[str, Path]
+
+    def frames(self, sof: str, without: str = "") -> list[str]:
+        """Return the lines of a set-of-frames file, but for those that match a pattern."""
+        lines = self.sofs[sof].read_text().splitlines()
+        return [line for line in lines if not without or not re.search(without, line)]
+
+
+class Datasets:
+    """All data sets; `Datasets(folder)["wfm"]` makes that one if it is not there yet."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._made: dict[str, Dataset] = {}
+
+    def __getitem__(self, name: str) -> Dataset:
+        if name not in self._made:
+            folder = self._folder / name
+            self._made[name] = Dataset(folder, make_dataset(folder, SPECS[name]))
+        return self._made[name]
