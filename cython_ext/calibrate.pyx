@@ -85,8 +85,8 @@ def calibrate(
         Ends of the intervals of `flat` in Angstrom.
     flat : ndarray of steps.flatfield.FACTOR, shape (n_flat,)
         Flat-field factor; rows in an interval marked `outside` stay as they are.
-    dar : ndarray of float64, shape (12,)
-        kx, ky, scale, n0 and the eight constants of the refractive index, see steps.dar.
+    dar : ndarray of float64, shape (14,)
+        kx, ky, scale, n0 and the ten constants of the refractive index, see steps.dar and steps.refraction.
     flux_start : ndarray of float64, shape (n_flux + 1,)
         Ends of the intervals of `flux` in Angstrom.
     flux : ndarray of steps.flux.INTERVAL, shape (n_flux,)
@@ -102,13 +102,15 @@ def calibrate(
     cdef Py_ssize_t n_flat = flat.shape[0], n_flux = flux.shape[0], i_flat = 0, i_flux = 0
     cdef bint has_scale = scale != 1, has_dar = dar.shape[0] > 0
     cdef bint multiply = (flat_mode & MULTIPLY) != 0, divide = (flat_mode & DIVIDE) != 0
-    cdef double kx = 0, ky = 0, c = 0, n0 = 0, a0 = 0, a1 = 0, b1 = 0, a2 = 0, b2 = 0, p1 = 0, p2 = 0, p3 = 0
-    cdef double lbda, factor, l, s, shift, d, gain, f, v, g
+    cdef double kx = 0, ky = 0, c = 0, n0 = 0, a0 = 0, a1 = 0, b1 = 0, a2 = 0, b2 = 0
+    cdef double p0 = 0, p1 = 0, p2 = 0, p3 = 0, dry_factor = 0
+    cdef double lbda, factor, l, s, dry, wet, index, shift, d, gain, f, v, g
     cdef row_t* row
     cdef const flux_t* node
     if has_dar:
         kx, ky, c, n0 = dar[0], dar[1], dar[2], dar[3]
-        a0, a1, b1, a2, b2, p1, p2, p3 = dar[4], dar[5], dar[6], dar[7], dar[8], dar[9], dar[10], dar[11]
+        a0, a1, b1, a2, b2 = dar[4], dar[5], dar[6], dar[7], dar[8]
+        p0, p1, p2, p3, dry_factor = dar[9], dar[10], dar[11], dar[12], dar[13]
     with nogil:
         for i in range(n):
             row = &rows[i]
@@ -132,7 +134,10 @@ def calibrate(
             if has_dar:
                 l = lbda * 1e-4
                 s = 1 / (l * l)
-                shift = c * (n0 - (1 + (a0 + a1 / (b1 - s) + a2 / (b2 - s) + s * (p1 + s * (p2 + s * p3)))))
+                dry = a0 + a1 / (b1 - s) + a2 / (b2 - s)
+                wet = p0 + s * (p1 + s * (p2 + s * p3))
+                index = 1 + dry_factor * ((1 + dry) - 1) + wet if dry_factor != 0 else 1 + (dry + wet)
+                shift = c * (n0 - index)
                 row.xpos = <float>(row.xpos + kx * shift)
                 row.ypos = <float>(row.ypos + ky * shift)
             if n_flux > 0:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Refractive index of air as a function of wavelength, for given temperature, humidity and pressure.
 
-Four published formulas, all of the form ``n = 1 + c + a1 / (b1 - s) + a2 / (b2 - s) + p1 s + p2 s^2 + p3 s^3`` with
-``s = 1 / lambda^2`` and lambda in micrometre, so that one kernel serves them all (`muse_core.cython_ext.calibrate`).
-The wavelength is taken as it is, no conversion from air to vacuum.
+Four published formulas, all of the form ``n = 1 + dry + wet`` with ``dry = c + a1 / (b1 - s) + a2 / (b2 - s)``,
+``wet = p0 + p1 s + p2 s^2 + p3 s^3``, ``s = 1 / lambda^2`` and lambda in micrometre, so that one kernel serves them all
+(`muse_core.cython_ext.calibrate`). The wavelength is taken as it is, no conversion from air to vacuum.
 
 References
 ----------
@@ -103,26 +103,32 @@ def _saturation_pressure_pa(temperature: float) -> float:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RefractiveIndex:
-    """Refractive index of air in one state: the constants of the formula in the docstring of this module."""
+    """Refractive index of air in one state: the constants of the formula in the docstring of this module.
+
+    With `factor`, the dry term is that of standard air, to be multiplied by it, and it is rounded as a part of an index
+    before that: steps of 2e-16 in n are steps of 1e-5 of the last place of a position, and the reference makes them.
+    """
 
     c: float
     a1: float
     b1: float
     a2: float
     b2: float
+    p0: float = 0.0
     p1: float = 0.0
     p2: float = 0.0
     p3: float = 0.0
+    factor: float = 0.0
 
     def __call__(self, lbda_um):
         """Return n for wavelengths in micrometre (float64)."""
         s = 1 / (lbda_um * lbda_um)
-        return 1 + (
-            self.c + self.a1 / (self.b1 - s) + self.a2 / (self.b2 - s) + s * (self.p1 + s * (self.p2 + s * self.p3))
-        )
+        dry = self.c + self.a1 / (self.b1 - s) + self.a2 / (self.b2 - s)
+        wet = self.p0 + s * (self.p1 + s * (self.p2 + s * self.p3))
+        return 1 + self.factor * ((1 + dry) - 1) + wet if self.factor else 1 + (dry + wet)
 
     def constants(self) -> np.ndarray:
-        """The eight constants for the kernel, float64."""
+        """The ten constants for the kernel, float64."""
         return np.array(dataclasses.astuple(self))
 
     @classmethod
@@ -143,7 +149,7 @@ class RefractiveIndex:
         expansion = 1 + 0.003661 * celsius
         dry = 1e-6 * pressure / 720.883 * (1 + (1.049 - 0.0157 * celsius) * 1e-6 * pressure) / expansion
         wet = 1e-6 * vapour / expansion
-        return cls(64.328 * dry - 0.0624 * wet, 29498.1 * dry, 146.0, 255.4 * dry, 41.0, p1=0.000680 * wet)
+        return cls(64.328 * dry, 29498.1 * dry, 146.0, 255.4 * dry, 41.0, -0.0624 * wet, 0.000680 * wet)
 
     @classmethod
     def _owens(cls, air: Air) -> "RefractiveIndex":
@@ -158,11 +164,12 @@ class RefractiveIndex:
             * (1 + wet * (1 + 3.7e-4 * wet) * (-2.37321e-3 + 2.23366 / t - 710.792 / t**2 + 7.75141e4 / t**3))
         )
         return cls(
-            2371.34 * d1 + 6487.31 * d2,
+            2371.34 * d1,
             683939.7 * d1,
             130.0,
             4547.3 * d1,
             38.9,
+            6487.31 * d2,
             58.058 * d2,
             -0.71150 * d2,
             0.08851 * d2,
@@ -173,10 +180,18 @@ class RefractiveIndex:
         celsius = air.temperature - ZERO_CELSIUS
         pressure = 100 * air.pressure
         vapour = air.humidity * _saturation_pressure_pa(air.temperature)
-        dry = 1e-8 * pressure * (1 + 1e-8 * (0.601 - 0.00972 * celsius) * pressure)
-        dry /= (1 + 0.003661 * celsius) * 96095.43
+        density = (1 + 1e-8 * (0.601 - 0.00972 * celsius) * pressure) / (1 + 0.003661 * celsius)
         wet = 10e-10 * (292.75 / (celsius + 273.15)) * vapour  # the literature has 1e-10
-        return cls(8342.54 * dry - 3.7345 * wet, 2406147 * dry, 130.0, 15998 * dry, 38.9, p1=0.0401 * wet)
+        return cls(
+            8342.54e-8,
+            2406147e-8,
+            130.0,
+            15998e-8,
+            38.9,
+            -3.7345 * wet,
+            0.0401 * wet,
+            factor=pressure * density / 96095.43,
+        )
 
     @classmethod
     def _ciddor(cls, air: Air) -> "RefractiveIndex":
@@ -201,5 +216,14 @@ class RefractiveIndex:
         dry *= 1 + 5.34e-7 * (CO2_PPM - 450)
         wet = 1.022e-8 * x * pressure * 0.018015 / (z * gas * t) / 0.00985938
         return cls(
-            295.235 * wet, 5792105 * dry, 238.0185, 167917 * dry, 57.362, 2.6422 * wet, -0.03238 * wet, 0.004028 * wet
+            0.0,
+            5792105 * dry,
+            238.0185,
+            167917 * dry,
+            57.362,
+            295.235 * wet,
+            2.6422 * wet,
+            -0.03238 * wet,
+            0.004028 * wet,
+            factor=1.0,
         )
