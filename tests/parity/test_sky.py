@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
-from harness.run import reference
+from harness.stages import IN_PIXELS, Stage, pixel_table, same_rows
 
 from muse_core.io.fitswriter import primary_header, write_hdus
 from muse_core.io.lsf import read_lsf
@@ -30,10 +30,8 @@ from muse_core.io.sky import (
 from muse_core.io.tables import table_hdu
 from muse_core.model import units
 from muse_core.model.compat import Compat
-from muse_core.model.rows import ROW
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
-from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 from muse_core.steps.sky import qc
 from muse_core.steps.sky.continuum import continuum_of_spectrum
@@ -46,7 +44,6 @@ from muse_core.steps.sky.subtract import continuum_cut, cut_rows, subtract_conti
 pytestmark = pytest.mark.reference
 
 REFERENCE = Compat.reference()
-BEFORE = ("--rvcorr=none", "--astrometry=false")
 SPECS = {
     "wfm": ExposureSpec(ifus=(12, 13), lbda_min=7270, lbda_max=7330),
     "ao": ExposureSpec(
@@ -58,49 +55,16 @@ SPECS = {
 }
 
 
-@dataclasses.dataclass
-class Stage:
-    """A set of frames, and the rows of its exposure before the sky step."""
-
-    folder: Path
-    sofs: dict[str, Path]
-
-    def run(self, name: str, sof: str | Path, *options: str, save="skymodel,individual") -> Path:
-        outcome = reference(self.sofs.get(sof, sof), self.folder / name, f"--save={save}", *options)
-        assert outcome.status == 0, outcome.output
-        (outcome.folder / "output.txt").write_text(outcome.output)
-        return outcome.folder
-
-    def rows(self) -> np.ndarray:
-        folder = self.folder / "none"
-        if not folder.exists():
-            self.run("none", "none", "--skymethod=none", *BEFORE)
-        return pixel_table(folder)
-
-    def calibrations(self, sof: str) -> dict[str, list[Path]]:
-        found: dict[str, list[Path]] = {}
-        for line in self.sofs[sof].read_text().splitlines():
-            path, tag = line.split()
-            found.setdefault(tag, []).append(Path(path))
-        return found
-
-
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     made = {}
 
     def stage(name: str) -> Stage:
         if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            made[name] = Stage(folder, make_dataset(folder / "data", [SPECS[name]]))
+            made[name] = Stage.make(tmp_path_factory.mktemp(name), SPECS[name])
         return made[name]
 
     return stage
-
-
-def pixel_table(folder: Path) -> np.ndarray:
-    with PixelTableFile(folder / "PIXTABLE_REDUCED_0001.fits") as file:
-        return file.read()
 
 
 def limits_of(rows: np.ndarray, column: str) -> tuple[float, float]:
@@ -117,12 +81,6 @@ def same_columns(columns: list, folder: Path, product: str, extname: str | None 
     header, _ = table_hdu(columns, extname)
     for key in (key for key in {*expected, *header} if key[:5] in ("TTYPE", "TFORM", "TUNIT", "EXTNA", "TFIEL")):
         assert header.get(key) == expected.get(key), key
-
-
-def same_rows(found: np.ndarray, expected: np.ndarray) -> None:
-    assert len(found) == len(expected)
-    for name in ROW.names:
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
 
 
 def sky_selection(rows: np.ndarray, folder: Path, fraction: float, ignore: float) -> np.ndarray:
@@ -212,7 +170,7 @@ def test_model(stages, dataset, fraction, ignore, sigma, sampling, csampling):
     folder = stage.run(
         f"model-{fraction}",
         "model",
-        *BEFORE,
+        *IN_PIXELS,
         f"--skymodel_fraction={fraction}",
         f"--skymodel_ignore={ignore}",
         f"--sky_crsigma=0,{sigma}",
@@ -235,7 +193,7 @@ def test_model(stages, dataset, fraction, ignore, sigma, sampling, csampling):
 
 def test_model_with_given_continuum(stages):
     stage = stages("wfm")
-    folder = stage.run("given", "subtract", *BEFORE, "--skymethod=model", "--sky_crsigma=0,15")
+    folder = stage.run("given", "subtract", *IN_PIXELS, "--skymethod=model", "--sky_crsigma=0,15")
     assert not (folder / "SKY_CONTINUUM_0001.fits").exists()
     rows = stage.rows()
     expected = table(folder, "SKY_SPECTRUM")
@@ -250,7 +208,7 @@ def test_model_with_given_continuum(stages):
 
 def test_subtract_model(stages):
     stage = stages("wfm")
-    folder = stage.run("subtract", "subtract", *BEFORE, "--skymethod=subtract-model")
+    folder = stage.run("subtract", "subtract", *IN_PIXELS, "--skymethod=subtract-model")
     files = stage.calibrations("subtract")
     lsf, _ = read_lsf(files["LSF_PROFILE"])
     lines, continuum = read_sky_lines(files["SKY_LINES"][0]), read_sky_continuum(files["SKY_CONTINUUM"][0])
@@ -259,7 +217,7 @@ def test_subtract_model(stages):
 
 def test_simple(stages):
     stage = stages("wfm")
-    folder = stage.run("simple", "none", *BEFORE, "--skymethod=simple", "--sky_crsigma=0,5")
+    folder = stage.run("simple", "none", *IN_PIXELS, "--skymethod=simple", "--sky_crsigma=0,5")
     rows = stage.rows()
     selected = sky_selection(rows, folder, 0.1, 0.05)
     spectrum = binned(rows, usable_samples(rows, selected), 0.3125, 5.0)
@@ -270,7 +228,7 @@ def test_simple(stages):
 @pytest.mark.parametrize("sof", ["lsf_table", "lsf_merged"])
 def test_other_formats_of_lsf_profile(stages, sof):
     stage = stages("wfm")
-    folder = stage.run(sof, sof, *BEFORE, "--skymethod=model", "--sky_crsigma=0,15")
+    folder = stage.run(sof, sof, *IN_PIXELS, "--skymethod=model", "--sky_crsigma=0,15")
     rows = stage.rows()
     selected = sky_selection(rows, folder, 0.1, 0.05)
     spectrum = binned(rows, usable_samples(rows, selected), 0.3125)
@@ -302,7 +260,7 @@ def test_slices_without_lsf_keep_their_lines(stages):
     """The average, the fit, the subtraction do with the IFUs that there are."""
     stage = stages("wfm")
     sof = changed_sof(stage, "one-lsf", "model", lambda line: "LSF_PROFILE" not in line or "-13" in line)
-    folder = stage.run("one-lsf", sof, *BEFORE, "--skymethod=model", "--sky_crsigma=0,15")
+    folder = stage.run("one-lsf", sof, *IN_PIXELS, "--skymethod=model", "--sky_crsigma=0,15")
     rows = stage.rows()
     expected = table(folder, "SKY_SPECTRUM")
     spectrum = Spectrum(*(expected[name].astype(np.float64) for name in ("lambda", "data", "stat")))
@@ -337,7 +295,7 @@ def test_line_lists_that_do_not_fit(stages, name):
     )
     sof = changed_sof(stage, f"odd-{name}", "model", lambda line: "SKY_LINES" not in line)
     sof.write_text(sof.read_text() + f"{lines_path} SKY_LINES\n")
-    folder = stage.run(f"odd-{name}", sof, *BEFORE, "--skymethod=model", "--sky_crsigma=0,15", save="skymodel")
+    folder = stage.run(f"odd-{name}", sof, *IN_PIXELS, "--skymethod=model", "--sky_crsigma=0,15", save="skymodel")
     expected = table(folder, "SKY_SPECTRUM")
     spectrum = Spectrum(*(expected[name].astype(np.float64) for name in ("lambda", "data", "stat")))
     lsf, _ = read_lsf(stage.calibrations("model")["LSF_PROFILE"])
@@ -365,7 +323,7 @@ def test_units_of_the_lines(stages, column, unit, kept):
         fits.HDUList([fits.PrimaryHDU(), lines, hdus["OH_TRANSITIONS"].copy()]).writeto(lines_path)
     sof = changed_sof(stage, name, "model", lambda line: "SKY_LINES" not in line)
     sof.write_text(sof.read_text() + f"{lines_path} SKY_LINES\n")
-    folder = stage.run(name, sof, *BEFORE, "--skymethod=model", "--sky_crsigma=0,15", save="skymodel")
+    folder = stage.run(name, sof, *IN_PIXELS, "--skymethod=model", "--sky_crsigma=0,15", save="skymodel")
     spectrum = Spectrum(*(table(folder, "SKY_SPECTRUM")[n].astype(np.float64) for n in ("lambda", "data", "stat")))
     read = read_sky_lines(lines_path, REFERENCE)
     with fits.open(lines_path) as hdus:
@@ -379,7 +337,7 @@ def test_units_of_the_lines(stages, column, unit, kept):
 def test_rows_selected_by_an_input_mask(stages, kind):
     """The pixels of the sky image that have data are those that selected rows reach, by a drop of 0.6 spaxels."""
     stage = stages("wfm")
-    folder = stage.run(f"mask-{kind}", f"mask_{kind}", *BEFORE, "--skymethod=simple", "--sky_crsigma=0,0")
+    folder = stage.run(f"mask-{kind}", f"mask_{kind}", *IN_PIXELS, "--skymethod=simple", "--sky_crsigma=0,0")
     positions = rows = stage.rows()
     mask = read_sky_mask(stage.calibrations(f"mask_{kind}")["SKY_MASK"][0])
     selected = np.ones(len(rows), np.uint8)

@@ -126,7 +126,8 @@ def minimise(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray, n
             f_trial = residuals(trial)
             n_calls += 1
             fnorm_trial = minpack.norm(f_trial)
-            actual = 1 - (fnorm_trial / fnorm) ** 2 if 0.1 * fnorm_trial < fnorm else -1.0
+            quotient = fnorm_trial / fnorm
+            actual = 1 - quotient * quotient if 0.1 * fnorm_trial < fnorm else -1.0
             minpack.r_times(jac, pivot, step, rx)
             linear = minpack.norm(rx) / fnorm
             damped = math.sqrt(par) * pnorm / fnorm
