@@ -15,7 +15,7 @@ from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, write_pass
 from muse_core.engine.store import RowStore
-from muse_core.errors import DataError
+from muse_core.errors import DataError, InputError
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.pixtable import AS_TABLE_VARIABLE, PixelTableFile, PixelTableWriter
 from muse_core.io.products import RawFrame
@@ -134,6 +134,12 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
                 f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
                 f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
             )
+    weighted = [str(file.path) for file in files if file.has_weight]
+    if weighted:
+        raise InputError(
+            f"{', '.join(weighted)}: found a column weight, expected pixel tables of single exposures; combined tables "
+            "cannot be combined again, give the tables of all exposures instead"
+        )
     cut = [merge.is_cut_needed(file.header, low, high) for file in files]
     spectra = [
         flatfield.trim(file.flat_field, low, high) if needed else file.flat_field
