@@ -18,6 +18,7 @@ from muse_core.io.products import Product, ProductFactory
 from muse_core.io.sof import Frame
 from muse_core.model import units
 from muse_core.model.autocal import AutocalFactors
+from muse_core.model.cards import card
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_specs
 from muse_core.model.raman import RamanLines
@@ -28,6 +29,8 @@ from muse_core.recipes.inputs import Run, load_calibrations, parse_save
 from muse_core.steps.combine import combine_headers, exposure_weights
 
 _LOG = logging.getLogger(__name__)
+#: In products that are not made with MUSE_COMPAT=2.8.7.
+_COMPAT_CARD = ("ESO DRS MUSE SCIPOST COMPAT", "none", "reproduced defects of muse_scipost 2.8.7")
 
 
 def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> list[Product]:
@@ -98,6 +101,7 @@ def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: 
         products=declaration.PRODUCTS,
         qc_prefix=declaration.QC_PREFIX,
         directory=directory,
+        marks=[] if compat == Compat.reference() else [card(*_COMPAT_CARD)],
     )
     calibrations = load_calibrations(selection, factory, compat)
     return Run(parameters, save, compat, resources, selection, factory, calibrations)

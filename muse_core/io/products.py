@@ -115,6 +115,8 @@ class ProductFactory:
         Prefix of the QC keywords.
     directory : Path
         Where products go.
+    marks : sequence of Card
+        Further keywords of every product.
     """
 
     def __init__(
@@ -127,7 +129,9 @@ class ProductFactory:
         products: Sequence[ProductSpec],
         qc_prefix: str,
         directory: Path,
+        marks: Sequence[fits.Card] = (),
     ):
+        self._marks = marks
         self._recipe, self._pipeline, self._system = recipe, pipeline, system
         self._parameters = parameters
         self._specs = {spec.tag: spec for spec in products}
@@ -205,7 +209,7 @@ class ProductFactory:
         self._comment_qc(spec, cards)
         self._copy_from_raw(raw[0].header, cards)
         self._write_history(tag, raw, path, cards)
-        for item in kept:
+        for item in (*kept, *self._marks):
             cards.put(item)
         header = structure.copy()
         header.extend(fits.Header(list(cards)), unique=False, bottom=True)
