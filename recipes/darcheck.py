@@ -6,7 +6,7 @@ import logging
 import numpy as np
 
 from muse_core.engine.exposure import Chunk, Limits, write_pass
-from muse_core.engine.slabs import SlabSource
+from muse_core.engine.slabs import SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import grid as grids
@@ -69,6 +69,7 @@ def _measure(run: Run, table: Table, store: RowStore) -> darcheck.ResidualShift 
     try:
         limits = grids.Limits.from_header(table.header)
         grid = grids.make_grid(table.header, limits, table.position_unit, options.step)
+        refuse_empty_grid(grid, table.stored.n_rows, table.extent)
         direction = cosmic_ray_direction(table.header, table.position_unit)
         resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
         stored = table.stored

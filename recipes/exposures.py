@@ -62,6 +62,16 @@ class Table:
     stat_unit: str
     flat_field: FlatFieldSpectrum | None = None
 
+    @property
+    def extent(self) -> str:
+        """Limits and pointing of the table, for messages."""
+        limits = (f"{axis} {self._limit(axis, 'LOW')} to {self._limit(axis, 'HIGH')}" for axis in ("X", "Y", "LAMBDA"))
+        pointing = f"RA {self.header.get('RA')}, DEC {self.header.get('DEC')}"
+        return f"Limits of the pixel table of {self.header.get('DATE-OBS')} ({pointing}): {', '.join(limits)}"
+
+    def _limit(self, axis: str, end: str):
+        return self.header.get(f"ESO DRS MUSE PIXTABLE LIMITS {axis} {end}")
+
     def write_limits(self, limits: Limits) -> None:
         """Write the limits of the rows to the header."""
         zero = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))

@@ -9,7 +9,7 @@ from astropy.io.fits import Card
 
 from muse_core.engine.exposure import Chunk, write_pass
 from muse_core.engine.exposure import Limits as RowLimits
-from muse_core.engine.slabs import FlaggedRows, SlabSource, Weights
+from muse_core.engine.slabs import FlaggedRows, SlabSource, Weights, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import InputError, ParameterError
 from muse_core.io import calibration
@@ -72,6 +72,8 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
         _to_vacuum(run, table, store)
     limits = Limits.from_header(table.header)
     grid = make_grid(table.header, limits, table.position_unit, options.step, override)
+    if override is None:
+        refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)

@@ -29,6 +29,7 @@ from muse_core.recipes.inputs import Run, load_calibrations, parse_save
 from muse_core.steps.combine import combine_headers, exposure_weights
 
 _LOG = logging.getLogger(__name__)
+_FAR_DEG = 0.5
 #: In products that are not made with MUSE_COMPAT=2.8.7.
 _COMPAT_CARD = ("ESO DRS MUSE SCIPOST COMPAT", "none", "reproduced defects of muse_scipost 2.8.7")
 
@@ -165,8 +166,18 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
     for item in located:
         limits.include(item.limits)
     first.stored = StoredExposure(0, tables[-1].stored.end, _all_chunks(tables))
+    _warn_of_outliers(tables, located)
     first.write_limits(limits)
     return first
+
+
+def _warn_of_outliers(tables: list[Table], located: list[Located]) -> None:
+    """Name the exposures that point elsewhere than the others: they blow up the grid."""
+    pointings = np.array([(item.positioning.ra_deg, item.positioning.dec_deg) for item in located])
+    distance = np.abs(pointings - np.median(pointings, axis=0)).max(axis=1)
+    for table, far in zip(tables, distance, strict=True):
+        if far > _FAR_DEG:
+            _LOG.warning("Exposure of %s points %.3f deg away from the others", table.header.get("DATE-OBS"), far)
 
 
 def _all_chunks(tables: list[Table]) -> list[Chunk]:

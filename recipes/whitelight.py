@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from astropy.io.fits import Card
 
-from muse_core.engine.slabs import FlaggedRows, SlabSource
+from muse_core.engine.slabs import FlaggedRows, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.model.cards import card
 from muse_core.model.filters import white
@@ -72,6 +72,7 @@ def make_white_light(
     """
     options = ResampleOptions(crsigma=crsigma)
     grid = make_grid(table.header, Limits.from_header(table.header), table.position_unit)
+    refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
     stored = table.stored

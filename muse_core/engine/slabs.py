@@ -10,10 +10,42 @@ import numpy as np
 
 from muse_core.engine.resources import Resources
 from muse_core.engine.store import RowStore, Window
+from muse_core.errors import DataError
+from muse_core.model.grid import OutputGrid
 from muse_core.steps.resample import SlabResampler, SlabResult, slab_planes
 
 #: Memory that a slab with its rows aims at; more gains nothing.
 SLAB_BYTES = 256 << 20
+
+
+#: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
+_EMPTY_VOXELS_PER_ROW = 1000
+_SMALL_GRID = 10**8
+
+
+def refuse_empty_grid(grid: OutputGrid, n_rows: int, limits: str) -> None:
+    """Refuse a grid, laid out around the data, that would be all but empty.
+
+    Parameters
+    ----------
+    grid : OutputGrid
+        The grid.
+    n_rows : int
+        Number of rows to be resampled into it.
+    limits : str
+        Where the data are, for the message.
+
+    Raises
+    ------
+    DataError
+        With the numbers.
+    """
+    voxels = grid.nx * grid.ny * grid.nz
+    if voxels > max(_SMALL_GRID, _EMPTY_VOXELS_PER_ROW * n_rows):
+        raise DataError(
+            f"output grid: {n_rows} rows would be spread over {grid.nx} x {grid.ny} x {grid.nz} voxels; are positions "
+            f"and wavelengths right? {limits}"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
