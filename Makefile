@@ -34,13 +34,13 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/linters
+lint: $(VENV)/linters  # the linter of imports looks at the installed package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
 $(VENV)/linters: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[lint]'
+	$(BIN)/pip install --quiet --disable-pip-version-check ruff 'import-linter>=2.0'
 	touch $@
 
 bench: $(VENV)/installed
