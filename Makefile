@@ -34,10 +34,11 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: $(VENV)/linters  # the linter of imports looks at the installed package
+# lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
+lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
+	cd $(VENV) && bin/lint-imports --no-cache --config ../pyproject.toml
 
 $(VENV)/linters: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check ruff 'import-linter>=2.0'
