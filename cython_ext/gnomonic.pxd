@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # cython: cdivision=True
-# The gnomonic (TAN) projection, operation by operation as the reference does it: which side of a cell's edge a row falls
-# on, and the last bit of a voxel's value, depend on that.
+# The gnomonic (TAN) projection, operation by operation as the reference does it: on which side of a cell's edge a row
+# falls, and the last bit of a voxel's value, depend on that.
 
 from libc.math cimport asin, atan, atan2, cos, sin, sqrt, tan
 
@@ -15,7 +15,8 @@ cdef extern from *:
 cdef inline void sky_to_plane(double ra, double dec, double ra0, double dec0, double *x, double *y) noexcept nogil:
     # All angles in radian; x, y are plane coordinates in degrees.
     cdef double phi, theta, radius
-    phi = atan2(-cos(dec) * sin(ra - ra0), sin(dec) * cos(dec0) - cos(dec) * sin(dec0) * cos(ra - ra0)) + 180.0 / DEG_PER_RAD
+    phi = atan2(-cos(dec) * sin(ra - ra0), sin(dec) * cos(dec0) - cos(dec) * sin(dec0) * cos(ra - ra0))
+    phi += 180.0 / DEG_PER_RAD
     theta = asin(sin(dec) * sin(dec0) + cos(dec) * cos(dec0) * cos(ra - ra0))
     radius = DEG_PER_RAD / tan(theta)
     x[0] = radius * sin(phi)

@@ -241,7 +241,7 @@ def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts,
 
 
 cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t start, int *fullest) noexcept nogil:
-    # Replace the number of rows in each cell of a plane by where they end, and find the fullest cell and row of the grid.
+    # Replace the numbers of rows in the cells of a plane by where they end; find the fullest cell and row of the grid.
     cdef Py_ssize_t x, y, end = start
     cdef int in_cell, in_row
     fullest[0] = 0
@@ -258,7 +258,8 @@ cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t
 
 
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
-               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, int nx, int[:, ::1] fullest, int n_threads):
+               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, int nx, int[:, ::1] fullest,
+               int n_threads):
     """Copy the rows of each plane in the order of its cells.
 
     Parameters

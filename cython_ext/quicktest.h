@@ -33,12 +33,12 @@ enum { MUSE_MAYBE_ABOVE = 0, MUSE_SURELY_BELOW = 1, MUSE_UNUSABLE_INSIDE = 2 };
 /*
  * Is x certainly not above median + sigma * MAD of v[0...n-1]?
  *
- * Two exact arguments: (1) if more than half of the values are >= x, so is the median; (2) a rejection needs half of the
- * values closer to the median m than t = (x - m) / sigma, that is in a window of width 2 t <= 2 (x - lowest) / sigma, so
- * three neighbouring bins of half that width must hold half of them.
+ * Two exact arguments: (1) if more than half of the values are >= x, so is the median; (2) a rejection needs half of
+ * the values closer to the median m than t = (x - m) / sigma, that is in a window of width 2 t <= 2 (x - lowest) /
+ * sigma, so three neighbouring bins of half that width must hold half of them.
  *
- * v has room for MUSE_LANES values after the last; sigma >= 1. Returns MUSE_UNUSABLE_INSIDE if a value is minus infinity
- * (unless argument 1 holds even so).
+ * v has room for MUSE_LANES values after the last; sigma >= 1. Returns MUSE_UNUSABLE_INSIDE if a value is minus
+ * infinity (unless argument 1 holds even so).
  */
 MUSE_CLONES static int muse_quick_test(float *v, ptrdiff_t n, float x, double sigma)
 {
@@ -98,7 +98,8 @@ MUSE_CLONES static int muse_quick_test(float *v, ptrdiff_t n, float x, double si
         if (n <= MUSE_BYTES) {
             const uint64_t three_from_even = even + odd + (even >> 8), three_from_odd = odd + (even >> 8) + (odd >> 8);
             const uint64_t margin = ones * (uint64_t)(0x80 - half); /* sets the top bit of counts >= half */
-            return ((three_from_even + margin) | (three_from_odd + margin)) & tops ? MUSE_MAYBE_ABOVE : MUSE_SURELY_BELOW;
+            const uint64_t enough = ((three_from_even + margin) | (three_from_odd + margin)) & tops;
+            return enough ? MUSE_MAYBE_ABOVE : MUSE_SURELY_BELOW;
         }
         for (int k = 0; k < MUSE_BINS / 2; k++) {
             bins[2 * k] += (int)(even >> (8 * k) & 0xff);

@@ -51,7 +51,8 @@ cdef inline void add(sums_t *voxel, double weight, const cell_row_t *row) noexce
     voxel.stat += row.stat * weight * weight
 
 
-cdef inline sums_t *sums_of(const block_t *b, Py_ssize_t nx, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+cdef inline sums_t *sums_of(const block_t *b, Py_ssize_t nx, Py_ssize_t x, Py_ssize_t y,
+                            Py_ssize_t plane) noexcept nogil:
     return b.ring + ((y % b.ring_rows) * (b.last - b.first) + plane - b.first) * nx + x
 
 
@@ -67,7 +68,8 @@ cdef inline void scatter(int method, const weighting_t *w, const grid_t *grid, c
     if first == last:
         return
     n = 1
-    while first + n < last and spectral_part(method, w, row.lbda, s.lbda[first + n], s.length[first + n], &b.spectral[n]):
+    while (first + n < last
+            and spectral_part(method, w, row.lbda, s.lbda[first + n], s.length[first + n], &b.spectral[n])):
         n += 1
     for j in range(max(y - w.reach, 0), min(y + w.reach + 1, s.ny)):
         for i in range(max(x - w.reach, 0), min(x + w.reach + 1, s.nx)):

@@ -30,7 +30,7 @@ cdef inline double kth_smallest(double *v, Py_ssize_t n, Py_ssize_t k) noexcept 
 
 
 cdef inline double median(double *v, Py_ssize_t n) noexcept nogil:
-    # Median of n > 0 numbers (no NaN), rearranged; the mean of the two middle ones a <= b for even n, as a + (b - a) / 2.
+    # Median of n > 0 numbers (no NaN), rearranged; for even n, of the two middle ones a <= b, a + (b - a) / 2.
     cdef Py_ssize_t i
     cdef double upper = kth_smallest(v, n, n // 2), lower
     if n % 2:

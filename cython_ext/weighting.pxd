@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # cython: cdivision=True
-# The weight of a row in a voxel, for every method but nearest: a spatial part a, a spectral part b, and their combination.
+# The weight of a row in a voxel, for every method but nearest: a spatial and a spectral part, and their combination.
 # `method` is a constant at each call, so that compilers drop the other branches.
 
 from libc.math cimport M_PI, fabs, sin, sqrt

@@ -71,7 +71,7 @@ def _measure(run: Run, table: Table, store: RowStore) -> darcheck.ResidualShift 
         grid = grids.make_grid(table.header, limits, table.position_unit, options.step)
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)
         direction = cosmic_ray_direction(table.header, table.position_unit)
-        resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
+        resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
         stored = table.stored
         cube = [np.empty(grid.shape, kind) for kind in (np.float32, np.int32, np.float32)]
         for slab in SlabSource(store, resampler, run.resources, stored.begin, stored.end):

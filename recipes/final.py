@@ -76,7 +76,7 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
     direction = cosmic_ray_direction(table.header, table.position_unit)
-    resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat)
+    resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, weights)
     qc = _measure_fwhm(run, table, grid, source)
     cards = [*object_cards(table.header), *qc]
@@ -88,9 +88,7 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
         for slab in source:
             result = slab.result
             collapse.add_planes(slab.first, result.data, result.dq)
-            bad = result.dq != DQ.GOOD
-            np.copyto(result.data, np.nan, where=bad)
-            np.copyto(result.stat, np.nan, where=bad)
+            result.blank(run.resources.n_threads)
             writer.write(slab.first, result.data, result.stat)
             flagged.add(slab.cosmic_rays)
         plane_wcs = image_wcs(grid.cards(table.header))

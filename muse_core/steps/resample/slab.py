@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.cython_ext import cosmics
 from muse_core.cython_ext import grid as grid_kernels
 from muse_core.cython_ext import resample as kernels
@@ -59,6 +60,10 @@ class SlabResult:
     stat: np.ndarray
     dq: np.ndarray
     cosmic_rays: np.ndarray
+
+    def blank(self, n_threads: int = 1) -> None:
+        """Set `data` and `stat` to NaN in all flagged voxels, as a cube on disk has them."""
+        collapse_kernels.blank(self.data, self.stat, self.dq, n_threads)
 
 
 def slab_bytes(grid: OutputGrid, options: ResampleOptions, n_planes: int, n_rows: int, n_threads: int = 1) -> int:
