@@ -32,7 +32,7 @@ demo: $(VENV)/installed
 	@echo "the field and a spectrum: demo/demo.png"
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_ARGS)
 
 # lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
 lint: $(VENV)/linters
