@@ -35,7 +35,7 @@ _MIN_PIXELS = 7
 _MAX_OFFSET = 5.0  # pixels between the first guess and the fit
 _CLIP_SIGMA = 3.0
 _SIGMA_PER_HALF_WIDTH = 1 / math.sqrt(2 * math.log(2))
-_STAMPS_AT_A_TIME = 256  # 14 MB of derivatives with the larger stamps
+_STAMPS_AT_A_TIME = 64  # 3 MB of derivatives with the larger stamps
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,6 +177,7 @@ def _set_up(lbda, header: Header) -> _Setup:
             half_size, order = 15, 4
             _LOG.warning("DAR check: the pixel table carries no DAR correction, looking for large shifts")
     if not first <= lbda_ref <= last:
+        _LOG.warning("DAR check: no planes around %.1f Angstrom, using %.1f Angstrom as reference", lbda_ref, middle)
         lbda_ref = middle
     return _Setup(lbda_ref, half_size, order)
 

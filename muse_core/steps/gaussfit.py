@@ -8,7 +8,7 @@ import numpy as np
 N_PARAMETERS = 7
 BACKGROUND, VOLUME, CORRELATION, X, Y, SIGMA_X, SIGMA_Y = range(N_PARAMETERS)
 _MAX_ITERATIONS = 100
-_TOLERANCE = 1e-12  # relative decrease of chi square at the end of a fit
+_TOLERANCE = 1e-10  # relative decrease of chi square at the end of a fit
 _DAMPING = (1e-3, 0.1, 10.0, 1e12)  # at the start, after a success, after a failure, to give up
 
 
@@ -70,8 +70,24 @@ def _allowed(parameters):
     )
 
 
-def _chi_square(values, weights, x, y, parameters):
-    return (((values - gaussian(parameters, x, y)) * weights) ** 2).sum(axis=1)
+def _normal_equations(values, weights, x, y, parameters):
+    """Chi square (n,), and the matrix (n, 7, 7) and right-hand side (n, 7) of the step that lowers it."""
+    model, derivatives = gaussian(parameters, x, y, jacobian=True)
+    residuals = (values - model) * weights
+    derivatives *= weights[:, :, None]
+    transposed = np.swapaxes(derivatives, 1, 2)
+    return (residuals**2).sum(axis=1), transposed @ derivatives, (transposed @ residuals[:, :, None])[:, :, 0]
+
+
+def _solve(normal, gradient, damping):
+    """Step (n, 7) of Levenberg and Marquardt."""
+    damped = normal.copy()
+    diagonal = np.einsum("nii->ni", damped)
+    diagonal += damping[:, None] * np.maximum(diagonal, np.finfo(float).tiny)
+    try:
+        return np.linalg.solve(damped, gradient[:, :, None])[:, :, 0]
+    except np.linalg.LinAlgError:
+        return np.stack([np.linalg.lstsq(n, g, rcond=None)[0] for n, g in zip(damped, gradient, strict=True)])
 
 
 def fit_gaussians(values, weights, x, y, start) -> GaussianFits:
@@ -98,33 +114,22 @@ def fit_gaussians(values, weights, x, y, start) -> GaussianFits:
     damping = np.full(len(parameters), first_damping)
     converged = np.zeros(len(parameters), bool)
     active = np.flatnonzero(_allowed(parameters) & ((weights > 0).sum(axis=1) >= N_PARAMETERS))
-    chi2 = np.full(len(parameters), np.inf)
-    chi2[active] = (((values[active] - gaussian(parameters[active], x[active], y[active])) * weights[active]) ** 2).sum(
-        1
-    )
+    chi2, normal, gradient = _normal_equations(values, weights, x, y, parameters)
     for _ in range(_MAX_ITERATIONS):
         if not active.size:
             break
-        xa, ya, w = x[active], y[active], weights[active]
-        model, derivatives = gaussian(parameters[active], xa, ya, jacobian=True)
-        derivatives *= w[:, :, None]
-        normal = np.einsum("npi,npj->nij", derivatives, derivatives)
-        gradient = np.einsum("npi,np->ni", derivatives, (values[active] - model) * w)
-        diagonal = np.einsum("nii->ni", normal)
-        diagonal += damping[active, None] * np.maximum(diagonal, np.finfo(float).tiny)
-        try:
-            step = np.linalg.solve(normal, gradient[:, :, None])[:, :, 0]
-        except np.linalg.LinAlgError:
-            step = np.stack([np.linalg.lstsq(n, g, rcond=None)[0] for n, g in zip(normal, gradient, strict=True)])
-        trial = parameters[active] + step
+        trial = parameters[active] + _solve(normal[active], gradient[active], damping[active])
         allowed = _allowed(trial)
-        trial[~allowed] = parameters[active][~allowed]
-        new = _chi_square(values[active], w, xa, ya, trial)
-        better = allowed & (new <= chi2[active])
-        small = better & (chi2[active] - new <= _TOLERANCE * chi2[active])
-        parameters[active[better]] = trial[better]
-        chi2[active[better]] = new[better]
-        damping[active] *= np.where(better, lower, higher)
-        converged[active[small]] = True
-        active = active[~small & (damping[active] < largest_damping)]
+        damping[active[~allowed]] *= higher
+        tried, trial = active[allowed], trial[allowed]
+        new = _normal_equations(values[tried], weights[tried], x[tried], y[tried], trial)
+        better = new[0] <= chi2[tried]
+        damping[tried] *= np.where(better, lower, higher)
+        small = better & (chi2[tried] - new[0] <= _TOLERANCE * chi2[tried])
+        converged[tried[small]] = True
+        accepted = tried[better]
+        parameters[accepted] = trial[better]
+        for kept, found in zip((chi2, normal, gradient), new, strict=True):
+            kept[accepted] = found[better]
+        active = active[~converged[active] & (damping[active] < largest_damping)]
     return GaussianFits(parameters, converged)
