@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from muse_core.cython_ext import rows as row_kernels
+from muse_core.engine.progress import track
 from muse_core.engine.store import RowStore
 from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError
@@ -246,7 +247,7 @@ def load_pass(
         return before, Limits.of(rows)
 
     before, after = Limits(), Limits()
-    for a, b in map_in_order(work, source.chunks, n_threads):
+    for a, b in track("reading rows", map_in_order(work, source.chunks, n_threads), source.chunks):
         before.include(a)
         after.include(b)
     return before, after
@@ -260,7 +261,7 @@ def read_pass(
     def work(chunk: Chunk) -> T:
         return step(store.read(stored.begin + chunk.start, stored.begin + chunk.stop), chunk)
 
-    return map_in_order(work, stored.chunks, n_threads)
+    return track("looking at rows", map_in_order(work, stored.chunks, n_threads), stored.chunks)
 
 
 def write_pass(
@@ -297,4 +298,5 @@ def write_pass(
         store.write(final.begin + new.start, rows)
         return result
 
-    return list(map_in_order(work, zip(stored.chunks, final.chunks, strict=True), n_threads))
+    chunks = zip(stored.chunks, final.chunks, strict=True)
+    return list(track("changing rows", map_in_order(work, chunks, n_threads), stored.chunks))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources
 from muse_core.engine.store import RowStore, Window
 from muse_core.errors import DataError
@@ -153,6 +154,9 @@ class SlabSource:
         nz = self._resampler.grid.nz
         edges = [*range(0, nz, self.thickness), nz]
         ranges = list(zip(edges[:-1], edges[1:], strict=True))
+        return track("resampling planes", self._slabs(ranges), [range(*planes) for planes in ranges])
+
+    def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
         spare: np.ndarray | None = None
         with ThreadPoolExecutor(1) as reader:
             pending = reader.submit(self._read, *ranges[0])

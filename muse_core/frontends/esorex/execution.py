@@ -12,6 +12,7 @@ from muse_core.cplapi import core, ui
 from muse_core.errors import MissingFileError, MuseError
 from muse_core.frontends.esorex import products, report
 from muse_core.frontends.esorex.options import Option
+from muse_core.frontends.progress import bars
 from muse_core.io import sof
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,8 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
     core.Msg.set_config(domain=recipe.name, show_threadid=True)
     start = time.monotonic()
     try:
-        produced = recipe.run(frames, {option.full_name: option.value for option in options})
+        with bars():
+            produced = recipe.run(frames, {option.full_name: option.value for option in options})
     except MuseError as error:
         logger.error("%s", error)
         produced = None
