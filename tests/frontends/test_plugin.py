@@ -223,6 +223,8 @@ def test_signals(number, whom, esorex, demo_plugin, clean_environment, tmp_path)
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
+        # a job in the background has it ignored, and so would the host
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     _wait_for((tmp_path / "running").exists)
     worker = int(Path(f"/proc/{host.pid}/task/{host.pid}/children").read_text())
