@@ -4,7 +4,9 @@
 Nothing heavy is imported before `run`: front-ends list and describe recipes without it.
 """
 
+import dataclasses
 import logging
+import os
 from pathlib import Path
 
 from muse_core.cplapi import core, messages, ui
@@ -13,7 +15,7 @@ from muse_core.io import sof
 from muse_core.model import declare
 from muse_core.recipes import declaration
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("muse_core.recipes.muse_scipost")  # PyEsoRex loads this file under another name
 
 
 def _parameter(spec: declare.ParameterSpec):
@@ -85,11 +87,24 @@ class MuseScipost(ui.PyRecipe):
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((key.removeprefix(declaration.CONTEXT + "."), value) for key, value in settings.items())
         with messages.forward_logging(core.Msg):
+            logger.info("muse-scipost %s", self.version)
             parameters = declare.from_settings(declaration.ScipostParameters, values, declaration.CONTEXT)
+            _log_inputs(frames, parameters)
             from muse_core.recipes.flow import reduce
 
             products = reduce(frames, parameters, Path.cwd())
         return ui.FrameSet([_product_frame(p) for p in sorted(products, key=lambda p: (p.tag, Path(p.path).name))])
+
+
+def _log_inputs(frames, parameters):
+    """Log, as details, what the run depends on; the parameters in the form of a recipe configuration file."""
+    for frame in frames:
+        logger.debug("input frame %s %s", frame.path, frame.tag)
+    for name, value in dataclasses.asdict(parameters).items():
+        logger.debug("%s.%s=%s", declaration.CONTEXT, name, str(value).upper() if isinstance(value, bool) else value)
+    for name in sorted(os.environ):
+        if name.startswith(("MUSE_", "OMP_")):
+            logger.debug("environment: %s=%s", name, os.environ[name])
 
 
 def _product_frame(product):

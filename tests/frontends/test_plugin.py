@@ -140,6 +140,50 @@ def test_same_bits_as_our_command(esorex, plugin, clean_environment, data, tmp_p
     assert len([line for line in mine if line.startswith("[ INFO  ] muse_scipost:")]) == len(messages)
 
 
+SCRIPT = """
+set -e
+for exposure in 1 2; do
+    export RAW=$DATA/exposure$exposure
+    mkdir -p reduced$exposure
+    esorex --output-dir=reduced$exposure --log-file=run$exposure.log --log-dir=. --recipe-config=scipost.rc \\
+        --products-sof=reduced$exposure/products.json muse_scipost --dlambda=2.5 exposure.sof
+done
+"""
+
+
+def test_script_of_a_user(esorex, plugin, clean_environment, data, tmp_path):
+    """A shell script written for ESO's recipe runs unchanged, with esorex and with our command linked as esorex."""
+    frames = [line.split() for line in data.read_text().splitlines() if line.strip() and not line.startswith("#")]
+    for number in (1, 2):
+        folder = tmp_path / f"exposure{number}"
+        folder.mkdir()
+        for path, tag in frames:
+            if tag == "PIXTABLE_OBJECT":
+                (folder / Path(path).name).symlink_to(path)
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / "esorex").symlink_to(Path(sys.executable).with_name("muse-esorex"))
+    outcomes = []
+    for name, path in (("real", clean_environment["PATH"]), ("ours", f"{links}:{os.environ['PATH']}")):
+        work = tmp_path / name
+        work.mkdir()
+        lines = [
+            f"$RAW/{Path(path).name} {tag}" if tag == "PIXTABLE_OBJECT" else f"{path} {tag}" for path, tag in frames
+        ]
+        (work / "exposure.sof").write_text("# one exposure\n" + "\n".join(lines) + "\n")
+        (work / "scipost.rc").write_text("muse.muse_scipost.skymethod=none\nmuse.muse_scipost.filter=white\n")
+        environment = clean_environment | {"PATH": path, "DATA": str(tmp_path), "ESOREX_PLUGIN_DIR": str(plugin)}
+        done = run(["sh", "-c", SCRIPT], work, environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        made = sorted(str(path.relative_to(work)) for path in work.rglob("*") if path.is_file())
+        listing = (work / "reduced2" / "products.json").read_text()
+        created = re.findall(r"esorex: \[tid=000\] Created product .*", done.stdout)
+        sums = [fits.getval(work / f"reduced{n}" / "DATACUBE_FINAL.fits", "DATAMD5") for n in (1, 2)]
+        outcomes.append((made, listing, created, sums))
+    assert outcomes[0] == outcomes[1]
+    assert len(outcomes[0][2]) == 4
+
+
 def test_empty_environment(esorex, demo_plugin, tmp_path):
     (tmp_path / "in.fits").touch()
     (tmp_path / "in.sof").write_text("in.fits PIXTABLE_OBJECT\n")
