@@ -48,7 +48,6 @@ NEUTRAL = (
     (r"# Date: .*", "# Date: ..."),
     (r"Start time     : .*", "Start time"),
     (r"er_help_create_config: ", ": "),
-    (r"\n  plugin-dir            : FALSE", ""),
 )
 
 

@@ -29,6 +29,16 @@ def _libraries() -> str:
     return "Libraries used: " + ", ".join(f"{name} = {version(package)}" for name, package in names.items())
 
 
+def _show_plugin_directory() -> int:
+    """Print the folder of the native plugin, and nothing else, for use in scripts."""
+    directory = registry.plugin_directory()
+    if directory is None:
+        report.error("This installation has no native plugin: it was built on a machine without the CPL headers.")
+        return NO_RECIPE_STATUS
+    print(directory)
+    return 0
+
+
 class Command:
     """One run of the command."""
 
@@ -44,6 +54,8 @@ class Command:
 
     def run(self) -> int:
         """Do what the command line asks for; return the exit status."""
+        if self.arguments == ["--plugin-dir"]:
+            return _show_plugin_directory()
         print(f"\n     ***** MUSE recipe execution tool, version {__version__}  *****\n")
         core.Msg.set_config(domain=self.program)
         try:
@@ -53,8 +65,6 @@ class Command:
             print(f"\n{_libraries()}\n")
             return USAGE_STATUS
         rest = self.arguments[used:]
-        if self.setting("plugin-dir"):
-            return self._show_plugin_directory()
         if self.setting("version"):
             print(f"{_libraries()}\n\nmuse-scipost {__version__}, GPL-2.0-or-later, without any warranty.\n")
             return 0
@@ -163,14 +173,6 @@ class Command:
             print(layout.command_help(self.program, self.caller))
         elif self.setting("params"):
             print(layout.parameter_list("Caller", self.caller))
-
-    def _show_plugin_directory(self) -> int:
-        directory = registry.plugin_directory()
-        if directory is None:
-            report.error("This installation has no native plugin: it was built on a machine without the CPL headers.")
-            return NO_RECIPE_STATUS
-        print(directory)
-        return 0
 
     def _create_config(self, options: Sequence[Option], recipe: str) -> None:
         path = self.setting("create-config")

@@ -210,7 +210,8 @@ def caller_options(recipe_dir: str) -> list[Option]:
             "recipe-dir",
             recipe_dir,
             "Directories, separated by colons, that are searched for further recipes in Python (subclasses of PyCPL's "
-            "PyRecipe), with their subdirectories. Native plugins in them are ignored.",
+            "PyRecipe), with their subdirectories. Native plugins in them are ignored. For the directory of our own "
+            "native plugin, to be used with ESO's esorex, give the single option '--plugin-dir'.",
             environment="ESOREX_PLUGIN_DIR",
         ),
         _caller("show-hidden", False, "Show hidden parameters of recipes in help texts.", environment=""),
@@ -218,13 +219,6 @@ def caller_options(recipe_dir: str) -> list[Option]:
         _caller("suppress-prefix", True, "Keep the names that the recipe gives to the products."),
         _caller("time", True, "Show the time that the recipe took."),
         _caller("unload-plugin", True, "Accepted for compatibility; nothing is unloaded."),
-        _caller(
-            "plugin-dir",
-            False,
-            "Show the directory of the native plugin for ESO's esorex (its '--recipe-dir') and exit.",
-            environment="",
-            in_config=False,
-        ),
     ]
 
 
