@@ -9,6 +9,7 @@ from muse_core.model.declare import UNLIMITED, InputSpec, ProductSpec, QcSpec, d
 NAME = "muse_scipost"
 CONTEXT = "muse.muse_scipost"
 VERSION = __version__
+PIPELINE = f"muse/{VERSION}"
 AUTHOR = "The muse-scipost developers"
 EMAIL = "the issue tracker of muse-scipost"
 COPYRIGHT = (

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is made of all exposures: the combined pixel table, the cube, the images of the field."""
 
-import dataclasses
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from astropy.io.fits import Card
@@ -11,25 +11,34 @@ from muse_core.engine.exposure import Chunk, write_pass
 from muse_core.engine.exposure import Limits as RowLimits
 from muse_core.engine.slabs import FlaggedRows, SlabSource, Weights, refuse_empty_grid
 from muse_core.engine.store import RowStore
-from muse_core.errors import InputError, ParameterError
+from muse_core.errors import InputError
 from muse_core.io import calibration
-from muse_core.io.cube import CubeWriter, extension_header, variance_unit, write_fov_image
-from muse_core.io.fitswriter import primary_header
 from muse_core.model.cards import card, set_card
 from muse_core.model.dq import DQ
-from muse_core.model.filters import WHITE, FilterCurve, white
 from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
-from muse_core.model.header import PIXTABLE, get_float, get_string, spaxel_size_arcsec
-from muse_core.recipes.cards import image_wcs, object_cards
+from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
+from muse_core.recipes.cards import object_cards
 from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
+from muse_core.recipes.euro3d import Euro3D
 from muse_core.recipes.exposures import Table, TableSaver
+from muse_core.recipes.formats import CubeFormat, CubeProduct, PlainCube
+from muse_core.recipes.images import load_filters
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.sdp import SdpCube
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.qc import fwhm_plane, fwhm_qc
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction, parse_pixfrac
 from muse_core.steps.resample.vacuum import air_to_vacuum
+from muse_core.steps.sdp import Exposure
 
 _LOG = logging.getLogger(__name__)
+_FORMATS: dict[str, type[CubeFormat]] = {
+    "Cube": PlainCube,
+    "xCube": PlainCube,
+    "sdpCube": SdpCube,
+    "Euro3D": Euro3D,
+    "xEuro3D": Euro3D,
+}
 
 
 def resample_options(parameters: ScipostParameters) -> ResampleOptions:
@@ -45,7 +54,9 @@ def resample_options(parameters: ScipostParameters) -> ResampleOptions:
     )
 
 
-def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) -> FlaggedRows:
+def make_cube(
+    run: Run, table: Table, store: RowStore, weights: Weights | None, described: Sequence[Exposure] = ()
+) -> FlaggedRows:
     """Resample all rows into DATACUBE_FINAL, and collapse it to images; planes are written as they are made.
 
     Parameters
@@ -58,14 +69,14 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
         Its rows.
     weights : Weights, optional
         Weights of the exposures.
+    described : sequence of Exposure
+        What format sdpCube says of the exposures.
 
     Returns
     -------
     FlaggedRows
         Rows that were flagged as cosmic rays.
     """
-    if run.parameters.format not in ("Cube", "xCube"):
-        raise ParameterError(f"parameter format: {run.parameters.format} is not available yet, expected Cube or xCube")
     options = resample_options(run.parameters)
     override = _output_wcs(run)
     if override is not None and override.is_vacuum:
@@ -78,27 +89,19 @@ def make_cube(run: Run, table: Table, store: RowStore, weights: Weights | None) 
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, weights)
-    qc = _measure_fwhm(run, table, grid, source)
-    cards = [*object_cards(table.header), *qc]
-    filters = _filters(run)
-    collapse = Collapse(grid, [curve for curve, _ in filters], run.resources.n_threads)
-    views = _views(filters, collapse, cards, table)
+    cards = object_cards(table.header)
+    writer_of = _FORMATS[run.parameters.format]
+    if writer_of is not Euro3D:
+        cards += _measure_fwhm(run, table, grid, source)
+    filters = load_filters(run)
+    collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
-    with _cube_writer(run, table, grid, cards, views) as writer:
+    with writer_of(CubeProduct(run, table, grid, cards, filters, collapse, described)) as writer:
         for slab in source:
-            result = slab.result
-            collapse.add_planes(slab.first, result.data, result.dq)
-            result.blank(run.resources.n_threads)
-            writer.write(slab.first, result.data, result.stat)
+            collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
+            writer.write(slab.first, slab.result)
             flagged.add(slab.cosmic_rays)
-        plane_wcs = image_wcs(grid.cards(table.header))
-        for number, (view, image) in enumerate(zip(views, collapse.images(), strict=True)):
-            if _has_images_inside(run):
-                writer.write_image(number, image)
-                continue
-            with run.factory.using(view.calibrations):
-                write_fov_image(run.factory, view.cards, image, plane_wcs, unit=table.data_unit)
-        run.factory.register(writer.finish(), "DATACUBE_FINAL")
+        writer.finish(collapse.images())
     _LOG.info("Flagged %d rows as cosmic rays", len(flagged))
     return flagged
 
@@ -145,87 +148,6 @@ def _measure_fwhm(run: Run, table: Table, grid: OutputGrid, source: SlabSource) 
     plane = source.plane(fwhm_plane(grid)).data[0]
     found = fwhm_qc(plane, grid, spaxel_size_arcsec(table.header), run.compat)
     return [card(QC_PREFIX + name, value) for name, value in found]
-
-
-def _filters(run: Run) -> list[tuple[FilterCurve, int]]:
-    """Return the filters of the images, and how many calibrations were in use with each."""
-    found = []
-    for name in run.parameters.filter.split(","):
-        if not name or name.lower().startswith("none"):
-            continue
-        if name == WHITE:
-            found.append((white(), run.factory.calibrations_used))
-            continue
-        path = run.frames.only("FILTER_LIST")
-        try:
-            if path is None:
-                raise InputError(f"parameter filter: {name!r} needs a frame with tag FILTER_LIST, found none")
-            lbda, throughput, header = calibration.read_filter(path, name)
-        except InputError as error:
-            _LOG.warning("%s; no image with this filter", error)
-            continue
-        run.factory.use_calibration(path, "FILTER_LIST")
-        zero_points = (get_float(header, "ZP_VEGA"), get_float(header, "ZP_AB"))
-        found.append((FilterCurve(name, lbda, throughput, *zero_points), run.factory.calibrations_used))
-    return found
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _View:
-    """An image of the field: its filter, keywords, and the number of calibrations that were in use with it."""
-
-    name: str
-    cards: list[Card]
-    filter_cards: list[Card]
-    calibrations: int
-
-
-def _views(filters: list[tuple[FilterCurve, int]], collapse: Collapse, cube: list[Card], table: Table) -> list[_View]:
-    name = get_string(table.header, "OBJECT")
-    views = []
-    for (curve, calibrations), fraction in zip(filters, collapse.fractions(), strict=True):
-        own = [card("ESO DRS MUSE FILTER NAME", curve.name, "filter name used")]
-        for key, value, system in (("ZPVEGA", curve.zp_vega, "Vega"), ("ZPAB", curve.zp_ab, "AB")):
-            if value is not None:
-                own.append(card(f"ESO DRS MUSE FILTER {key}", value, f"[mag] {system}-mag zeropoint"))
-        comment = "[%] fraction of filter covered by data"
-        own.append(card("ESO DRS MUSE FILTER FRACTION", np.float32(100 * fraction), comment))
-        renamed = [] if name is None else [card("OBJECT", f"{name} ({curve.name})", "Original target.")]
-        views.append(_View(curve.name, [*image_wcs(cube), *renamed, *own], own, calibrations))
-    return views
-
-
-def _has_images_inside(run: Run) -> bool:
-    return run.parameters.format.startswith("x")
-
-
-def _cube_writer(run: Run, table: Table, grid: OutputGrid, cards: list[Card], views: list[_View]) -> CubeWriter:
-    name = get_string(table.header, "OBJECT")
-    wcs = grid.cards(table.header)
-    images = []
-    for view in views if _has_images_inside(run) else ():
-        header = extension_header(
-            "DATA",
-            grid.shape[1:],
-            image_wcs(wcs),
-            unit=table.data_unit or None,
-            extname=view.name,
-            content="reconstructed image (data values)",
-            object_name=None if name is None else f"{name} ({view.name})",
-        )
-        header.extend(view.filter_cards)
-        images.append(header)
-    path = run.factory.next_path("DATACUBE_FINAL")
-    return CubeWriter(
-        path,
-        run.factory.header("DATACUBE_FINAL", cards, path, primary_header()),
-        grid.shape,
-        wcs,
-        unit=table.data_unit,
-        stat_unit=variance_unit(table.data_unit),
-        object_name=name,
-        images=images,
-    )
 
 
 def save_combined(run: Run, table: Table, store: RowStore, flagged: FlaggedRows, weights: Weights | None) -> None:

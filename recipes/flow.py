@@ -22,11 +22,12 @@ from muse_core.model.cards import card
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_specs
 from muse_core.model.raman import RamanLines
-from muse_core.recipes import autocal, darcheck, declaration, exposures, final, raman, sky, stacked
+from muse_core.recipes import autocal, darcheck, declaration, exposures, final, raman, sdp, sky, stacked
 from muse_core.recipes.declaration import ScipostParameters
 from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
 from muse_core.steps.combine import combine_headers, exposure_weights
+from muse_core.steps.sdp import Exposure as Described
 
 _LOG = logging.getLogger(__name__)
 _FAR_DEG = 0.5
@@ -61,6 +62,8 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
     opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
     begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
     weights = _weights(run, opened, begins)
+    is_sdp = "cube" in run.save and parameters.format == sdp.FORMAT
+    described = sdp.describe_exposures(run, opened) if is_sdp else []
     with run.resources.make_store(int(begins[-1])) as store:
         tables, located = [], []
         for number, (exposure, begin) in enumerate(zip(opened, begins[:-1], strict=True), 1):
@@ -81,7 +84,7 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
                 sky.save_sky(run, table, found)
             tables.append(table)
         if run.save & {"cube", "combined", "stacked"}:
-            _finish(run, tables, located, store, weights)
+            _finish(run, tables, located, store, weights, described)
     return run.factory.products
 
 
@@ -96,7 +99,7 @@ def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: 
         raise InputError(f"set of frames: found {found}, expected at least one frame with tag {RAW_TAG}")
     factory = ProductFactory(
         recipe=declaration.NAME,
-        pipeline=f"muse/{declaration.VERSION}",
+        pipeline=declaration.PIPELINE,
         system=f"muse-scipost-{declaration.VERSION}",
         parameters=[(spec, getattr(parameters, spec.name)) for spec in parameter_specs(ScipostParameters)],
         products=declaration.PRODUCTS,
@@ -131,12 +134,19 @@ def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | 
     return None if values is None else Weights(begins[:-1], np.asarray(values, np.float32))
 
 
-def _finish(run: Run, tables: list[Table], located: list[Located], store: RowStore, weights: Weights | None) -> None:
+def _finish(
+    run: Run,
+    tables: list[Table],
+    located: list[Located],
+    store: RowStore,
+    weights: Weights | None,
+    described: list[Described],
+) -> None:
     """Make the products of all exposures together."""
     table = _combine(run, tables, located, weights)
     flagged = FlaggedRows()
     if "cube" in run.save:
-        flagged = final.make_cube(run, table, store, weights)
+        flagged = final.make_cube(run, table, store, weights, described)
     if "combined" in run.save:
         final.save_combined(run, table, store, flagged, weights)
     if "stacked" in run.save:

@@ -119,6 +119,8 @@ class CubeWriter:
         OBJECT of the exposure.
     images : sequence of Header
         Headers of images that follow the cube in the same file.
+    spare_cards : int
+        Number of cards by which `primary` may still grow.
     """
 
     def __init__(
@@ -132,6 +134,7 @@ class CubeWriter:
         stat_unit: str,
         object_name: str | None,
         images: Sequence[fits.Header] = (),
+        spare_cards: int = 0,
     ):
         name = None if object_name is None else f"{object_name} (%s)"
         data = extension_header(
@@ -142,7 +145,7 @@ class CubeWriter:
         )
         self._plane = shape[1] * shape[2]
         self.headers = [primary, data, stat, *images]
-        self._writer = FitsStreamWriter(path, self.headers)
+        self._writer = FitsStreamWriter(path, self.headers, spare_cards=spare_cards)
 
     def write(self, first: int, data: np.ndarray, stat: np.ndarray) -> None:
         """Write planes from number `first` on; missing voxels must be NaN already."""

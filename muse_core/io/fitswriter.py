@@ -45,10 +45,12 @@ class FitsStreamWriter:
     headers : list of Header
         One header an HDU, complete with structure (SIMPLE or XTENSION, BITPIX, NAXISn) and with each keyword that the
         final header will have; values may change until `finish`.
+    spare_cards : int
+        Number of cards by which the primary header may still grow.
 
     Notes
     -----
-    `write` may be called from several threads. Pieces must start at a multiple of 4 bytes and must not overlap.
+    `write` may be called from several threads. Pieces must not overlap.
 
     Raises
     ------
@@ -56,14 +58,15 @@ class FitsStreamWriter:
         Folder not writable, no space left.
     """
 
-    def __init__(self, path: str | os.PathLike, headers: list[fits.Header]):
+    def __init__(self, path: str | os.PathLike, headers: list[fits.Header], *, spare_cards: int = 0):
         self.path = Path(path)
         self._partial = self.path.with_name(f".{self.path.name}.part")
         self.headers = headers
         self._data_start, self._data_length, self._header_length = [], [], []
         position = 0
         for i, header in enumerate(headers):
-            cards = len(header.cards) + _SIGNATURE_CARDS["primary" if i == 0 else "other"] + 1
+            added = _SIGNATURE_CARDS["other"] if i else _SIGNATURE_CARDS["primary"] + spare_cards
+            cards = len(header.cards) + added + 1
             length = _padded(cards * 80)
             self._header_length.append(length)
             self._data_start.append(position + length)
@@ -81,16 +84,16 @@ class FitsStreamWriter:
             raise ProductError(describe_os_error(error, self.path)) from error
 
     def write(self, hdu: int, start: int, values: np.ndarray) -> None:
-        """Write native `values` (C-contiguous) into the data of `hdu` from element `start` on."""
+        """Write native `values` (C-contiguous, one axis; also rows of a table) from element `start` of `hdu` on."""
         size = values.itemsize
+        if (start + values.size) * size > self._data_length[hdu]:
+            raise ValueError(f"HDU {hdu}: piece of {values.size} elements at {start} does not fit")
         if size == 4:
             total = array_sum(values)
             raw = values.byteswap()
         else:
-            raw = values.astype(values.dtype.newbyteorder(">"))
-            total = word_sum(raw)
-        if start * size % 4 or (start + values.size) * size > self._data_length[hdu]:
-            raise ValueError(f"HDU {hdu}: piece of {values.size} elements at {start} does not fit")
+            raw = values.astype(values.dtype.newbyteorder(">")).view(np.uint8)
+            total = word_sum(raw, start * size % 4)
         try:
             view = memoryview(raw).cast("B")
             position = self._data_start[hdu] + start * size

@@ -26,11 +26,23 @@ def fold(total: int) -> int:
     return total
 
 
-def word_sum(data) -> int:
-    """Return the ones' complement sum of `data` as big-endian 32-bit words, zero-padded at the end."""
+def word_sum(data, phase: int = 0) -> int:
+    """Return the ones' complement sum of `data` as big-endian 32-bit words, zero-padded at both ends.
+
+    Parameters
+    ----------
+    data : contiguous array or bytes
+        The data.
+    phase : int
+        Place (0...3) of the first byte in its word. Sums of pieces that share a word add up to that of the whole.
+    """
     raw = memoryview(data).cast("B")
+    total = 0
+    if phase:
+        total = int.from_bytes((bytes(phase) + bytes(raw[: 4 - phase])).ljust(4, b"\0"), "big")
+        raw = raw[4 - phase :]
     tail = len(raw) % 4
-    total = int(np.frombuffer(raw[: len(raw) - tail], ">u4").sum(dtype=np.uint64))
+    total += int(np.frombuffer(raw[: len(raw) - tail], ">u4").sum(dtype=np.uint64))
     if tail:
         total += int.from_bytes(bytes(raw[len(raw) - tail :]) + bytes(4 - tail), "big")
     return fold(total)

@@ -30,7 +30,6 @@ class Compat:
     fwhm_y_from_converted_x: bool = False  # FWHM in y uses the already converted x
     renka_nan_variance: bool = False  # renka voxels of far pixels only: variance NaN
     euro3d_images_cut: bool = False  # images of Euro3D cubes cut to the size, not the place, of the area with data
-    sdp_stray_file: bool = False  # sdpCube leaves fov_clean.fits behind
     stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees
     bad_offset_list_ignored: bool = False  # an OFFSET_LIST of unexpected format is ignored
     autocal_by_row_position: bool = False  # columns quad, ifu, sli of AUTOCAL_FACTORS are ignored

@@ -102,6 +102,11 @@ class Euro3DTable:
         return self.grid.nz - int(found.min()) if found.size else 0
 
     @property
+    def dtype(self) -> np.dtype:
+        """Type of a row."""
+        return spectrum_dtype(self.length)
+
+    @property
     def has_unused_elements(self) -> bool:
         """Is a spectrum shorter than the longest one?"""
         found = self._start[self._start != _NEVER]
@@ -143,7 +148,7 @@ class Euro3DTable:
         plane = start[y, None] + np.arange(self.length)
         used = plane < self.grid.nz
         plane = np.minimum(plane, self.grid.nz - 1)
-        rows = np.zeros(len(y), spectrum_dtype(self.length))
+        rows = np.zeros(len(y), self.dtype)
         rows["SPEC_ID"] = x * self.grid.ny + y + 1
         rows["SELECTED"] = b"T"
         rows["NSPAX"] = rows["GROUP_N"] = 1

@@ -4,6 +4,7 @@
 import dataclasses
 import logging
 import math
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -24,8 +25,11 @@ FLUX = "10**(-20)erg.s**(-1).cm**(-2).angstrom**(-1)"
 FLUX_VARIANCE = "10**(-40)erg**2.s**(-2).cm**(-4).angstrom**(-2)"
 IMAGE_CATEGORY = "ANCILLARY.IMAGE"
 CUBE_CATEGORY = "SCIENCE.CUBE.IFS"
+#: Keywords of earlier products that `primary_cards` need not replace.
+NUMBERED = re.compile(r"^(OBID|PROGID|PROV|ASSON)\d+$")
 
 _FLUX_SCALE = 1e20
+_UNNUMBERED_CARDS = 20
 _NO_LIMIT = -99.0  # ABMAGLIM that could not be measured
 _SPECTRAL_ERROR = 0.026  # Angstrom
 _FIELD_SPAXELS = {False: (60 / 0.2) ** 2, True: (7.43 / 0.025) ** 2}  # key: narrow-field mode
@@ -358,6 +362,11 @@ def primary_cards(
         ("REFERENC", "", "Reference publication"),
     ]
     return [card(*row) for row in rows]
+
+
+def largest_number_of_cards(exposures: Sequence[Exposure], n_images: int) -> int:
+    """Return how many cards `primary_cards` may make, to keep room in a header."""
+    return _UNNUMBERED_CARDS + n_images + sum(2 + len(exposure.sources) for exposure in exposures)
 
 
 def _numbered(stem: str, values: Iterable, comment: str) -> list[tuple]:

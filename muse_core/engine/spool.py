@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Planes of a cube in, columns out: a cube on its way to a format that has the spectra together."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from muse_core.errors import ResourceError
+from muse_core.io.fitswriter import describe_os_error
+
+#: Memory of the columns that are read together, and of what is made of them.
+BLOCK_BYTES = 64 << 20
+#: Data, stat and flags of a voxel.
+_VOXEL = np.dtype([("data", np.float32), ("stat", np.float32), ("dq", np.int32)])
+
+
+class ColumnSpool:
+    """A cube in a file without a name in `directory`, laid out in blocks of columns.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (planes, ny, nx).
+    directory : Path
+        Folder of the file.
+    block_bytes : int
+        Memory for a block.
+
+    Raises
+    ------
+    ResourceError
+        The folder cannot be used or has no space left.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], directory: Path, block_bytes: int = BLOCK_BYTES):
+        self._shape = shape
+        self._directory = directory
+        nz, ny, nx = shape
+        self._width = min(nx, max(1, block_bytes // (nz * ny * _VOXEL.itemsize)))
+        try:
+            self._file = tempfile.TemporaryFile(dir=directory, buffering=0)  # noqa: SIM115 (closed by close)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> ResourceError:
+        needed = np.prod(self._shape, dtype=np.int64) * _VOXEL.itemsize / 1e9
+        message = describe_os_error(error, self._directory / "scratch")
+        return ResourceError(f"{message}; the cube needs {needed:.2f} GB of scratch, see MUSE_SCRATCH")
+
+    def _seek(self, x: int, width: int, plane: int) -> None:
+        nz, ny, _ = self._shape
+        self._file.seek((x * nz + plane * width) * ny * _VOXEL.itemsize)
+
+    def write(self, first: int, data: np.ndarray, stat: np.ndarray, dq: np.ndarray) -> None:
+        """Write planes from number `first` on; float32, float32 and int32, each of shape (n, ny, nx)."""
+        nx = self._shape[2]
+        try:
+            for x in range(0, nx, self._width):
+                columns = slice(x, x + self._width)
+                block = np.empty(data[:, :, columns].shape, _VOXEL)
+                block["data"], block["stat"], block["dq"] = (plane[:, :, columns] for plane in (data, stat, dq))
+                self._seek(x, block.shape[2], first)
+                block.tofile(self._file)
+        except OSError as error:
+            raise self._error(error) from error
+
+    def columns(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield each column from left to right: its number, and an array with fields data, stat, dq, (planes, ny)."""
+        nz, ny, nx = self._shape
+        for x in range(0, nx, self._width):
+            width = min(self._width, nx - x)
+            self._seek(x, width, 0)
+            block = np.fromfile(self._file, _VOXEL, nz * ny * width).reshape(nz, ny, width)
+            for i in range(width):
+                yield x + i, block[:, :, i]
+
+    def close(self) -> None:
+        """Remove the file."""
+        self._file.close()

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Images of the field: the filters of the parameter `filter`, and the keywords of their images."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.io.fits import Card
+
+from muse_core.errors import InputError
+from muse_core.io import calibration
+from muse_core.model.cards import card
+from muse_core.model.filters import WHITE, FilterCurve, white
+from muse_core.model.header import get_float
+from muse_core.recipes.cards import image_wcs
+from muse_core.recipes.inputs import Run
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter, and how many calibrations were in use when it was loaded."""
+
+    curve: FilterCurve
+    calibrations: int
+
+
+def load_filters(run: Run) -> list[Filter]:
+    """Load the filters; one that cannot be had is left out with a warning."""
+    found = []
+    for name in run.parameters.filter.split(","):
+        if not name or name.lower().startswith("none"):
+            continue
+        if name == WHITE:
+            found.append(Filter(white(), run.factory.calibrations_used))
+            continue
+        path = run.frames.only("FILTER_LIST")
+        try:
+            if path is None:
+                raise InputError(f"parameter filter: {name!r} needs a frame with tag FILTER_LIST, found none")
+            lbda, throughput, header = calibration.read_filter(path, name)
+        except InputError as error:
+            _LOG.warning("%s; no image with this filter", error)
+            continue
+        run.factory.use_calibration(path, "FILTER_LIST")
+        zero_points = (get_float(header, "ZP_VEGA"), get_float(header, "ZP_AB"))
+        found.append(Filter(FilterCurve(name, lbda, throughput, *zero_points), run.factory.calibrations_used))
+    return found
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """An image of the field: its filter, keywords, and the number of calibrations that were in use with it."""
+
+    name: str
+    cards: list[Card]
+    filter_cards: list[Card]
+    calibrations: int
+
+
+def make_views(
+    filters: Sequence[Filter], fractions: Sequence[float], cube: list[Card], object_name: str | None
+) -> list[View]:
+    """Say what the images of a cube will be.
+
+    Parameters
+    ----------
+    filters : sequence of Filter
+        Filters.
+    fractions : sequence of float
+        Fraction of each that the data cover.
+    cube : list of Card
+        Keywords of the cube.
+    object_name : str, optional
+        OBJECT of the cube.
+    """
+    views = []
+    for item, fraction in zip(filters, fractions, strict=True):
+        curve = item.curve
+        own = [card("ESO DRS MUSE FILTER NAME", curve.name, "filter name used")]
+        for key, value, system in (("ZPVEGA", curve.zp_vega, "Vega"), ("ZPAB", curve.zp_ab, "AB")):
+            if value is not None:
+                own.append(card(f"ESO DRS MUSE FILTER {key}", value, f"[mag] {system}-mag zeropoint"))
+        comment = "[%] fraction of filter covered by data"
+        own.append(card("ESO DRS MUSE FILTER FRACTION", np.float32(100 * fraction), comment))
+        renamed = [] if object_name is None else [card("OBJECT", f"{object_name} ({curve.name})", "Original target.")]
+        views.append(View(curve.name, [*image_wcs(cube), *renamed, *own], own, item.calibrations))
+    return views
