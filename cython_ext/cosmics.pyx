@@ -33,32 +33,6 @@ cdef enum:
     ALONG_Y = 2
 
 
-def usable_values(const cell_row_t[::1] cells, Py_ssize_t n, bint variance, float[::1] out, int n_threads):
-    """Copy the values that may enter the statistics.
-
-    Parameters
-    ----------
-    cells : ndarray of CELL_ROW, shape (>= n,)
-        Sorted rows.
-    n : int
-        Number of rows.
-    variance : bool
-        Copy `stat` instead of `data`.
-    out : ndarray of float32, shape (>= n + 16,)
-        Output; rows with flags other than the cosmic-ray flag become minus infinity.
-    n_threads : int
-        Number of threads.
-    """
-    cdef Py_ssize_t k
-    for k in prange(n, nogil=True, num_threads=n_threads, schedule="static"):
-        if cells[k].dq == 0 or cells[k].dq == COSMIC_RAY:
-            out[k] = cells[k].stat if variance else cells[k].data
-        else:
-            out[k] = -INFINITY
-    for k in range(n, n + PADDING):
-        out[k] = 0
-
-
 cdef struct merged_t:
     # Values of a row of the grid in three neighbouring planes together: cell by cell.
     int *starts        # [nx + 1]
@@ -205,6 +179,20 @@ cdef inline double limit_of(const neighbourhood_t *g, int kind, double sigma, fl
     return limit_iraf(g.sample, g.sample_variances, n, sigma)
 
 
+cdef inline float largest_value(const float *values, const cell_row_t *cells, Py_ssize_t start,
+                                Py_ssize_t end) noexcept nogil:
+    # Largest value of a cell, with that of unusable rows.
+    cdef Py_ssize_t k
+    cdef float value, largest = -INFINITY
+    for k in range(start, end):
+        value = values[k]
+        if value == -INFINITY:
+            value = cells[k].data
+        if value > largest:
+            largest = value
+    return largest
+
+
 cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_row_t *cells, Py_ssize_t plane,
                              int *flagged) noexcept nogil:
     cdef Py_ssize_t x, y, k, n_flagged = 0
@@ -219,9 +207,7 @@ cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_ro
         for x in range(g.nx):
             if offsets[x] == offsets[x + 1]:
                 continue
-            largest = -INFINITY
-            for k in range(offsets[x], offsets[x + 1]):
-                largest = cells[k].data if cells[k].data > largest else largest
+            largest = largest_value(g.values, cells, offsets[x], offsets[x + 1])
             limit = limit_of(g, kind, sigma, largest, x, y, plane)
             if not largest > limit:
                 continue
@@ -288,7 +274,7 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
     offsets : ndarray of int32, shape (n_planes * ny * nx + 1,)
         Where each cell starts.
     values, variances : ndarray of float32, shape (>= n + 16,)
-        From `usable_values`; `variances` is None for other kinds than IRAF.
+        Of the sorted rows, minus infinity where they are unusable; `variances` is None for other kinds than IRAF.
     nx, ny : int
         Size of a plane.
     first, last : int
@@ -325,7 +311,7 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
     slab.ny = ny
     slab.n_planes = (offsets.shape[0] - 1) // (nx * ny)
     slab.direction = direction
-    for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="static"):
+    for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="dynamic"):
         n_flagged[plane] = reject_plane_alone(
             &slab, &floats[threadid(), 0], &ints[threadid(), 0], &work[threadid(), 0], row_rows + PADDING,
             cell_rows + PADDING, kind, sigma, &cells[0], plane, &flagged[plane_starts[plane]])

@@ -8,13 +8,25 @@ Rows outside the grid are in its border cells: none is dropped.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport cos, fabs, log, sin, trunc
+from libc.math cimport INFINITY, cos, fabs, log, sin, trunc
 from gnomonic cimport DEG_PER_RAD, plane_to_sky, sky_to_plane
 from grid_types cimport cell_row_t, grid_t, round_half_away, spaxel_t
 from rows_types cimport row_t
 
+cdef extern from *:
+    """
+    #if defined(__GNUC__)
+    #define MUSE_PREFETCH(address) __builtin_prefetch(address)
+    #else
+    #define MUSE_PREFETCH(address)
+    #endif
+    """
+    void prefetch "MUSE_PREFETCH"(const void *address) nogil
+
 cdef enum:
-    CHUNK = 65536  # rows a task
+    CHUNK = 65536    # rows a task
+    COSMIC_RAY = 32  # muse_core.model.dq.DQ.COSMIC_RAY
+    AHEAD = 32       # rows of a plane are fetched into the cache so long before they are needed
 
 # Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.
 cdef double SERIES_LIMIT = 0.05
@@ -202,7 +214,7 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::
     cdef int plane
     cdef projector_t projector = make_projector(&grid)
     cdef int n_spaxels = grid.nx * grid.ny
-    for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="static"):
+    for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         for plane in range(last - first):
             counts[chunk, plane] = 0
         for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
@@ -232,7 +244,7 @@ def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts,
     """
     cdef Py_ssize_t n = voxel.shape[0], chunk, r, n_tasks = starts.shape[0]
     cdef int plane
-    for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="static"):
+    for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
             if voxel[r] >= 0:
                 plane = voxel[r] // n_spaxels
@@ -258,8 +270,8 @@ cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t
 
 
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
-               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, int nx, int[:, ::1] fullest,
-               int n_threads):
+               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, values, variances, int nx,
+               int[:, ::1] fullest, int n_threads):
     """Copy the rows of each plane in the order of its cells.
 
     Parameters
@@ -276,6 +288,9 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
         Output: where each cell starts in `cells`.
     cells : ndarray of CELL_ROW, shape (n,)
         Output: the sorted rows.
+    values, variances : ndarray of float32, shape (>= n + 16,), or None
+        Output, unless None: data and stat of the sorted rows for the statistics of the cosmic-ray rejection; minus
+        infinity for rows with other flags than the cosmic-ray flag.
     nx : int
         Cells in a row of the grid.
     fullest : ndarray of int32, shape (n_planes, 2)
@@ -286,11 +301,20 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, v, k, at
     cdef bint weighted = weights is not None
     cdef const float[::1] weight
+    cdef float[::1] value
+    cdef float[::1] variance
+    cdef bint has_values = values is not None, has_variances = variances is not None, usable
     cdef int r
     if weighted:
         weight = weights
+    if has_values:
+        value = values
+        value[plane_starts[n_planes] :] = 0
+    if has_variances:
+        variance = variances
+        variance[plane_starts[n_planes] :] = 0
     n_spaxels = (offsets.shape[0] - 1) // n_planes
-    for plane in prange(n_planes, nogil=True, num_threads=n_threads, schedule="static"):
+    for plane in prange(n_planes, nogil=True, num_threads=n_threads, schedule="dynamic"):
         for v in range(plane * n_spaxels, (plane + 1) * n_spaxels):
             offsets[v] = 0
         for k in range(plane_starts[plane], plane_starts[plane + 1]):
@@ -298,6 +322,7 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
         ends_from_counts(&offsets[plane * n_spaxels], n_spaxels // nx, nx, plane_starts[plane], &fullest[plane, 0])
         # from the last row to the first, so that each cell's end moves down to its start
         for k in range(plane_starts[plane + 1] - 1, plane_starts[plane] - 1, -1):
+            prefetch(&rows[order[max(k - AHEAD, plane_starts[plane])]])
             r = order[k]
             v = voxel[r]
             at = offsets[v] - 1
@@ -310,6 +335,11 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
             cells[at].weight = weight[r] if weighted else 1.0
             cells[at].dq = rows[r].dq
             cells[at].row = r
+            usable = rows[r].dq == 0 or rows[r].dq == COSMIC_RAY
+            if has_values:
+                value[at] = rows[r].data if usable else -INFINITY
+            if has_variances:
+                variance[at] = rows[r].stat if usable else -INFINITY
     offsets[n_planes * n_spaxels] = <int>plane_starts[n_planes]
 
 

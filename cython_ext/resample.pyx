@@ -241,7 +241,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     s.n_planes = lbda.shape[0]
     s.nx = grid.nx
     s.ny = grid.ny
-    for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="static"):
+    for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         run_block(method, &weighting, &grid, &s, first, min(first + task * thickness, last),
                   min(first + (task + 1) * thickness, last), thickness, &scratch[threadid(), 0], &data[0, 0, 0],
                   &stat[0, 0, 0], &dq[0, 0, 0])
@@ -268,7 +268,7 @@ def nearest(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, co
     positions enters the distance with the wrong sign.
     """
     cdef Py_ssize_t plane, y, x, k, best, v, nx = grid.nx, ny = grid.ny
-    for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="static"):
+    for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="dynamic"):
         for y in range(ny):
             for x in range(nx):
                 v = (plane * ny + y) * nx + x

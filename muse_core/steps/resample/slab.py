@@ -172,6 +172,10 @@ class SlabResampler:
         if self._method == _METHODS["drizzle"] and self._is_narrow():
             self._method = _NARROW_DRIZZLE
 
+    @property
+    def _needs_variances(self) -> bool:
+        return self.options.rejects_cosmic_rays and self.options.crtype == "iraf"
+
     def input_planes(self, first: int, last: int) -> tuple[int, int]:
         """Return the planes (first, last + 1) whose rows the slab of planes `first`...`last` - 1 needs."""
         return max(first - self.options.halo, 0), min(last + self.options.halo, self.grid.nz)
@@ -192,10 +196,12 @@ class SlabResampler:
         if not 0 <= first < last <= self.grid.nz:
             raise DataError(f"planes {first} to {last}: the cube has {self.grid.nz}")
         low, high = self.input_planes(first, last)
-        cells, offsets, starts, fullest = self._sort(rows, weights, low, high)
+        values = self._statistics_buffer("values", self.options.rejects_cosmic_rays, len(rows))
+        variances = self._statistics_buffer("variances", self._needs_variances, len(rows))
+        cells, offsets, starts, fullest = self._sort(rows, weights, values, variances, low, high)
         cosmic_rays = np.empty(0, np.int32)
-        if self.options.rejects_cosmic_rays:
-            cosmic_rays = self._reject(cells, offsets, starts, fullest, low, first, last)
+        if values is not None:
+            cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, low, first, last)
         shape = (last - first, self.grid.ny, self.grid.nx)
         data = self._output("data", shape, np.float32)
         stat = self._output("stat", shape, np.float32)
@@ -252,7 +258,10 @@ class SlabResampler:
             kept = self._buffers[name] = np.empty(size, dtype)
         return kept[:size].reshape(shape)
 
-    def _sort(self, rows, weights, low: int, high: int):
+    def _statistics_buffer(self, name: str, needed: bool, n_rows: int) -> np.ndarray | None:
+        return self._buffer(name, (n_rows + _PADDING,), np.float32) if needed else None
+
+    def _sort(self, rows, weights, values, variances, low: int, high: int):
         """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
         n_planes, n_spaxels, n_rows = high - low, self.grid.nx * self.grid.ny, len(rows)
         if n_planes * n_spaxels > _INT32 or n_rows > _INT32:
@@ -269,19 +278,26 @@ class SlabResampler:
         grid_kernels.sort_by_plane(voxel, n_spaxels, chunk_starts, order, self.n_threads)
         fullest = np.empty((n_planes, 2), np.int32)
         grid_kernels.sort_cells(
-            rows, weights, voxel, order, starts, offsets, cells, self.grid.nx, fullest, self.n_threads
+            rows,
+            weights,
+            voxel,
+            order,
+            starts,
+            offsets,
+            cells,
+            values,
+            variances,
+            self.grid.nx,
+            fullest,
+            self.n_threads,
         )
         return cells, offsets, starts, fullest
 
-    def _reject(self, cells, offsets, starts, fullest, low: int, first: int, last: int) -> np.ndarray:
+    def _reject(
+        self, cells, offsets, values, variances, starts, fullest, low: int, first: int, last: int
+    ) -> np.ndarray:
         """Flag cosmic rays in `cells` as far as the planes first...last - 1 need it; return the rows flagged there."""
         n_rows, reach = int(starts[-1]), self.options.reach
-        values = self._buffer("values", (n_rows + _PADDING,), np.float32)
-        cosmics.usable_values(cells, n_rows, False, values, self.n_threads)
-        variances = None
-        if self.options.crtype == "iraf":
-            variances = self._buffer("variances", (n_rows + _PADDING,), np.float32)
-            cosmics.usable_values(cells, n_rows, True, variances, self.n_threads)
         in_cell, in_row = (int(count) for count in fullest.max(axis=0))
         capacity = min(3 * in_row, n_rows), min(27 * in_cell, n_rows)
         sizes = cosmics.scratch_sizes(self.grid.nx, *capacity, variances is not None)
