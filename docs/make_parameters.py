@@ -20,6 +20,7 @@ def text() -> str:
     ]
     for spec in parameter_specs(declaration.ScipostParameters):
         values = ", ".join(spec.choices) or spec.type.__name__ + (f" [{spec.unit}]" if spec.unit else "")
+        values += f", {spec.limits}" if spec.limits else ""
         hidden = " *(hidden in help texts)*" if spec.hidden else ""
         lines.append(f"| `{spec.name}` | `{spec.default}` | {values} | {spec.help}{hidden} |")
     lines += ["", "| input frame | group | meaning |", "|---|---|---|"]

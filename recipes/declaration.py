@@ -39,12 +39,15 @@ class ScipostParameters:
     )
     dx: float = parameter(
         0.0,
+        at_least=0,
         unit="arcsec or pixel",
         help="Horizontal step of the cube, in arcsec (in pixels if the data have no "
         "astrometry). 0 means the nominal spaxel: 0.2 arcsec (WFM), 0.025 arcsec (NFM), 1 pixel.",
     )
-    dy: float = parameter(0.0, unit="arcsec or pixel", help="Vertical step of the cube, as dx.")
-    dlambda: float = parameter(0.0, unit="Angstrom", help="Wavelength step of the cube. 0 means 1.25 Angstrom.")
+    dy: float = parameter(0.0, at_least=0, unit="arcsec or pixel", help="Vertical step of the cube, as dx.")
+    dlambda: float = parameter(
+        0.0, at_least=0, unit="Angstrom", help="Wavelength step of the cube. 0 means 1.25 Angstrom."
+    )
     crtype: str = parameter(
         "median",
         choices=("iraf", "mean", "median"),
@@ -54,7 +57,7 @@ class ScipostParameters:
     crsigma: float = parameter(
         15.0, unit="sigma", help="Threshold of the cosmic-ray rejection; 0 or less switches it off."
     )
-    rc: float = parameter(1.25, unit="voxel", help="Critical radius of the renka method.")
+    rc: float = parameter(1.25, above=0, unit="voxel", help="Critical radius of the renka method.")
     pixfrac: str = parameter(
         "0.8,0.8",
         help="Size of a drop relative to its pixel, for drizzle: one value for all axes, two for space and wavelength, "
@@ -84,7 +87,11 @@ class ScipostParameters:
         "AUTOCAL_FACTORS (user).",
     )
     raman_width: float = parameter(
-        20.0, unit="Angstrom", hidden=True, help="Full width of the wavelength windows in which Raman lines are fitted."
+        20.0,
+        above=0,
+        unit="Angstrom",
+        hidden=True,
+        help="Full width of the wavelength windows in which Raman lines are fitted.",
     )
     skymethod: str = parameter(
         "model",
@@ -106,11 +113,17 @@ class ScipostParameters:
         help="Measure the residual refraction from sources in the field (check), and remove it (correct).",
     )
     skymodel_fraction: float = parameter(
-        0.10, help="Fraction of the field, without the ignored part, that is used as sky."
+        0.10, above=0, at_most=1, help="Fraction of the field, without the ignored part, that is used as sky."
     )
-    skymodel_ignore: float = parameter(0.05, help="Fraction of the field, the darkest, that is ignored.")
-    skymodel_sampling: float = parameter(0.3125, unit="Angstrom", hidden=True, help="Sampling of the sky spectrum.")
-    skymodel_csampling: float = parameter(0.3125, unit="Angstrom", hidden=True, help="Sampling of the sky continuum.")
+    skymodel_ignore: float = parameter(
+        0.05, at_least=0, at_most=1, help="Fraction of the field, the darkest, that is ignored."
+    )
+    skymodel_sampling: float = parameter(
+        0.3125, above=0, unit="Angstrom", hidden=True, help="Sampling of the sky spectrum."
+    )
+    skymodel_csampling: float = parameter(
+        0.3125, above=0, unit="Angstrom", hidden=True, help="Sampling of the sky continuum."
+    )
     sky_crsigma: str = parameter(
         "15.,15.",
         unit="sigma",

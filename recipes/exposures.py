@@ -168,7 +168,6 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
         header = merge.merge_headers([f.header for f in files], 0 if already_merged else len(spectra))
     merge.remove_quality_cards(header)
     rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
-    rows.close()
     if already_merged:
         keeps_limits = is_merged and not cut[0]
         return Exposure(header, rows, scales, [], spectra[0] if spectra else None, keeps_limits)
@@ -222,8 +221,9 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> tupl
             sort_rows(rows)
         calibrate_rows(rows, scales[chunk.part], factor, refraction, at_once, run.compat)
 
-    before, after = load_pass(exposure.rows, store, table.stored, step, run.resources.n_threads)
-    exposure.rows.close()
+    with exposure.rows:
+        before, after = load_pass(exposure.rows, store, table.stored, step, run.resources.n_threads)
+    before.require_finite("pixel tables")
     if not exposure.keeps_limits:
         table.write_limits(before)
     if refraction is not None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is made of all exposures: the combined pixel table, the cube, the images of the field."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.cards import card, set_card
+from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
 from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
@@ -41,7 +43,36 @@ _FORMATS: dict[str, type[CubeFormat]] = {
 }
 
 
-def resample_options(parameters: ScipostParameters) -> ResampleOptions:
+@dataclasses.dataclass(frozen=True, slots=True)
+class CubeInputs:
+    """What the cube needs beside the rows; looked at before the work begins, so that it does not fail at its end.
+
+    Attributes
+    ----------
+    options : ResampleOptions
+        How to resample.
+    override : GridOverride, optional
+        Prescribed grid.
+    """
+
+    options: ResampleOptions
+    override: GridOverride | None
+
+
+def load_cube_inputs(run: Run) -> CubeInputs:
+    """Read OUTPUT_WCS, and check the parameters of the cube.
+
+    Raises
+    ------
+    InputError
+        A frame cannot be used.
+    ParameterError
+        A parameter has an unusable value.
+    """
+    return CubeInputs(resample_options(run.parameters, run.compat), _output_wcs(run))
+
+
+def resample_options(parameters: ScipostParameters, compat: Compat) -> ResampleOptions:
     """Return the options of the final cube."""
     return ResampleOptions(
         method=parameters.resample,
@@ -49,13 +80,18 @@ def resample_options(parameters: ScipostParameters) -> ResampleOptions:
         crsigma=parameters.crsigma,
         ld=parameters.ld,
         rc=parameters.rc,
-        pixfrac=parse_pixfrac(parameters.pixfrac),
+        pixfrac=parse_pixfrac(parameters.pixfrac, compat),
         step=(parameters.dx, parameters.dy, parameters.dlambda),
     )
 
 
 def make_cube(
-    run: Run, table: Table, store: RowStore, weights: Weights | None, described: Sequence[Exposure] = ()
+    run: Run,
+    inputs: CubeInputs,
+    table: Table,
+    store: RowStore,
+    weights: Weights | None,
+    described: Sequence[Exposure] = (),
 ) -> FlaggedRows:
     """Resample all rows into DATACUBE_FINAL, and collapse it to images; planes are written as they are made.
 
@@ -63,6 +99,8 @@ def make_cube(
     ----------
     run : Run
         The run.
+    inputs : CubeInputs
+        Grid, method, filters.
     table : Table
         The combined pixel table.
     store : RowStore
@@ -77,10 +115,11 @@ def make_cube(
     FlaggedRows
         Rows that were flagged as cosmic rays.
     """
-    options = resample_options(run.parameters)
-    override = _output_wcs(run)
-    if override is not None and override.is_vacuum:
-        _to_vacuum(run, table, store)
+    options, override = inputs.options, inputs.override
+    if override is not None:
+        run.factory.use_calibration(run.frames.first("OUTPUT_WCS"), "OUTPUT_WCS")
+        if override.is_vacuum:
+            _to_vacuum(run, table, store)
     limits = Limits.from_header(table.header)
     grid = make_grid(table.header, limits, table.position_unit, options.step, override)
     if override is None:
@@ -117,7 +156,6 @@ def _output_wcs(run: Run) -> GridOverride | None:
         except InputError as error:
             reasons.append(str(error))
             continue
-        run.factory.use_calibration(path, "OUTPUT_WCS")
         return override
     message = f"{path}: found no usable world coordinates: {'; '.join(reasons)}"
     if not run.compat.bad_output_wcs_ignored:

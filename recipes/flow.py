@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The order of the steps of muse_scipost."""
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from muse_core.engine.exposure import Chunk, Limits, StoredExposure
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
-from muse_core.errors import DataError, InputError
+from muse_core.errors import DataError, InputError, ParameterError, ResourceError
 from muse_core.io.frames import FrameSelection
 from muse_core.io.products import Product, ProductFactory
 from muse_core.io.sof import Frame
@@ -64,33 +65,58 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
     weights = _weights(run, opened, begins)
     is_sdp = "cube" in run.save and parameters.format == sdp.FORMAT
     described = sdp.describe_exposures(run, opened) if is_sdp else []
-    with run.resources.make_store(int(begins[-1])) as store:
+    with run.factory.all_or_none(), run.resources.make_store(int(begins[-1])) as store:
         tables, located = [], []
         for number, (exposure, begin) in enumerate(zip(opened, begins[:-1], strict=True), 1):
             _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
-            table, pending = exposures.calibrate(run, exposure, store, int(begin))
-            if parameters.darcheck != "none":
-                darcheck.check_refraction(run, table, store, pending)
-            cleaned = raman.clean(run, table, store, inputs.raman_lines, inputs.sky.lsf, inputs.sky.mask)
-            levelled = autocal.autocalibrate(run, table, store, inputs.factors, inputs.sky.mask)
-            found = sky.model_sky(run, inputs.sky, table, store, levelled.white_light)
-            zero = located[0].positioning if located else None
-            located.append(exposures.locate(run, table, store, zero, sky.SkySubtraction.of(run, found, table)))
-            if "autocal" in run.save:
-                autocal.save_autocal(run, levelled)
-            if "raman" in run.save and cleaned is not None:
-                raman.save_images(run, cleaned)
-            if "skymodel" in run.save:
-                sky.save_sky(run, table, found)
+            with _named(exposure):
+                table, position = _reduce_exposure(run, inputs, exposure, store, int(begin), located)
             tables.append(table)
+            located.append(position)
         if run.save & {"cube", "combined", "stacked"}:
-            _finish(run, tables, located, store, weights, described)
+            _finish(run, inputs, tables, located, store, weights, described)
     return run.factory.products
+
+
+@contextlib.contextmanager
+def _named(exposure: Exposure) -> Iterator[None]:
+    """Say of which exposure an error is."""
+    try:
+        yield
+    except (DataError, InputError) as error:
+        file = exposure.rows.files[0].path.name
+        raise type(error)(f"exposure of {exposure.header.get('DATE-OBS')} ({file} ...): {error}") from error
+    except MemoryError as error:
+        raise ResourceError(f"out of memory ({error}); see MUSE_MAX_MEMORY") from error
+
+
+def _reduce_exposure(
+    run: Run, inputs: "_Inputs", exposure: Exposure, store: RowStore, begin: int, before: list[Located]
+) -> tuple[Table, Located]:
+    """Reduce an exposure up to its rows on the sky, and write its own products."""
+    table, pending = exposures.calibrate(run, exposure, store, begin)
+    if run.parameters.darcheck != "none":
+        darcheck.check_refraction(run, table, store, pending)
+    cleaned = raman.clean(run, table, store, inputs.raman_lines, inputs.sky.lsf, inputs.sky.mask)
+    levelled = autocal.autocalibrate(run, table, store, inputs.factors, inputs.sky.mask)
+    found = sky.model_sky(run, inputs.sky, table, store, levelled.white_light)
+    zero = before[0].positioning if before else None
+    position = exposures.locate(run, table, store, zero, sky.SkySubtraction.of(run, found, table))
+    if "autocal" in run.save:
+        autocal.save_autocal(run, levelled)
+    if "raman" in run.save and cleaned is not None:
+        raman.save_images(run, cleaned)
+    if "skymodel" in run.save:
+        sky.save_sky(run, table, found)
+    return table, position
 
 
 def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> Run:
     compat = Compat.from_environment()
     save = parse_save(parameters.save)
+    low, high = parameters.lambdamin, parameters.lambdamax
+    if low >= high:
+        raise ParameterError(f"parameters lambdamin, lambdamax: found {low:g} and {high:g}, expected a range")
     resources = Resources.from_environment(directory)
     selection = FrameSelection(frames, declaration.INPUTS, compat)
     paths = selection.all(RAW_TAG)
@@ -118,13 +144,16 @@ class _Inputs:
     sky: sky.SkyInputs
     raman_lines: RamanLines | None
     factors: AutocalFactors | None
+    cube: final.CubeInputs | None
 
 
 def _load_inputs(run: Run) -> _Inputs:
     arguments = (run.frames, run.factory, run.parameters, run.compat)
     raman_lines = raman.load_lines(run.frames, run.factory)
     factors = autocal.load_factors(*arguments)
-    return _Inputs(sky.load_sky_inputs(*arguments, for_raman=raman_lines is not None), raman_lines, factors)
+    sky_inputs = sky.load_sky_inputs(*arguments, for_raman=raman_lines is not None)
+    cube = final.load_cube_inputs(run) if "cube" in run.save else None
+    return _Inputs(sky_inputs, raman_lines, factors, cube)
 
 
 def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | None:
@@ -136,6 +165,7 @@ def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | 
 
 def _finish(
     run: Run,
+    inputs: _Inputs,
     tables: list[Table],
     located: list[Located],
     store: RowStore,
@@ -145,8 +175,8 @@ def _finish(
     """Make the products of all exposures together."""
     table = _combine(run, tables, located, weights)
     flagged = FlaggedRows()
-    if "cube" in run.save:
-        flagged = final.make_cube(run, table, store, weights, described)
+    if inputs.cube is not None:
+        flagged = final.make_cube(run, inputs.cube, table, store, weights, described)
     if "combined" in run.save:
         final.save_combined(run, table, store, flagged, weights)
     if "stacked" in run.save:

@@ -45,6 +45,19 @@ class Limits:
             made.slice = (int(slices.min()), int(slices.max()))
         return made
 
+    def require_finite(self, where: str) -> None:
+        """Check that no position or wavelength is infinite; NaN does not count.
+
+        Raises
+        ------
+        DataError
+            One is.
+        """
+        names = np.repeat(["xpos", "ypos", "lambda"], 2)
+        for name, value in zip(names, self.extent, strict=True):
+            if np.isinf(value):
+                raise DataError(f"{where}: column {name}: found {value}, expected finite numbers")
+
     def include(self, other: "Limits") -> None:
         """Extend to the limits of further rows."""
         self.extent[0::2] = np.minimum(self.extent[0::2], other.extent[0::2])
@@ -105,7 +118,10 @@ class ExposureRows:
         self.files = files
         self._range = tuple(np.float32(x) for x in lambda_range)
         self._cut = cut
-        found = list(map_in_order(self._scan, range(len(files)), n_threads))
+        try:
+            found = list(map_in_order(self._scan, range(len(files)), n_threads))
+        finally:
+            self.close()
         self.chunks: list[Chunk] = []
         start = 0
         for part, (edges, kept, _) in enumerate(found):

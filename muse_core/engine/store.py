@@ -169,14 +169,16 @@ class ScratchRowStore(RowStore):
         super().__init__(n_rows)
 
     def _allocate(self) -> None:
+        self._file = None
         try:
             self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 (closed by close)
             if self.n_rows:
                 os.posix_fallocate(self._file.fileno(), 0, self.n_rows * ROW.itemsize)
         except OSError as error:
-            needed = self.n_rows * ROW.itemsize / 1e9
-            message = describe_os_error(error, self._directory / "scratch")
-            raise ResourceError(f"{message}; the run needs {needed:.2f} GB of scratch, see MUSE_SCRATCH") from error
+            if self._file is not None:
+                self._file.close()
+            message = describe_os_error(error, self._directory / "scratch", self.n_rows * ROW.itemsize)
+            raise ResourceError(f"{message}; see MUSE_SCRATCH") from error
 
     def _put(self, start: int, rows: np.ndarray) -> None:
         view, position = memoryview(np.ascontiguousarray(rows)).cast("B"), start * ROW.itemsize

@@ -91,6 +91,15 @@ def read_headers(path: Path) -> Iterator[tuple[str, fits.Header]]:
             yield f"{path}[{hdu.name or i}]", hdu.header.copy()
 
 
+def filter_names(path: Path) -> list[str]:
+    """Return the names of the filters of a FILTER_LIST."""
+    return [name for name in (_extname(header) for _, header in read_headers(path)) if name]
+
+
+def _extname(header: fits.Header) -> str:
+    return str(header.get("EXTNAME", "")).strip()
+
+
 def read_filter(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, fits.Header]:
     """Read a filter curve of a FILTER_LIST.
 
@@ -116,7 +125,7 @@ def read_filter(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, fits.Hea
     with open_fits(path) as hdus:
         names = []
         for hdu in hdus[1:]:
-            extname = str(hdu.header.get("EXTNAME", "")).strip()
+            extname = _extname(hdu.header)
             names.append(extname)
             if extname != name:
                 continue

@@ -25,11 +25,13 @@ def _padded(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
 
 
-def describe_os_error(error: OSError, path: Path) -> str:
-    """Say in one line what went wrong with a file."""
+def describe_os_error(error: OSError, path: Path, needed: int | None = None) -> str:
+    """Say in one line what went wrong with a file, which needs so many bytes if that is known."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         stat = os.statvfs(path.parent)
-        return f"{path}: no space left on the device ({stat.f_bavail * stat.f_frsize / 1e6:.1f} MB free)"
+        free = f"{stat.f_bavail * stat.f_frsize / 1e6:.1f} MB free"
+        wanted = "" if needed is None else f", {needed / 1e6:.1f} MB needed"
+        return f"{path}: no space left on the device ({free}{wanted})"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{path}: folder is not writable ({error.strerror})"
     return f"{path}: {error.strerror or error}"
@@ -81,7 +83,7 @@ class FitsStreamWriter:
                 os.posix_fallocate(self._file.fileno(), 0, position)
         except OSError as error:
             self.abort()
-            raise ProductError(describe_os_error(error, self.path)) from error
+            raise ProductError(describe_os_error(error, self.path, position)) from error
 
     def write(self, hdu: int, start: int, values: np.ndarray) -> None:
         """Write native `values` (C-contiguous, one axis; also rows of a table) from element `start` of `hdu` on."""

@@ -42,7 +42,8 @@ class FrameSelection:
                 _LOG.warning("%s: tag %s is not used by this recipe", path, frame.tag or "(none)")
                 continue
             if not path.is_file():
-                raise MissingFileError(f"{path}: file with tag {frame.tag} does not exist")
+                found = "not a file" if path.exists() else "no such file"
+                raise MissingFileError(f"{path}: {found}, expected a FITS file with tag {frame.tag}")
             self._paths[frame.tag].append(path)
 
     def all(self, tag: str) -> list[Path]:

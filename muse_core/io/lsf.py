@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from muse_core.errors import InputError
-from muse_core.io.tables import find_table, open_fits, read_column
+from muse_core.io.tables import find_table, open_fits, read_column, require_complete
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, require_float
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCube, LsfCubes, LsfGrid
@@ -52,6 +52,7 @@ def _read_cube(path: Path, extname: str, compat: Compat) -> LsfCube:
         header = hdu.header
         if not hdu.is_image or header.get("NAXIS") != 3:
             raise InputError(f"{where}: found NAXIS = {header.get('NAXIS')}, expected an image cube")
+        require_complete(hdu, where)
         try:
             data = np.ascontiguousarray(hdu.data, np.float64)
         except (OSError, ValueError, TypeError) as error:

@@ -87,6 +87,8 @@ class PixelTableFile:
         missing = [name for name in COLUMNS if name not in self._columns]
         if missing:
             raise InputError(f"{self.path}: found no column {', '.join(missing)}, expected {', '.join(COLUMNS)}")
+        if not self.n_rows:
+            raise InputError(f"{self.path}: found no rows, expected some")
         self.has_weight = "weight" in self._columns
 
     def close(self) -> None:

@@ -5,13 +5,18 @@ import contextlib
 import dataclasses
 import datetime
 import logging
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
+from muse_core.errors import ProductError
+from muse_core.io.fitswriter import describe_os_error
 from muse_core.io.tables import open_fits
 from muse_core.model.cards import card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
@@ -136,11 +141,34 @@ class ProductFactory:
         self._parameters = parameters
         self._specs = {spec.tag: spec for spec in products}
         self._qc_prefix = qc_prefix
-        self._directory = directory
+        self._directory = self._folder = directory
         self._raw: list[RawFrame] = []
         self._calibrations: dict[tuple[Path, str], str | None] = {}
         self._counters: dict[str, int] = {}
         self.products: list[Product] = []
+
+    @contextlib.contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """Write products into a hidden folder, and give them their places at the end of the block.
+
+        After an error there is none of them, and older products of the same names are untouched.
+
+        Raises
+        ------
+        ProductError
+            The folder of the products is not writable.
+        """
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=f".{self._recipe}-", dir=self._directory))
+        except OSError as error:
+            raise ProductError(describe_os_error(error, self._directory / "products")) from error
+        try:
+            yield
+            for product in self.products:
+                _move(self._folder / product.path.name, product.path)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = self._directory
 
     def use_raw(self, frames: Iterable[RawFrame]) -> None:
         """Say which raw frames are used, in the order of the set of frames."""
@@ -168,16 +196,16 @@ class ProductFactory:
             self._calibrations = everything
 
     def next_path(self, tag: str) -> Path:
-        """Return the path of the next product of `tag`."""
+        """Return the path under which to write the next product of `tag`."""
         if self._specs[tag].mode == "master":
-            return self._directory / f"{tag}.fits"
+            return self._folder / f"{tag}.fits"
         self._counters[tag] = self._counters.get(tag, 0) + 1
-        return self._directory / f"{tag}_{self._counters[tag]:04d}.fits"
+        return self._folder / f"{tag}_{self._counters[tag]:04d}.fits"
 
     def register(self, path: Path, tag: str) -> None:
         """Record a product that is complete."""
         spec = self._specs[tag]
-        self.products.append(Product(path, tag, spec.level, spec.frame_type))
+        self.products.append(Product(self._directory / path.name, tag, spec.level, spec.frame_type))
         _LOG.info("Saved %s as %s", tag, path.name)
 
     def header(self, tag: str, source: Iterable[fits.Card], path: Path, structure: fits.Header) -> fits.Header:
@@ -278,6 +306,13 @@ class ProductFactory:
         for i, (spec, value) in enumerate(self._parameters, 1):
             cards.set(f"{rec}PARAM{i} NAME", spec.name, spec.help)
             cards.set(f"{rec}PARAM{i} VALUE", _parameter_text(value), _default_text(spec.default))
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        raise ProductError(describe_os_error(error, target)) from error
 
 
 def _tag_of(item: tuple[tuple[Path, str], str | None]) -> str:

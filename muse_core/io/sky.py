@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import DataError, InputError
-from muse_core.io.tables import find_table, open_fits, read_column
+from muse_core.io.tables import find_table, open_fits, read_column, require_complete
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, get_string
@@ -223,6 +223,7 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
             header = hdus[0].header
             if header.get("NAXIS") != 2:
                 raise InputError(f"{path}: primary HDU: found NAXIS = {header.get('NAXIS')}, expected an image")
+            require_complete(hdus[0], str(path))
             try:
                 image = np.asarray(hdus[0].data, np.float64)
             except (OSError, ValueError, TypeError) as error:

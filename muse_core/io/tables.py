@@ -2,6 +2,7 @@
 """Binary tables: reading with checks of the columns, and making HDUs for our writer."""
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,7 +38,8 @@ def open_fits(path: Path) -> Iterator[fits.HDUList]:
         except IsADirectoryError as error:
             raise MissingFileError(f"{path}: found a folder, expected a FITS file") from error
         except OSError as error:
-            raise InputError(f"{path}: not a usable FITS file: {error}") from error
+            reason = str(error).partition(",")[0]  # what follows is advice for programmers
+            raise InputError(f"{path}: found no FITS file ({reason}), expected one") from error
         with hdus:
             yield hdus
 
@@ -58,6 +60,22 @@ def find_table(hdus: fits.HDUList, where: str, extname: str | None = None) -> fi
         if isinstance(hdu, fits.BinTableHDU) and hdu.name == extname.upper():
             return hdu
     raise InputError(f"{where}: found no binary table with EXTNAME {extname}, expected one")
+
+
+def require_complete(hdu, where: str) -> None:
+    """Check that the data of an HDU are all in its file.
+
+    Raises
+    ------
+    InputError
+        The file is shorter.
+    """
+    info = hdu.fileinfo()
+    if info is None or info["file"].compression is not None:
+        return
+    end, size = info["datLoc"] + hdu.size, os.stat(info["file"].name).st_size
+    if size < end:
+        raise InputError(f"{where}: found {size} bytes in the file, expected at least {end}; file truncated?")
 
 
 def read_column(hdu: fits.BinTableHDU, name: str, where: str, formats: str = "D") -> np.ndarray:
@@ -86,6 +104,7 @@ def read_column(hdu: fits.BinTableHDU, name: str, where: str, formats: str = "D"
     letter = form.lstrip("0123456789")[:1]
     if letter not in formats:
         raise InputError(f"{where}: column {name}: found format {form}, expected {' or '.join(formats)}")
+    require_complete(hdu, where)
     try:
         values = hdu.data[name]
     except (OSError, ValueError, TypeError) as error:

@@ -40,7 +40,7 @@ class Compat:
     bad_lsf_used: bool = False  # LSF_PROFILE without coordinates or with empty profiles is used, a broken one ignored
     lsf_of_other_shape_ignored: bool = False  # an LSF_PROFILE of another shape is left out of the average
     slice_without_lsf_ignored: bool = False  # slices without LSF_PROFILE keep their sky lines
-    text_counts_as_zero: bool = False  # a sky_crsigma that is no number switches the rejection off
+    text_counts_as_zero: bool = False  # what is no number in sky_crsigma or pixfrac counts as 0
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded
 
     @classmethod

@@ -35,6 +35,8 @@ class ParameterSpec:
         Left out of help texts unless asked for; can be set all the same.
     unit : str
         Unit of a number, for the documentation.
+    above, at_least, at_most : float, optional
+        Limits of a number.
     """
 
     name: str
@@ -43,6 +45,23 @@ class ParameterSpec:
     choices: tuple[str, ...] = ()
     hidden: bool = False
     unit: str = ""
+    above: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def limits(self) -> str:
+        """Limits of a number in words, for example ``above 0, at most 1``; empty without."""
+        limits = (("above", self.above), ("at least", self.at_least), ("at most", self.at_most))
+        return ", ".join(f"{word} {limit:g}" for word, limit in limits if limit is not None)
+
+    def allows(self, value: float) -> bool:
+        """Is a number within the limits?"""
+        return (
+            (self.above is None or value > self.above)
+            and (self.at_least is None or value >= self.at_least)
+            and (self.at_most is None or value <= self.at_most)
+        )
 
     @property
     def type(self) -> type:
@@ -99,11 +118,11 @@ class ProductSpec:
     qc: tuple[QcSpec, ...] = ()
 
 
-def parameter(default, *, help, choices=(), hidden=False, unit=""):  # noqa: A002 (the field's name is help everywhere)
-    """Declare one field of a parameter dataclass."""
+def parameter(default, *, help, choices=(), hidden=False, unit="", **limits):  # noqa: A002 (that is its name)
+    """Declare one field of a parameter dataclass; `limits` are those of `ParameterSpec`."""
     if choices and default not in choices:
         raise ValueError(f"default {default!r} is not among the choices {choices}")
-    meta = {"help": help, "choices": tuple(choices), "hidden": hidden, "unit": unit}
+    meta = {"help": help, "choices": tuple(choices), "hidden": hidden, "unit": unit, **limits}
     return dataclasses.field(default=default, metadata=meta)
 
 
@@ -120,7 +139,7 @@ def checked_value(spec: ParameterSpec, value):
     Raises
     ------
     ParameterError
-        If the type is another one, or the value is not among the choices.
+        If the type is another one, or the value is not among the choices or within the limits.
     """
     kind = spec.type
     is_bool = isinstance(value, bool) or type(value).__name__ == "bool_"
@@ -136,8 +155,10 @@ def checked_value(spec: ParameterSpec, value):
         )
     if spec.choices and value not in spec.choices:
         raise ParameterError(f"parameter {spec.name}: found {value!r}, expected one of {', '.join(spec.choices)}")
-    if kind is float and math.isnan(value):
-        raise ParameterError(f"parameter {spec.name}: found nan, expected a number")
+    if kind is float and not math.isfinite(value):
+        raise ParameterError(f"parameter {spec.name}: found {value}, expected a finite number")
+    if spec.limits and not spec.allows(value):
+        raise ParameterError(f"parameter {spec.name}: found {value:g}, expected a number {spec.limits}")
     return value
 
 

@@ -20,6 +20,7 @@ from muse_core.model.cards import card
 
 SPECTRAL_STEP = 1.25  # Angstrom
 LOG_SPECTRAL_STEP = 1.25 / 1.6
+_TOO_MANY = 1 << 31  # voxels along an axis
 AIR = "AWAV"
 VACUUM = "WAVE"
 SPECTRAL_TYPES = (AIR, "AWAV-LOG", VACUUM, "WAVE-LOG")
@@ -380,10 +381,14 @@ def make_grid(
         origin=table.crval if celestial else (0.0, 0.0),
         scale=_axis_scales(table.cd) if celestial else (1.0, 1.0),
     )
-    grid = _overridden(grid, override) if override else _fitted(grid, limits)
-    if min(grid.shape) < 1:
-        raise DataError(f"output grid of {grid.nx} x {grid.ny} x {grid.nz} voxels: each size has to be positive")
-    return grid
+    if override:
+        grid = _overridden(grid, override)
+    if not 1 <= min(grid.shape) <= max(grid.shape) < _TOO_MANY:
+        raise DataError(
+            f"output grid of {grid.nx} x {grid.ny} x {grid.nz} voxels, expected sizes from 1 to {_TOO_MANY - 1}; are "
+            "the positions and wavelengths of the rows right, and the steps?"
+        )
+    return grid if override else _fitted(grid, limits)
 
 
 def _spatial_steps(header: Header, step, celestial: bool) -> tuple[float, float]:

@@ -111,7 +111,8 @@ class FluxCalibration:
             )
         exptime = get_float(header, "EXPTIME", 0.0, compat)
         if exptime <= 0:
-            raise DataError(f"flux calibration: keyword EXPTIME: found {exptime:g}, expected more than 0 seconds")
+            found = header.get("EXPTIME", "nothing")
+            raise DataError(f"flux calibration: keyword EXPTIME: found {found!r}, expected more than 0 seconds")
         return cls.from_curves(mass, exptime, response, extinction, telluric)
 
     @classmethod

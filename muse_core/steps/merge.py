@@ -85,7 +85,8 @@ def group_exposures(headers: Sequence[Header], names: Sequence[str], compat: Com
         elif not MERGED_FILE <= ifu <= origin.N_IFU:
             _refuse(f"{name}: keyword EXTNAME: found {header['EXTNAME']!r}, expected CHAN01 to CHAN24", compat)
         elif ifu in exposures.setdefault(date_obs, {}):
-            log.warning("%s: there is another file of IFU %d of the exposure of %s, ignored", name, ifu, date_obs)
+            which = f"IFU {ifu}" if ifu else "all IFUs (no CHANnn in EXTNAME)"
+            log.warning("%s: there is another file of %s of the exposure of %s, ignored", name, which, date_obs)
         else:
             exposures[date_obs][ifu] = index
     found = []

@@ -11,6 +11,7 @@ from muse_core.simulate.exposure import ExposureSpec
 #: Two IFUs and 40 Angstrom with strong OH lines: small, but with everything that a full exposure has.
 WFM = ExposureSpec(ifus=(12, 13), lbda_min=7270, lbda_max=7310)
 AO = dataclasses.replace(WFM, mode="WFM-AO-N", lbda_min=6470, lbda_max=6510, date_obs="2018-11-21T06:32:33.123")
+_SMALL = dataclasses.replace(WFM, lbda_max=7280)
 _FIRST = dataclasses.replace(WFM, posang=20.0)
 _SECOND = dataclasses.replace(
     WFM,
@@ -37,6 +38,8 @@ SPECS = {
     "gap": [dataclasses.replace(AO, lbda_min=5945, lbda_max=5985)],  # red edge of the notch filter
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T06:32:33.123")],
     "two": [_FIRST, _SECOND],
+    "small": [_SMALL],  # for runs that fail
+    "smalltable": [dataclasses.replace(_SMALL, file_format="table")],
 }
 
 

@@ -150,8 +150,12 @@ def test_pixfrac():
     assert parse_pixfrac("0.8") == (0.8, 0.8, 0.8)
     assert parse_pixfrac("0.8,0.7") == (0.8, 0.8, 0.7)
     assert parse_pixfrac("0.8,,0.7x,1e0") == (0.8, 0.7, 1.0)
-    assert parse_pixfrac("abc") == (0.0, 0.0, 0.0)
-    assert parse_pixfrac("") == parse_pixfrac("1,2,3,4") == (0.6, 0.6, 0.6)
+    for text in ("abc", "0.8,0", "-1", "nan", "", "1,2,3,4"):
+        with pytest.raises(ParameterError, match=f"pixfrac: found '{text}', expected one to three numbers above 0"):
+            parse_pixfrac(text)
+    reference = Compat.reference()
+    assert parse_pixfrac("abc", reference) == (0.0, 0.0, 0.0)
+    assert parse_pixfrac("", reference) == parse_pixfrac("1,2,3,4", reference) == (0.6, 0.6, 0.6)
 
 
 def test_options():

@@ -244,7 +244,7 @@ class Command:
     def _read_parameters(self, recipe, options: Sequence[Option], arguments: Sequence[str]) -> int:
         """Set the parameters of the recipe from files and command line; return the number of arguments used."""
         personal = config.user_directory() / f"{recipe.name}.rc"
-        for path in (personal if personal.exists() else "", self.setting("recipe-config")):
+        for path in (personal if os.path.exists(personal) else "", self.setting("recipe-config")):
             if path:
                 config.read(path, options)
         given, used = commandline.leading_options(arguments, options)

@@ -10,6 +10,7 @@ from astropy.io.fits import Header
 from muse_core.errors import ParameterError
 from muse_core.model import header as keywords
 from muse_core.model import units
+from muse_core.model.compat import OURS, Compat
 from muse_core.model.declare import leading_number
 
 METHODS = ("nearest", "linear", "quadratic", "renka", "drizzle", "lanczos")
@@ -82,13 +83,27 @@ class ResampleOptions:
         return self.reach + (1 if self.rejects_cosmic_rays else 0)
 
 
-def parse_pixfrac(text: str) -> tuple[float, float, float]:
+def parse_pixfrac(text: str, compat: Compat = OURS) -> tuple[float, float, float]:
     """Read the parameter ``pixfrac``.
 
-    One value for all axes, two for the spatial axes and wavelength, or three; with any other number, a warning and the
-    internal default. A token that does not start with a number counts as 0, as in C.
+    Parameters
+    ----------
+    text : str
+        One value for all axes, two for the spatial axes and wavelength, or three.
+    compat : Compat
+        ``text_counts_as_zero``: what does not start with a number counts as 0, and the internal default stands for any
+        other number of values.
+
+    Raises
+    ------
+    ParameterError
+        Any other number of values, or one that is no number above 0.
     """
-    values = [leading_number(token) or 0.0 for token in text.split(",") if token]
+    numbers = [leading_number(token) for token in text.split(",") if token]
+    usable = 1 <= len(numbers) <= 3 and all(number is not None and number > 0 for number in numbers)
+    if not usable and not compat.text_counts_as_zero:
+        raise ParameterError(f"parameter pixfrac: found {text!r}, expected one to three numbers above 0, as in 0.8,0.8")
+    values = [number or 0.0 for number in numbers]
     if len(values) == 1:
         return (values[0],) * 3
     if len(values) == 2:
