@@ -17,6 +17,7 @@ from muse_core.io import calibration
 from muse_core.model.cards import card, set_card
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
+from muse_core.model.filters import FilterCurve
 from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
 from muse_core.recipes.cards import object_cards
@@ -24,7 +25,7 @@ from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
 from muse_core.recipes.euro3d import Euro3D
 from muse_core.recipes.exposures import Table, TableSaver
 from muse_core.recipes.formats import CubeFormat, CubeProduct, PlainCube
-from muse_core.recipes.images import load_filters
+from muse_core.recipes.images import read_filters, use_filters
 from muse_core.recipes.inputs import Run
 from muse_core.recipes.sdp import SdpCube
 from muse_core.steps.collapse import Collapse
@@ -53,14 +54,17 @@ class CubeInputs:
         How to resample.
     override : GridOverride, optional
         Prescribed grid.
+    filters : list of FilterCurve
+        Filters of the images.
     """
 
     options: ResampleOptions
     override: GridOverride | None
+    filters: list[FilterCurve]
 
 
 def load_cube_inputs(run: Run) -> CubeInputs:
-    """Read OUTPUT_WCS, and check the parameters of the cube.
+    """Read OUTPUT_WCS and FILTER_LIST, and check the parameters of the cube.
 
     Raises
     ------
@@ -69,7 +73,7 @@ def load_cube_inputs(run: Run) -> CubeInputs:
     ParameterError
         A parameter has an unusable value.
     """
-    return CubeInputs(resample_options(run.parameters, run.compat), _output_wcs(run))
+    return CubeInputs(resample_options(run.parameters, run.compat), _output_wcs(run), read_filters(run))
 
 
 def resample_options(parameters: ScipostParameters, compat: Compat) -> ResampleOptions:
@@ -132,7 +136,7 @@ def make_cube(
     writer_of = _FORMATS[run.parameters.format]
     if writer_of is not Euro3D:
         cards += _measure_fwhm(run, table, grid, source)
-    filters = load_filters(run)
+    filters = use_filters(run, inputs.filters)
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
     with writer_of(CubeProduct(run, table, grid, cards, filters, collapse, described)) as writer:

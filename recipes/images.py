@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io.fits import Card
 
-from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.cards import card
 from muse_core.model.filters import WHITE, FilterCurve, white
@@ -27,26 +26,39 @@ class Filter:
     calibrations: int
 
 
-def load_filters(run: Run) -> list[Filter]:
-    """Load the filters; one that cannot be had is left out with a warning."""
+def read_filters(run: Run) -> list[FilterCurve]:
+    """Read the filters of the images; those that FILTER_LIST does not have are left out with a warning.
+
+    Raises
+    ------
+    InputError
+        FILTER_LIST cannot be used.
+    """
     found = []
     for name in run.parameters.filter.split(","):
         if not name or name.lower().startswith("none"):
             continue
         if name == WHITE:
-            found.append(Filter(white(), run.factory.calibrations_used))
+            found.append(white())
             continue
         path = run.frames.only("FILTER_LIST")
-        try:
-            if path is None:
-                raise InputError(f"parameter filter: {name!r} needs a frame with tag FILTER_LIST, found none")
-            lbda, throughput, header = calibration.read_filter(path, name)
-        except InputError as error:
-            _LOG.warning("%s; no image with this filter", error)
+        names = [] if path is None else calibration.filter_names(path)
+        if name not in names:
+            where = "no frame with tag FILTER_LIST" if path is None else f"{', '.join(names) or 'none'} in {path}"
+            _LOG.warning("parameter filter: %r not found (%s); no image with this filter", name, where)
             continue
-        run.factory.use_calibration(path, "FILTER_LIST")
-        zero_points = (get_float(header, "ZP_VEGA"), get_float(header, "ZP_AB"))
-        found.append(Filter(FilterCurve(name, lbda, throughput, *zero_points), run.factory.calibrations_used))
+        lbda, throughput, header = calibration.read_filter(path, name)
+        found.append(FilterCurve(name, lbda, throughput, get_float(header, "ZP_VEGA"), get_float(header, "ZP_AB")))
+    return found
+
+
+def use_filters(run: Run, curves: Sequence[FilterCurve]) -> list[Filter]:
+    """Note FILTER_LIST as used by the filters that come from it."""
+    found = []
+    for curve in curves:
+        if curve.name != WHITE:
+            run.factory.use_calibration(run.frames.only("FILTER_LIST"), "FILTER_LIST")
+        found.append(Filter(curve, run.factory.calibrations_used))
     return found
 
 
