@@ -739,5 +739,7 @@ def test_real_command(bench):
     command = [sys.executable, "-m", "muse_core.frontends.esorex.main", *bench.arguments(frames, ())]
     done = subprocess.run(command, cwd=bench.products, capture_output=True, text=True, timeout=60)
     bench.check(
-        done.returncode, done.stdout, rf"{path.name}\[data\]: found \d+ bytes in the file, expected at least \d+"
+        done.returncode,
+        done.stdout + done.stderr,
+        rf"{path.name}\[data\]: found \d+ bytes in the file, expected at least \d+",
     )
