@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Threads and memory change nothing: all products are the same to the last bit."""
+
+import os
+
+import pytest
+from astropy.io import fits
+
+from muse_core.engine import resources, slabs
+from muse_core.frontends.esorex import main
+
+RUNS = {
+    "model": ("wfm", "model", "--save=cube,skymodel,individual,positioned,combined,stacked"),
+    "two exposures": ("two", "offsets", "--skymethod=simple", "--save=cube,skymodel,individual,positioned,combined"),
+    "renka": ("wfm", "none", "--skymethod=none", "--resample=renka", "--filter=white,sim_I"),
+    "Euro3D": ("small", "none", "--skymethod=none", "--format=xEuro3D"),
+    "autocalibration": ("wfm", "none", "--skymethod=none", "--autocalib=deepfield", "--save=cube,autocal"),
+}
+
+
+@pytest.fixture
+def signatures(datasets, tmp_path, monkeypatch, capfd):
+    """Return a function that makes the products of a run; returns DATASUM by product and extension."""
+
+    def reduce(name: str, label: str) -> dict[tuple[str, int], str]:
+        data, sof, *parameters = RUNS[name]
+        folder = tmp_path / label
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        arguments = ["muse_scipost", *parameters, str(datasets[data].sofs[sof])]
+        assert main.main(arguments, "muse-esorex") == 0, "".join(capfd.readouterr())
+        found = {}
+        for path in sorted(folder.glob("*.fits")):
+            with fits.open(path) as hdus:
+                found |= {(path.name, i): hdu.header["DATASUM"] for i, hdu in enumerate(hdus)}
+        assert found
+        return found
+
+    for variable in [name for name in os.environ if name.startswith("MUSE_")]:
+        monkeypatch.delenv(variable)
+    return reduce
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_same_bits(signatures, monkeypatch, name):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    expected = signatures(name, "one thread")
+    for n_threads in ("2", "3"):
+        monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
+        assert signatures(name, f"{n_threads} threads") == expected
+    monkeypatch.setattr(slabs, "slab_planes", lambda *arguments: 3)
+    assert signatures(name, "thin slabs") == expected
+    monkeypatch.setattr(resources, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setenv("MUSE_MAX_MEMORY", "195M")
+    assert signatures(name, "rows in a scratch file") == expected
