@@ -7,8 +7,10 @@ of `harness.tolerances`. The steps by themselves, with more extreme values, are 
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from astropy.io import fits
 from harness import compare, run
 
 pytestmark = pytest.mark.reference
@@ -32,6 +34,8 @@ class Case:
         Frames to add.
     env : dict
         Environment.
+    edits : tuple of (tag, keyword, value, number of the HDU)
+        Keywords to set in all files of a tag; None removes them.
     """
 
     parameters: str = ""
@@ -40,6 +44,7 @@ class Case:
     without: str = ""
     others: tuple[tuple[str, str, str], ...] = ()
     env: dict[str, str] = dataclasses.field(default_factory=dict)
+    edits: tuple[tuple[str, str, object, int], ...] = ()
 
 
 def sky(parameters: str = "", data: str = "wfm", sof: str = "model", **more) -> Case:
@@ -145,11 +150,47 @@ SAVE = {
 }
 
 
+#: Inputs with which the reference goes wrong and we, by default, stop or do what is right.
+DEFECTS = {
+    "numbers without decimal point": Case(edits=(("PIXTABLE_OBJECT", "ESO TEL AMBI TEMP", 12, 0),)),
+    "two responses": Case(others=OTHER_RESPONSE["wfm"]),
+    "nothing to subtract": Case("--skymethod=subtract-model"),
+    "unusable output WCS": Case(sof="output_wcs", edits=(("OUTPUT_WCS", "CTYPE1", "GLON-TAN", 1),)),
+    "unusable offsets": Case(sof="offsets", edits=(("OFFSET_LIST", "TTYPE3", "RA_OFF", 1),)),
+    "no parallactic angle": Case(edits=(("PIXTABLE_OBJECT", "ESO TEL PARANG START", None, 0),)),
+    "no epoch of the coordinates": Case(edits=(("PIXTABLE_OBJECT", "EQUINOX", None, 0),)),
+    "response of another mode": Case(edits=(("STD_RESPONSE", "ESO INS MODE", "NFM-AO-N", 0),)),
+    "no LSF for an IFU": sky(without="LSF_PROFILE-13"),
+    "text as threshold": sky("--sky_crsigma=off,15"),
+    "text as drop size": Case("--pixfrac=wide,0.8"),
+    "four drop sizes": Case("--pixfrac=1,1,1,1"),
+}
+
+
+def edited(lines: list[str], edits, folder: Path) -> list[str]:
+    """Return the lines of a set of frames with copies of the files that are to be edited."""
+    tags, result = {tag for tag, *_ in edits}, []
+    for line in lines:
+        path, tag = line.split()
+        if tag in tags:
+            with fits.open(path) as hdus:
+                for _, key, value, number in (edit for edit in edits if edit[0] == tag):
+                    if value is None:
+                        del hdus[number].header[key]
+                    else:
+                        hdus[number].header[key] = value
+                path = folder / Path(path).name
+                hdus.writeto(path)
+        result.append(f"{path} {tag}")
+    return result
+
+
 def compare_runs(datasets, folder, case: Case) -> list[str]:
     """Run both recipes at the same time, check that they are content, and compare what they made."""
     data = datasets[case.data]
     lines = data.frames(case.sof, case.without)
     lines += [f"{datasets[other].folder / file} {tag}" for other, file, tag in case.others]
+    lines = edited(lines, case.edits, folder)
     sof = folder / "case.sof"
     sof.write_text("\n".join(lines) + "\n")
     parameters = case.parameters.split()
@@ -186,3 +227,8 @@ def test_with_sky_subtraction(datasets, tmp_path, name):
 @pytest.mark.parametrize("name", SAVE)
 def test_saved_products(datasets, tmp_path, name):
     assert compare_runs(datasets, tmp_path, SAVE[name]) == []
+
+
+@pytest.mark.parametrize("name", DEFECTS)
+def test_defects_are_reproduced(datasets, tmp_path, name):
+    assert compare_runs(datasets, tmp_path, DEFECTS[name]) == []
