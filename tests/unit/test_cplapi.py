@@ -137,6 +137,7 @@ def test_frames(tmp_path, monkeypatch):
 @pytest.fixture
 def clean_messages():
     before = core.Msg.get_config()
+    core.Msg.set_config(**core.Msg._defaults)  # whatever an earlier test of this process left
     yield
     core.Msg.set_config(**before)
     core.Msg.stop_file()
