@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One exposure: from its pixel tables to rows on the sky in the store, and its products."""
 
-import contextlib
 import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -174,6 +173,54 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
     return Exposure(header, rows, scales, spectra, None)
 
 
+class _Calibration:
+    """Merging, flat-field spectrum, refraction and flux of the rows of an exposure, and what they leave in its header.
+
+    Attributes
+    ----------
+    table : Table
+        The exposure as it will be; its header is complete after `finish`.
+    pending : FluxCalibration, optional
+        Flux calibration that is still to be applied, because a check of the refraction comes before it.
+    """
+
+    def __init__(self, run: Run, exposure: Exposure, begin: int):
+        first = exposure.rows.files[0]
+        spectrum, self._factor = _flat_field(run, exposure)
+        self.table = table = Table(
+            header=exposure.header,
+            stored=StoredExposure(begin, begin + exposure.rows.n_rows, exposure.rows.chunks),
+            position_unit=first.position_unit,
+            data_unit=first.units["data"],
+            stat_unit=first.units["stat"],
+            flat_field=spectrum,
+        )
+        self._refraction = _refraction(run, table)
+        self._flux = _flux_calibration(run, table)
+        self.pending = None if run.parameters.darcheck == "none" else self._flux
+        self._scales, self._compat, self._keeps_limits = exposure.scales, run.compat, exposure.keeps_limits
+
+    def __call__(self, rows: np.ndarray, chunk: Chunk) -> None:
+        """Calibrate the rows of a chunk in place."""
+        if self._factor is not None:
+            sort_rows(rows)
+        at_once = self._flux if self.pending is None else None
+        calibrate_rows(rows, self._scales[chunk.part], self._factor, self._refraction, at_once, self._compat)
+
+    def finish(self, before: Limits, after: Limits) -> None:
+        """Complete the header with the limits of the rows before and after the calibration."""
+        table = self.table
+        before.require_finite("pixel tables")
+        if not self._keeps_limits:
+            table.write_limits(before)
+        if self._refraction is not None:
+            self._refraction.write_cards(table.header)
+            table.write_limits(after)
+        if self._flux is not None:
+            flux.write_cards(table.header)
+            table.data_unit, table.stat_unit = units.FLUX, units.FLUX_VARIANCE
+
+
 def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> tuple[Table, flux.FluxCalibration | None]:
     """Load an exposure into the store: merged, flat-field spectrum, refraction and flux corrected, positions in pix.
 
@@ -200,39 +247,52 @@ def calibrate(run: Run, exposure: Exposure, store: RowStore, begin: int) -> tupl
     DataError
         A step cannot be done with this exposure.
     """
-    header, first = exposure.header, exposure.rows.files[0]
-    spectrum, factor = _flat_field(run, exposure)
-    table = Table(
-        header=header,
-        stored=StoredExposure(begin, begin + exposure.rows.n_rows, exposure.rows.chunks),
-        position_unit=first.position_unit,
-        data_unit=first.units["data"],
-        stat_unit=first.units["stat"],
-        flat_field=spectrum,
-    )
-    refraction = _refraction(run, table)
-    calibration = _flux_calibration(run, table)
-    pending = None if run.parameters.darcheck == "none" else calibration
-    at_once = calibration if pending is None else None
-    scales = exposure.scales
+    calibration = _Calibration(run, exposure, begin)
+    before, after = Limits(), Limits()
 
-    def step(rows: np.ndarray, chunk: Chunk) -> None:
-        if factor is not None:
-            sort_rows(rows)
-        calibrate_rows(rows, scales[chunk.part], factor, refraction, at_once, run.compat)
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[Limits, Limits]]:
+        loaded = Limits.of(rows)
+        calibration(rows, chunk)
+        return rows, (loaded, Limits.of(rows))
 
     with exposure.rows:
-        before, after = load_pass(exposure.rows, store, table.stored, step, run.resources.n_threads)
-    before.require_finite("pixel tables")
-    if not exposure.keeps_limits:
-        table.write_limits(before)
-    if refraction is not None:
-        refraction.write_cards(header)
-        table.write_limits(after)
-    if calibration is not None:
-        flux.write_cards(header)
-        table.data_unit, table.stat_unit = units.FLUX, units.FLUX_VARIANCE
-    return table, pending
+        for a, b in load_pass(exposure.rows, store, begin, step, run.resources.n_threads):
+            before.include(a)
+            after.include(b)
+    calibration.finish(before, after)
+    return calibration.table, calibration.pending
+
+
+def calibrate_and_locate(
+    run: Run,
+    exposure: Exposure,
+    store: RowStore,
+    begin: int,
+    zero: "Positioning | None",
+    find_subtraction: Callable[[Table], "RowStep | None"],
+) -> tuple[Table, "Located"]:
+    """Do `calibrate` and `locate` in one pass over the rows, where nothing between them needs all rows.
+
+    That saves writing the rows to the store and reading them once; it costs a look at the limits of the rows before.
+    """
+    calibration = _Calibration(run, exposure, begin)
+    table = calibration.table
+    with exposure.rows:
+        before = exposure.rows.limits()
+        calibration.finish(before, before)
+        location = _Location(run, table, zero, find_subtraction(table))
+
+        def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, Limits]]:
+            calibration(rows, chunk)
+            rows, limits = location(rows, chunk)
+            return rows, (len(chunk) - len(rows), limits)
+
+        limits, dropped = Limits(), []
+        for n, found in load_pass(exposure.rows, store, begin, step, run.resources.n_threads):
+            limits.include(found)
+            dropped.append(n)
+    table.stored = table.stored.without(dropped)
+    return table, location.finish(limits)
 
 
 def _flat_field(run: Run, exposure: Exposure) -> tuple[FlatFieldSpectrum | None, flatfield.FlatFieldFactor | None]:
@@ -292,11 +352,78 @@ class Located:
 class RowStep(Protocol):
     """A step that changes the rows of an exposure, and may drop some."""
 
+    def prepare(self, table: Table) -> None:
+        """Change the header and the flat-field spectrum of the exposure."""
+
     def dropped(self, table: Table, store: RowStore) -> list[int]:
         """Return how many rows of each chunk it will drop."""
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows that are left, changed."""
+
+
+class _Location:
+    """Sky subtraction, velocity, projection and position of the rows of an exposure, and its own pixel tables.
+
+    A context: products that are not finished at its end are removed.
+    """
+
+    def __init__(self, run: Run, table: Table, zero: Positioning | None, subtraction: RowStep | None):
+        self._subtraction = subtraction
+        if subtraction is not None:
+            subtraction.prepare(table)
+        self._stretch = _velocity(run, table)
+        self._projection = _projection(run, table)
+        if self._projection is not None:
+            self._projection.write_cards(table.header)
+            table.position_unit = units.RAD
+        self._offset = find_offset(run.calibrations.offsets, table.header)
+        self._scale = 1.0 if self._offset is None else self._offset.scale
+        self._own = _positioning(run, table, self._offset)
+        self._final = None if self._own is None else Positioning.at(self._own.ra_deg, self._own.dec_deg, zero)
+        self._run, self._table = run, table
+        self._individual: TableSaver | None = None
+        self._positioned: TableSaver | None = None
+
+    def __enter__(self):
+        run, table = self._run, self._table
+        if "individual" in run.save:
+            self._individual = TableSaver(run, table, "PIXTABLE_REDUCED")
+        if "positioned" in run.save:
+            on_sky = _positioned(table, self._own, self._offset)
+            self._positioned = TableSaver(run, on_sky, "PIXTABLE_POSITIONED")
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        for saver in (self._individual, self._positioned):
+            if saver is not None:
+                saver.__exit__(kind, value, traceback)
+
+    def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, Limits]:
+        """Return the rows of a chunk that are left, in place, and their limits."""
+        if self._subtraction is not None:
+            rows = self._subtraction(rows)
+        stays = self._projection is None and self._final is None
+        limits = Limits.of(rows) if stays else None  # in pixels they are those from before the velocity correction
+        if self._individual is None and self._positioned is None:
+            locate_rows(rows, self._stretch, self._projection, self._final, self._scale)
+        else:
+            locate_rows(rows, self._stretch, self._projection)
+            if self._individual is not None:
+                self._individual.write(chunk.row, rows)
+            if self._positioned is not None:
+                copy = rows.copy()
+                locate_rows(copy, positioning=self._own, flux_scale=self._scale)
+                self._positioned.write(chunk.row, copy)
+            locate_rows(rows, positioning=self._final, flux_scale=self._scale)
+        return rows, limits or Limits.of(rows)
+
+    def finish(self, limits: Limits) -> Located:
+        """Complete the products with the limits of all rows."""
+        for saver in (self._individual, self._positioned):
+            if saver is not None:
+                saver.finish(limits if self._own is None else saver.limits)
+        return Located(self._own, self._offset, limits)
 
 
 def locate(
@@ -320,47 +447,11 @@ def locate(
     before = table.stored
     if subtraction is not None:
         table.stored = before.without(subtraction.dropped(table, store))
-    stretch = _velocity(run, table)
-    projection = _projection(run, table)
-    if projection is not None:
-        projection.write_cards(table.header)
-        table.position_unit = units.RAD
-    offset = find_offset(run.calibrations.offsets, table.header)
-    scale = 1.0 if offset is None else offset.scale
-    own = _positioning(run, table, offset)
-    final = None if own is None else Positioning.at(own.ra_deg, own.dec_deg, zero)
-    with contextlib.ExitStack() as stack:
-        individual = positioned = None
-        if "individual" in run.save:
-            individual = stack.enter_context(TableSaver(run, table, "PIXTABLE_REDUCED"))
-        if "positioned" in run.save:
-            positioned = stack.enter_context(TableSaver(run, _positioned(table, own, offset), "PIXTABLE_POSITIONED"))
-
-        def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, Limits]:
-            if subtraction is not None:
-                rows = subtraction(rows)
-            if projection is None and final is None:  # limits in pixels are those from before the velocity correction
-                limits = Limits.of(rows)
-            if individual is None and positioned is None:
-                locate_rows(rows, stretch, projection, final, scale)
-            else:
-                locate_rows(rows, stretch, projection)
-                if individual is not None:
-                    individual.write(chunk.row, rows)
-                if positioned is not None:
-                    copy = rows.copy()
-                    locate_rows(copy, positioning=own, flux_scale=scale)
-                    positioned.write(chunk.row, copy)
-                locate_rows(rows, positioning=final, flux_scale=scale)
-            return rows, limits if projection is None and final is None else Limits.of(rows)
-
-        limits = Limits()
-        for found in write_pass(before, table.stored, store, step, run.resources.n_threads):
+    limits = Limits()
+    with _Location(run, table, zero, subtraction) as location:
+        for found in write_pass(before, table.stored, store, location, run.resources.n_threads):
             limits.include(found)
-        for saver in (individual, positioned):
-            if saver is not None:
-                saver.finish(limits if own is None else saver.limits)
-    return Located(own, offset, limits)
+        return location.finish(limits)
 
 
 def position_in_advance(run: Run, table: Table) -> tuple[Projection, Positioning]:

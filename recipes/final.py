@@ -4,6 +4,7 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from astropy.io.fits import Card
@@ -139,11 +140,16 @@ def make_cube(
     filters = use_filters(run, inputs.filters)
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
-    with writer_of(CubeProduct(run, table, grid, cards, filters, collapse, described)) as writer:
+    product = CubeProduct(run, table, grid, cards, filters, collapse, described)
+    with writer_of(product) as writer, ThreadPoolExecutor(1) as background:
+        written = None
         for slab in source:
             collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
-            writer.write(slab.first, slab.result)
             flagged.add(slab.cosmic_rays)
+            if written is not None:
+                written.result()
+            written = background.submit(writer.write, slab.first, slab.result)  # while the next one is made
+        written.result()
         writer.finish(collapse.images())
     _LOG.info("Flagged %d rows as cosmic rays", len(flagged))
     return flagged

@@ -94,13 +94,19 @@ def _reduce_exposure(
     run: Run, inputs: "_Inputs", exposure: Exposure, store: RowStore, begin: int, before: list[Located]
 ) -> tuple[Table, Located]:
     """Reduce an exposure up to its rows on the sky, and write its own products."""
+    zero = before[0].positioning if before else None
+    if _needs_no_barrier(run, inputs):
+
+        def subtraction_of(table: Table) -> sky.SkySubtraction | None:
+            return sky.SkySubtraction.of(run, sky.model_sky(run, inputs.sky, table, store), table)
+
+        return exposures.calibrate_and_locate(run, exposure, store, begin, zero, subtraction_of)
     table, pending = exposures.calibrate(run, exposure, store, begin)
     if run.parameters.darcheck != "none":
         darcheck.check_refraction(run, table, store, pending)
     cleaned = raman.clean(run, table, store, inputs.raman_lines, inputs.sky.lsf, inputs.sky.mask)
     levelled = autocal.autocalibrate(run, table, store, inputs.factors, inputs.sky.mask)
     found = sky.model_sky(run, inputs.sky, table, store, levelled.white_light)
-    zero = before[0].positioning if before else None
     position = exposures.locate(run, table, store, zero, sky.SkySubtraction.of(run, found, table))
     if "autocal" in run.save:
         autocal.save_autocal(run, levelled)
@@ -109,6 +115,18 @@ def _reduce_exposure(
     if "skymodel" in run.save:
         sky.save_sky(run, table, found)
     return table, position
+
+
+def _needs_no_barrier(run: Run, inputs: "_Inputs") -> bool:
+    """Does no step of an exposure need all its rows, so that they can go from the file to the sky in one pass?"""
+    parameters = run.parameters
+    return (
+        parameters.darcheck == "none"
+        and inputs.raman_lines is None
+        and parameters.autocalib == "none"
+        and parameters.skymethod in ("none", "subtract-model")
+        and not run.save & {"individual", "positioned"}  # tables have to know beforehand how many rows are left
+    )
 
 
 def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> Run:

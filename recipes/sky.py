@@ -317,13 +317,16 @@ class SkySubtraction:
             set_card(table.header, PIXTABLE + "SKYSUB", True, "Pixel table was sky-subtracted")
         return cls(run, result, table) if has_lines or result.continuum is not None else None
 
+    def prepare(self, table: Table) -> None:
+        """Cut the flat-field spectrum of `table` where the continuum ends."""
+        if self._cut is not None and table.flat_field is not None:
+            table.flat_field = flatfield.trim(table.flat_field, *map(float, self._cut))
+
     def dropped(self, table: Table, store: RowStore) -> list[int]:
-        """Return how many rows of each chunk of `table` lie beyond the continuum; its flat-field spectrum is cut."""
+        """Return how many rows of each chunk of `table` lie beyond the continuum."""
         stored = table.stored
         if self._cut is None:
             return [0] * len(stored.chunks)
-        if table.flat_field is not None:
-            table.flat_field = flatfield.trim(table.flat_field, *map(float, self._cut))
         numbers = [np.empty(0, np.int64)]
         low, high = self._cut
         for window in (

@@ -5,21 +5,25 @@ A chunk is the unit of work of a thread. Chunks depend on the files alone, so re
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 from muse_core.cython_ext import rows as row_kernels
 from muse_core.engine.progress import track
-from muse_core.engine.store import RowStore
+from muse_core.engine.store import RowStore, room
 from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model import origin
+from muse_core.model.rows import COLUMNS, ROW
 
 T = TypeVar("T")
 _FLT_MAX = float(np.finfo(np.float32).max)
+#: What limits of rows are made of.
+POSITION_COLUMNS = ("xpos", "ypos", "lambda", "origin")
 #: Aimed-at number of rows of a chunk: 7 MB, so that they stay in the cache from step to step. A slice is never cut.
 CHUNK_ROWS = 1 << 18
 
@@ -93,6 +97,17 @@ class Chunk:
         return self.stop - self.start
 
 
+class _Buffers(threading.local):
+    """Memory for one chunk in each thread of a pass."""
+
+    def __init__(self, longest: int):
+        self.rows = np.empty(longest, ROW)
+
+    @classmethod
+    def for_chunks(cls, lengths: Iterable[int]) -> "_Buffers":
+        return cls(max(lengths, default=0))
+
+
 class ExposureRows:
     """The rows of an exposure on disk, cut in wavelength.
 
@@ -117,7 +132,7 @@ class ExposureRows:
     ):
         self.files = files
         self._range = tuple(np.float32(x) for x in lambda_range)
-        self._cut = cut
+        self._cut, self._n_threads = cut, n_threads
         try:
             found = list(map_in_order(self._scan, range(len(files)), n_threads))
         finally:
@@ -151,12 +166,25 @@ class ExposureRows:
         low, high = self._range
         return ~((lbda < low) | (lbda > high))  # NaN stays
 
-    def load(self, chunk: Chunk) -> np.ndarray:
-        """Return the rows of a chunk."""
-        rows = self.files[chunk.part].read(chunk.file_start, chunk.file_stop)
+    def load(self, chunk: Chunk, buffer: np.ndarray | None = None, columns: Sequence[str] = COLUMNS) -> np.ndarray:
+        """Return the rows of a chunk, in `buffer` if it is large enough; only `columns` are read."""
+        out = room(chunk.file_stop - chunk.file_start, buffer)
+        rows = self.files[chunk.part].read(chunk.file_start, chunk.file_stop, out, columns)
         if self._cut[chunk.part]:
             rows = rows[self._inside(rows["lbda"])]
         return rows
+
+    def limits(self) -> Limits:
+        """Return the limits of the rows, as they are in the files."""
+        buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in self.chunks)
+        limits = Limits()
+
+        def look(chunk: Chunk) -> Limits:
+            return Limits.of(self.load(chunk, buffers.rows, POSITION_COLUMNS))
+
+        for found in track("looking at positions", map_in_order(look, self.chunks, self._n_threads), self.chunks):
+            limits.include(found)
+        return limits
 
     def close(self) -> None:
         """Close the files until rows are read again; many exposures have more files than a process may open."""
@@ -230,10 +258,10 @@ class StoredExposure:
 def load_pass(
     source: ExposureRows,
     store: RowStore,
-    stored: StoredExposure,
-    step: Callable[[np.ndarray, Chunk], None],
+    begin: int,
+    step: Callable[[np.ndarray, Chunk], tuple[np.ndarray, T]],
     n_threads: int,
-) -> tuple[Limits, Limits]:
+) -> Iterator[T]:
     """Read an exposure, change its rows chunk by chunk, and put them into the store.
 
     Parameters
@@ -242,40 +270,39 @@ def load_pass(
         The exposure.
     store : RowStore
         Where to put the rows.
-    stored : StoredExposure
-        Where they go.
+    begin : int
+        Number, in the store, of the first of them.
     step : callable
-        Changes the rows of a chunk in place.
+        Gets the rows of a chunk; returns the rows that are left of them, and a result.
     n_threads : int
         Threads.
 
-    Returns
-    -------
-    before, after : Limits
-        Limits of the rows before and after `step`.
+    Yields
+    ------
+    object
+        The results, in the order of the chunks.
     """
+    buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in source.chunks)
 
-    def work(chunk: Chunk) -> tuple[Limits, Limits]:
-        rows = source.load(chunk)
-        before = Limits.of(rows)
-        step(rows, chunk)
-        store.write(stored.begin + chunk.start, rows)
-        return before, Limits.of(rows)
+    def work(chunk: Chunk) -> T:
+        rows, result = step(source.load(chunk, buffers.rows), chunk)
+        store.write(begin + chunk.start, rows)
+        return result
 
-    before, after = Limits(), Limits()
-    for a, b in track("reading rows", map_in_order(work, source.chunks, n_threads), source.chunks):
-        before.include(a)
-        after.include(b)
-    return before, after
+    return track("reading rows", map_in_order(work, source.chunks, n_threads), source.chunks)
 
 
 def read_pass(
     stored: StoredExposure, store: RowStore, step: Callable[[np.ndarray, Chunk], T], n_threads: int
 ) -> Iterator[T]:
-    """Go over the rows of a stored exposure, and yield what `step` returns for each chunk, in order."""
+    """Go over the rows of a stored exposure, and yield what `step` returns for each chunk, in order.
+
+    The rows that `step` gets are valid until it returns.
+    """
+    buffers = _Buffers.for_chunks(map(len, stored.chunks))
 
     def work(chunk: Chunk) -> T:
-        return step(store.read(stored.begin + chunk.start, stored.begin + chunk.stop), chunk)
+        return step(store.read(stored.begin + chunk.start, stored.begin + chunk.stop, buffers.rows), chunk)
 
     return track("looking at rows", map_in_order(work, stored.chunks, n_threads), stored.chunks)
 
@@ -306,9 +333,11 @@ def write_pass(
         The results, in the order of the chunks.
     """
 
+    buffers = _Buffers.for_chunks(map(len, stored.chunks))
+
     def work(chunks: tuple[Chunk, Chunk]) -> T:
         old, new = chunks
-        rows, result = step(store.read(stored.begin + old.start, stored.begin + old.stop), new)
+        rows, result = step(store.read(stored.begin + old.start, stored.begin + old.stop, buffers.rows), new)
         if len(rows) != len(new):
             raise DataError(f"{len(rows)} rows of a chunk are left, expected {len(new)}")
         store.write(final.begin + new.start, rows)

@@ -2,6 +2,7 @@
 """A cube from the row store, slab by slab: a range of planes each; the rows of the next are read while one is made."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from muse_core.engine.resources import Resources
 from muse_core.engine.store import RowStore, Window
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
+from muse_core.model.rows import ROW
 from muse_core.steps.resample import SlabResampler, SlabResult, slab_planes
 
 #: Memory that a slab with its rows aims at; more gains nothing.
@@ -127,13 +129,17 @@ class SlabSource:
         budget = min(SLAB_BYTES, resources.working_bytes // 2)
         self.thickness = slab_planes(budget, grid, resampler.options, per_plane, resources.n_threads)
 
-    def _read(self, first: int, last: int, buffer: np.ndarray | None = None) -> Window:
+    def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
+        """Return the range of wavelengths of the rows that some planes need."""
         grid = self._resampler.grid
         low, high = self._resampler.input_planes(first, last)
         # rows beyond the grid are in its outermost planes
         begin = -math.inf if low <= 0 else float(grid.first_wavelength(low))
         end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
-        return self._store.window(begin, end, self._begin, self._end, buffer)
+        return begin, end
+
+    def _read(self, first: int, last: int, buffer: np.ndarray | None = None) -> Window:
+        return self._store.window(*self._wavelengths(first, last), self._begin, self._end, buffer)
 
     def _make(self, window: Window, first: int, last: int) -> Slab:
         rows = window.rows
@@ -150,22 +156,22 @@ class SlabSource:
         return self._make(self._read(number, number + 1), number, number + 1).result
 
     def __iter__(self) -> Iterator[Slab]:
-        """Yield all planes in ascending order; a slab is valid until the next one."""
+        """Yield all planes in ascending order; a slab is valid until the next one has been made."""
         nz = self._resampler.grid.nz
         edges = [*range(0, nz, self.thickness), nz]
         ranges = list(zip(edges[:-1], edges[1:], strict=True))
         return track("resampling planes", self._slabs(ranges), [range(*planes) for planes in ranges])
 
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
-        spare: np.ndarray | None = None
+        longest = max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges)
+        buffers = itertools.cycle([np.empty(longest, ROW) for _ in ranges[:2]])
         with ThreadPoolExecutor(1) as reader:
-            pending = reader.submit(self._read, *ranges[0])
+            pending = reader.submit(self._read, *ranges[0], next(buffers))
             for following, (first, last) in zip([*ranges[1:], None], ranges, strict=True):
                 window = pending.result()
                 if following is not None:
-                    pending = reader.submit(self._read, *following, spare)
+                    pending = reader.submit(self._read, *following, next(buffers))
                 yield self._make(window, first, last)
-                spare = window.rows if window.rows.base is None else window.rows.base
 
 
 class FlaggedRows:

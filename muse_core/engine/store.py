@@ -55,6 +55,11 @@ class Window:
         return self.starts[run] + (positions - self.offsets[run])
 
 
+def room(n_rows: int, buffer: np.ndarray | None) -> np.ndarray:
+    """Return room for rows: the begin of `buffer` if it is large enough, since fresh memory costs more than a copy."""
+    return np.empty(n_rows, ROW) if buffer is None or len(buffer) < n_rows else buffer[:n_rows]
+
+
 class RowStore:
     """Rows in memory.
 
@@ -92,9 +97,9 @@ class RowStore:
         )
         self._sorted = None
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return a copy of the rows `start` to `stop`."""
-        out = np.empty(stop - start, ROW)
+    def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """Return a copy of the rows `start` to `stop`; in `buffer`, an array of ROW, if it is large enough."""
+        out = room(stop - start, buffer)
         self._get(start, out)
         return out
 
@@ -135,11 +140,11 @@ class RowStore:
         begin, end : int
             Range of rows to look at (an exposure); must be limits of ranges that have been written.
         buffer : ndarray of ROW, optional
-            Where to put the rows, if it is large enough: fresh memory costs more than the copy.
+            Where to put the rows, if it is large enough.
         """
         starts, stops = self._runs(low, high, begin, end)
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-        rows = np.empty(offsets[-1], ROW) if buffer is None or len(buffer) < offsets[-1] else buffer[: offsets[-1]]
+        rows = room(int(offsets[-1]), buffer)
         for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])

@@ -16,6 +16,8 @@ from muse_core.errors import ProductError
 from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
 from muse_core.model.cards import formatted
 
+#: Elements that are brought into the order of the file at once: few, so that they stay in the cache.
+PIECE = 1 << 17
 #: Cards that `finish` adds to the primary header and to each header.
 _SIGNATURE_CARDS = {"primary": 3, "other": 2}
 _MD5_PENDING = "0" * 32
@@ -87,9 +89,13 @@ class FitsStreamWriter:
 
     def write(self, hdu: int, start: int, values: np.ndarray) -> None:
         """Write native `values` (C-contiguous, one axis; also rows of a table) from element `start` of `hdu` on."""
-        size = values.itemsize
-        if (start + values.size) * size > self._data_length[hdu]:
+        if (start + values.size) * values.itemsize > self._data_length[hdu]:
             raise ValueError(f"HDU {hdu}: piece of {values.size} elements at {start} does not fit")
+        for begin in range(0, values.size, PIECE):
+            self._write_piece(hdu, start + begin, values[begin : begin + PIECE])
+
+    def _write_piece(self, hdu: int, start: int, values: np.ndarray) -> None:
+        size = values.itemsize
         if size == 4:
             total = array_sum(values)
             raw = values.byteswap()

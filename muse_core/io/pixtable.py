@@ -7,6 +7,7 @@ A table is read and written by ranges of rows; it never has to be in memory as a
 import dataclasses
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -219,16 +220,22 @@ class PixelTableFile:
             out[a - start : b - start] = np.ndarray((b - a,), dtype, raw, 0, (stride,))
         return out
 
-    def read(self, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Return rows `start` to `stop`; ndarray of ROW."""
+    def read(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        out: np.ndarray | None = None,
+        columns: Sequence[str] = COLUMNS,
+    ) -> np.ndarray:
+        """Return rows `start` to `stop`; ndarray of ROW, in `out` if it is given. Only `columns` are filled in."""
         stop = self.n_rows if stop is None else stop
-        out = np.empty(stop - start, ROW)
+        out = np.empty(stop - start, ROW) if out is None else out
         words = out.view(np.uint32).reshape(-1, len(ROW.names))
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
-            for name, field in FIELD_OF_COLUMN.items():
+            for name in columns:
                 raw, stride = self._read_column(name, a, b)
-                unpack(raw, stride, words[a - start : b - start], ROW.names.index(field))
+                unpack(raw, stride, words[a - start : b - start], ROW.names.index(FIELD_OF_COLUMN[name]))
         return out
 
     def load(self) -> PixelTable:

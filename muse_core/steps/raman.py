@@ -14,7 +14,6 @@ import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from muse_core.cython_ext import raman as kernel
 from muse_core.errors import DataError, ParameterError
@@ -205,6 +204,8 @@ def _root_of_moments(rows, spectrum) -> np.ndarray:
 
 
 def _fit_moments(tables, spectra) -> RamanFit:
+    from scipy.optimize import least_squares  # here, because its import takes longer than the recipe's
+
     roots = [_root_of_moments(rows, spectrum) for rows, spectrum in zip(tables, spectra, strict=True)]
 
     def residuals(parameters):

@@ -41,6 +41,19 @@ def signatures(datasets, tmp_path, monkeypatch, capfd):
     return reduce
 
 
+@pytest.mark.parametrize("method", ["none", "subtract-model"])
+def test_one_pass_or_two(signatures, monkeypatch, tmp_path, method):
+    """Rows that go from the file to the sky in one pass are the same as those that are stored between."""
+    sof = {"none": "none", "subtract-model": "subtract"}[method]
+    found = {}
+    for save in ("cube,combined", "cube,combined,individual"):
+        monkeypatch.setitem(RUNS, save, ("wfm", sof, f"--skymethod={method}", f"--save={save}"))
+        found[save] = signatures(save, save)
+    once, stored = found.values()
+    assert len(once) > 10
+    assert {key: stored[key] for key in once} == once
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_same_bits(signatures, monkeypatch, name):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

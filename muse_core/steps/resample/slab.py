@@ -83,13 +83,13 @@ def slab_bytes(grid: OutputGrid, options: ResampleOptions, n_planes: int, n_rows
     Notes
     -----
     Per row: 8 bytes for its cell and its place, 32 for the sorted copy, 4 (iraf: 8) for the value of the rejection.
-    Per cell of slab and halo: 4 for its start. Per voxel: 12 for the result. Per spaxel: 24. Per thread: the sums of
-    ``2 ld + 1`` rows of the grid in 16 planes.
+    Per cell of slab and halo: 4 for its start. Per voxel: 24 for the result and the one before. Per spaxel: 24. Per
+    thread: the sums of ``2 ld + 1`` rows of the grid in 16 planes.
     """
     n_spaxels = grid.nx * grid.ny
     row = 40 + (4 + 4 * (options.crtype == "iraf") if options.rejects_cosmic_rays else 0)
     sums = 24 * (2 * options.reach + 1) * _THICKNESS * grid.nx * n_threads
-    return row * n_rows + n_spaxels * (4 * (n_planes + 2 * options.halo) + 12 * n_planes + 24) + sums
+    return row * n_rows + n_spaxels * (4 * (n_planes + 2 * options.halo) + 24 * n_planes + 24) + sums
 
 
 def slab_planes(
@@ -145,8 +145,8 @@ class SlabResampler:
     compat : Compat
         ``renka_nan_variance`` is used.
     reuse_output : bool
-        The arrays of a result are used again by the next call of `slab`: saves the time of fresh memory, for callers
-        that are done with a slab before they ask for the next one.
+        The arrays of a result are used again by the next call of `slab` but one: saves the time of fresh memory, for
+        callers that are done with a slab by then.
     """
 
     def __init__(
@@ -162,7 +162,8 @@ class SlabResampler:
         self.options = options
         self.direction = direction
         self.n_threads = n_threads
-        self._output = self._buffer if reuse_output else _fresh
+        self._output = self._turn_by_turn if reuse_output else _fresh
+        self._turn = 0
         self._parameters = grid.parameters()
         self._buffers: dict[str, np.ndarray] = {}
         self._spaxels = np.empty((grid.ny, grid.nx), SPAXEL)
@@ -203,6 +204,7 @@ class SlabResampler:
         if values is not None:
             cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, low, first, last)
         shape = (last - first, self.grid.ny, self.grid.nx)
+        self._turn = 1 - self._turn
         data = self._output("data", shape, np.float32)
         stat = self._output("stat", shape, np.float32)
         dq = self._output("dq", shape, np.int32)
@@ -255,8 +257,13 @@ class SlabResampler:
         kept = self._buffers.get(name)
         if kept is None or kept.size < size:
             self._buffers.pop(name, None)
-            kept = self._buffers[name] = np.empty(size, dtype)
+            kept = self._buffers[name] = np.empty(
+                size + size // 8, dtype
+            )  # slabs differ; what is not used costs nothing
         return kept[:size].reshape(shape)
+
+    def _turn_by_turn(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+        return self._buffer(f"{name}{self._turn}", shape, dtype)
 
     def _statistics_buffer(self, name: str, needed: bool, n_rows: int) -> np.ndarray | None:
         return self._buffer(name, (n_rows + _PADDING,), np.float32) if needed else None
