@@ -18,7 +18,7 @@ from muse_core.model.rows import ROW
 from muse_core.steps.resample import SlabResampler, SlabResult, slab_planes
 
 #: Memory that a slab with its rows aims at; more gains nothing.
-SLAB_BYTES = 256 << 20
+SLAB_BYTES = 400 << 20
 
 
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
