@@ -285,7 +285,8 @@ def load_pass(
     buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in source.chunks)
 
     def work(chunk: Chunk) -> T:
-        rows, result = step(source.load(chunk, buffers.rows), chunk)
+        place = store.place(begin + chunk.start, len(chunk))
+        rows, result = step(source.load(chunk, buffers.rows if place is None else place), chunk)
         store.write(begin + chunk.start, rows)
         return result
 

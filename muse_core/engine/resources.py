@@ -18,8 +18,12 @@ SCRATCH_VARIABLE = "MUSE_SCRATCH"
 DEFAULT_SHARE = 0.6
 #: Resident size of the interpreter with its libraries.
 BASE_BYTES = 130 << 20
-#: Rows stay in memory up to this size; beyond, a scratch file in the page cache is as fast (docs/performance.md).
+#: Rows stay in memory up to this size; beyond, a scratch file in the page cache is as fast (docs/performance.md) ...
 IN_MEMORY_BYTES = 64 << 20
+#: ... up to this part of the memory that is available, at which the system begins to write it to the disk.
+PAGE_CACHE_SHARE = 0.1
+#: Part of the working memory that rows may take.
+ROWS_SHARE = 0.8
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -104,7 +108,10 @@ class Resources:
         return left
 
     def make_store(self, n_rows: int) -> RowStore:
-        """Return a store for `n_rows` rows: in memory if small, else in a scratch file."""
-        if n_rows * ROW.itemsize <= min(IN_MEMORY_BYTES, self.working_bytes // 4):
+        """Return a store for `n_rows` rows: in memory if they are few, or too many for the page cache, else a file."""
+        size = n_rows * ROW.itemsize
+        if size <= min(IN_MEMORY_BYTES, self.working_bytes // 4):
+            return RowStore(n_rows)
+        if PAGE_CACHE_SHARE * available_memory() < size <= ROWS_SHARE * self.working_bytes:
             return RowStore(n_rows)
         return ScratchRowStore(n_rows, self.scratch)

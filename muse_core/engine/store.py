@@ -78,8 +78,14 @@ class RowStore:
     def _allocate(self) -> None:
         self._rows = np.empty(self.n_rows, ROW)
 
+    def place(self, start: int, n_rows: int) -> np.ndarray | None:
+        """Return the memory of the rows from `start` on, for a caller who makes them there before they are written."""
+        return self._rows[start : start + n_rows]
+
     def _put(self, start: int, rows: np.ndarray) -> None:
-        self._rows[start : start + len(rows)] = rows
+        kept = self._rows[start : start + len(rows)]
+        if rows.ctypes.data != kept.ctypes.data:
+            kept[:] = rows
 
     def _get(self, start: int, out: np.ndarray) -> None:
         out[:] = self._rows[start : start + len(out)]
@@ -184,6 +190,10 @@ class ScratchRowStore(RowStore):
                 self._file.close()
             message = describe_os_error(error, self._directory / "scratch", self.n_rows * ROW.itemsize)
             raise ResourceError(f"{message}; see MUSE_SCRATCH") from error
+
+    def place(self, start: int, n_rows: int) -> np.ndarray | None:
+        """Return None: the rows are not in memory."""
+        return None
 
     def _put(self, start: int, rows: np.ndarray) -> None:
         view, position = memoryview(np.ascontiguousarray(rows)).cast("B"), start * ROW.itemsize
