@@ -143,7 +143,7 @@ def make_cube(
     product = CubeProduct(run, table, grid, cards, filters, collapse, described)
     with writer_of(product) as writer, ThreadPoolExecutor(1) as background:
         written = None
-        for slab in source:
+        for slab in run.journal.slabs(source):
             collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
             flagged.add(slab.cosmic_rays)
             if written is not None:
@@ -185,6 +185,7 @@ def _to_vacuum(run: Run, table: Table, store: RowStore) -> None:
         rows["lbda"] = air_to_vacuum(rows["lbda"])
         return rows, RowLimits.of(rows)
 
+    run.journal.forget_exposures()
     limits = RowLimits()
     for found in write_pass(table.stored, table.stored, store, step, run.resources.n_threads):
         limits.include(found)

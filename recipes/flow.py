@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from muse_core.engine.exposure import Chunk, Limits, StoredExposure
+from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
@@ -65,14 +66,22 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
     weights = _weights(run, opened, begins)
     is_sdp = "cube" in run.save and parameters.format == sdp.FORMAT
     described = sdp.describe_exposures(run, opened) if is_sdp else []
-    with run.factory.all_or_none(), run.resources.make_store(int(begins[-1])) as store:
+    journal, factory = run.journal, run.factory
+    with (
+        journal,
+        factory.all_or_none(journal.products),
+        journal.make_store(int(begins[-1]), run.resources) as store,
+    ):
         tables, located = [], []
-        for number, (exposure, begin) in enumerate(zip(opened, begins[:-1], strict=True), 1):
+        for number, (exposure, begin) in enumerate(zip(opened, begins[:-1].tolist(), strict=True), 1):
             _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
             with _named(exposure):
-                table, position = _reduce_exposure(run, inputs, exposure, store, int(begin), located)
-            tables.append(table)
-            located.append(position)
+                done = journal.recall_exposure(number, store, factory)
+                if done is None:
+                    done = _reduce_exposure(run, inputs, exposure, store, begin, located)
+                    journal.record_exposure(number, done, store, (begin, begin + exposure.rows.n_rows), factory)
+            tables.append(done[0])
+            located.append(done[1])
         if run.save & {"cube", "combined", "stacked"}:
             _finish(run, inputs, tables, located, store, weights, described)
     return run.factory.products
@@ -152,7 +161,15 @@ def _prepare(frames: Sequence[Frame], parameters: ScipostParameters, directory: 
         marks=[] if compat == Compat.reference() else [card(*_COMPAT_CARD)],
     )
     calibrations = load_calibrations(selection, factory, compat)
-    return Run(parameters, save, compat, resources, selection, factory, calibrations)
+    journal = _journal(frames, parameters, resources)
+    return Run(parameters, save, compat, resources, selection, factory, calibrations, journal)
+
+
+def _journal(frames: Sequence[Frame], parameters: ScipostParameters, resources: Resources) -> Journal:
+    if resources.resume is None:
+        return Journal()
+    name = fingerprint(frames, declaration.VERSION, parameters)
+    return Journal(resources.resume / f"{declaration.NAME}-{name}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

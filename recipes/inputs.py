@@ -7,6 +7,7 @@ from pathlib import Path
 
 from astropy.io.fits import Header
 
+from muse_core.engine.journal import Journal
 from muse_core.engine.resources import Resources
 from muse_core.errors import DataError, InputError, ParameterError
 from muse_core.io import calibration
@@ -41,6 +42,7 @@ class Run:
     frames: FrameSelection
     factory: ProductFactory
     calibrations: Calibrations
+    journal: Journal
 
     def or_ignore(self, error: DataError, consequence: str) -> None:
         """Raise the error of a step, unless the reference is to be reproduced, which goes on without it."""

@@ -14,6 +14,9 @@ from muse_core.model.rows import ROW
 
 MEMORY_VARIABLE = "MUSE_MAX_MEMORY"
 SCRATCH_VARIABLE = "MUSE_SCRATCH"
+RESUME_VARIABLE = "MUSE_RESUME"
+#: Settings that change no product.
+ENVIRONMENT = (MEMORY_VARIABLE, SCRATCH_VARIABLE, RESUME_VARIABLE)
 #: Part of the memory that is available which a run takes for itself when it is not told.
 DEFAULT_SHARE = 0.6
 #: Resident size of the interpreter with its libraries.
@@ -61,6 +64,14 @@ def available_memory() -> int:
     return available
 
 
+def _folder(environ: Mapping[str, str], name: str) -> Path | None:
+    """Return the folder that a variable names, if it is set."""
+    path = Path(environ[name]) if environ.get(name) else None
+    if path is not None and not path.is_dir():
+        raise ParameterError(f"{name}: {path}: found no folder of this name")
+    return path
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
     """Limits of a run; they may not change its results.
@@ -73,22 +84,23 @@ class Resources:
         Folder of the scratch file.
     n_threads : int
         Threads.
+    resume : Path, optional
+        Folder where runs keep what they have done, so that they can go on after they were killed.
     """
 
     memory_bytes: int
     scratch: Path
     n_threads: int
+    resume: Path | None = None
 
     @classmethod
     def from_environment(cls, directory: Path, environ: Mapping[str, str] | None = None) -> "Resources":
-        """Read MUSE_MAX_MEMORY, MUSE_SCRATCH (default: `directory`) and OMP_NUM_THREADS."""
+        """Read MUSE_MAX_MEMORY, MUSE_SCRATCH (default: `directory`), MUSE_RESUME and OMP_NUM_THREADS."""
         environ = os.environ if environ is None else environ
         text = environ.get(MEMORY_VARIABLE, "")
         memory = parse_size(text, MEMORY_VARIABLE) if text else int(DEFAULT_SHARE * available_memory())
-        scratch = Path(environ.get(SCRATCH_VARIABLE) or directory)
-        if not scratch.is_dir():
-            raise ParameterError(f"{SCRATCH_VARIABLE}: {scratch}: found no folder of this name")
-        return cls(memory_bytes=memory, scratch=scratch, n_threads=thread_count())
+        scratch, resume = (_folder(environ, name) for name in (SCRATCH_VARIABLE, RESUME_VARIABLE))
+        return cls(memory_bytes=memory, scratch=scratch or directory, n_threads=thread_count(), resume=resume)
 
     @property
     def working_bytes(self) -> int:

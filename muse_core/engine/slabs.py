@@ -157,12 +157,18 @@ class SlabSource:
 
     def __iter__(self) -> Iterator[Slab]:
         """Yield all planes in ascending order; a slab is valid until the next one has been made."""
+        return self.from_plane(0)
+
+    def from_plane(self, first: int) -> Iterator[Slab]:
+        """Yield the planes from number `first` on."""
         nz = self._resampler.grid.nz
-        edges = [*range(0, nz, self.thickness), nz]
+        edges = [*range(first, nz, self.thickness), nz]
         ranges = list(zip(edges[:-1], edges[1:], strict=True))
         return track("resampling planes", self._slabs(ranges), [range(*planes) for planes in ranges])
 
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
+        if not ranges:
+            return
         longest = max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges)
         buffers = itertools.cycle([np.empty(longest, ROW) for _ in ranges[:2]])
         with ThreadPoolExecutor(1) as reader:

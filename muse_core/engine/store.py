@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The row store: the rows of all exposures of a run, in memory or in a scratch file, read by ranges or wavelengths.
 
-Both kinds give the same bits. The scratch file has no name (the system removes it however the run ends); it is read
-and written with explicit calls, so that it costs page cache, which the system takes back when it needs to, but no
-memory of ours.
+Both kinds give the same bits. The scratch file has no name (the system removes it however the run ends), unless it is
+to outlive the run. It is read and written with explicit calls, so that it costs page cache, which the system takes back
+when it needs to, but no memory of ours.
 """
 
 import dataclasses
 import os
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -155,6 +156,15 @@ class RowStore:
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])
 
+    def checkpoint(self, begin: int, end: int) -> dict[int, _Index]:
+        """Make the rows of a range last, as far as the store does; return what `restore` needs to find them."""
+        return {start: part for start, part in self._parts.items() if begin <= start < end}
+
+    def restore(self, parts: dict[int, _Index]) -> None:
+        """Find the rows again that an earlier store has left in the same file."""
+        self._parts |= parts
+        self._sorted = None
+
     def close(self) -> None:
         """Give the memory or the scratch file back."""
         self._rows = np.empty(0, ROW)
@@ -167,7 +177,16 @@ class RowStore:
 
 
 class ScratchRowStore(RowStore):
-    """Rows in a file without a name in `directory`.
+    """Rows in a file in `directory`: one without a name, or one that stays.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    directory : Path
+        Folder of the file.
+    name : str, optional
+        Name of the file; what it holds stays in it.
 
     Raises
     ------
@@ -175,14 +194,19 @@ class ScratchRowStore(RowStore):
         The folder cannot be used or has no space left.
     """
 
-    def __init__(self, n_rows: int, directory: Path):
-        self._directory = directory
+    def __init__(self, n_rows: int, directory: Path, name: str | None = None):
+        self._directory, self._name = directory, name
         super().__init__(n_rows)
+
+    def _open(self) -> BinaryIO:
+        if self._name is None:
+            return tempfile.TemporaryFile(dir=self._directory, buffering=0)
+        return open(os.open(self._directory / self._name, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
 
     def _allocate(self) -> None:
         self._file = None
         try:
-            self._file = tempfile.TemporaryFile(dir=self._directory, buffering=0)  # noqa: SIM115 (closed by close)
+            self._file = self._open()
             if self.n_rows:
                 os.posix_fallocate(self._file.fileno(), 0, self.n_rows * ROW.itemsize)
         except OSError as error:
@@ -212,6 +236,14 @@ class ScratchRowStore(RowStore):
                 raise ResourceError(f"{self._directory}: scratch file ended at byte {position}")
             view, position = view[done:], position + done
 
+    def checkpoint(self, begin: int, end: int) -> dict[int, _Index]:
+        """See `RowStore`; the rows are on the disk then."""
+        try:
+            os.fdatasync(self._file.fileno())
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self._directory / "scratch")) from error
+        return super().checkpoint(begin, end)
+
     def close(self) -> None:
-        """Remove the scratch file."""
+        """Close the file; one without a name is gone then."""
         self._file.close()

@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from astropy.io import fits
 
 from muse_core.errors import ProductError
 from muse_core.io.fitswriter import describe_os_error
+from muse_core.io.folders import hidden_folder
 from muse_core.io.tables import open_fits
 from muse_core.model.cards import card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
@@ -148,27 +148,48 @@ class ProductFactory:
         self.products: list[Product] = []
 
     @contextlib.contextmanager
-    def all_or_none(self) -> Iterator[None]:
+    def all_or_none(self, folder: Path | None = None) -> Iterator[None]:
         """Write products into a hidden folder, and give them their places at the end of the block.
 
         After an error there is none of them, and older products of the same names are untouched.
+
+        Parameters
+        ----------
+        folder : Path, optional
+            Folder to use, which is kept after an error; by default a new one.
 
         Raises
         ------
         ProductError
             The folder of the products is not writable.
         """
-        try:
-            self._folder = Path(tempfile.mkdtemp(prefix=f".{self._recipe}-", dir=self._directory))
-        except OSError as error:
-            raise ProductError(describe_os_error(error, self._directory / "products")) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                hidden = stack.enter_context(hidden_folder(self._directory, f".{self._recipe}-"))
+            except OSError as error:
+                raise ProductError(describe_os_error(error, self._directory / "products")) from error
+            self._folder = folder or hidden
+            stack.callback(setattr, self, "_folder", self._directory)
             yield
-            for product in self.products:
-                _move(self._folder / product.path.name, product.path)
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = self._directory
+            staged = [_stage(self._folder / product.path.name, hidden) for product in self.products]
+            for path, product in zip(staged, self.products, strict=True):
+                _move(path, product.path)
+
+    def checkpoint(self) -> tuple[dict[str, int], list[Product]]:
+        """Make the products so far last; return what `restore` needs."""
+        for product in self.products:
+            with open(self._folder / product.path.name, "rb") as file:
+                os.fsync(file.fileno())
+        return dict(self._counters), list(self.products)
+
+    def restore(self, state: tuple[dict[str, int], list[Product]]) -> bool:
+        """Go on after the products of an earlier run, if they are still in the folder; say whether they are."""
+        counters, products = state
+        if not all((self._folder / product.path.name).is_file() for product in products):
+            return False
+        self._counters = dict(counters)
+        self.products[:] = [dataclasses.replace(p, path=self._directory / p.path.name) for p in products]
+        return True
 
     def use_raw(self, frames: Iterable[RawFrame]) -> None:
         """Say which raw frames are used, in the order of the set of frames."""
@@ -306,6 +327,17 @@ class ProductFactory:
         for i, (spec, value) in enumerate(self._parameters, 1):
             cards.set(f"{rec}PARAM{i} NAME", spec.name, spec.help)
             cards.set(f"{rec}PARAM{i} VALUE", _parameter_text(value), _default_text(spec.default))
+
+
+def _stage(source: Path, folder: Path) -> Path:
+    """Return the path of a file from which it can be moved within a file system, a copy in `folder` if need be."""
+    target = folder / source.name
+    try:
+        if source.parent == folder or source.stat().st_dev == folder.stat().st_dev:
+            return source
+        return Path(shutil.copyfile(source, target))
+    except OSError as error:
+        raise ProductError(describe_os_error(error, target)) from error
 
 
 def _move(source: Path, target: Path) -> None:

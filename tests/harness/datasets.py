@@ -39,6 +39,7 @@ SPECS = {
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T06:32:33.123")],
     "two": [_FIRST, _SECOND],
     "small": [_SMALL],  # for runs that fail
+    "smalltwo": [dataclasses.replace(spec, lbda_max=7280) for spec in (_FIRST, _SECOND)],
     "smalltable": [dataclasses.replace(_SMALL, file_format="table")],
 }
 

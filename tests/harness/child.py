@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command in a process of its own that need not import anything: for tests that kill it, or limit what it has."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["muse_core.frontends.esorex.main", "muse_core.recipes.flow", "astropy.table"])
+OUTPUT = "output.log"
+
+
+def start(
+    folder: Path,
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    planes: int | None = None,
+    records: int | None = None,
+) -> multiprocessing.Process:
+    """Start muse-esorex in `folder`; what it says goes to a file `OUTPUT` there.
+
+    Parameters
+    ----------
+    folder : Path
+        Where it runs; made.
+    arguments : sequence of str
+        Command line without the name of the program.
+    environment : mapping of str to str
+        Settings; of all others that start with MUSE_ there are none.
+    planes : int, optional
+        Planes of a slab.
+    records : int, optional
+        Let it kill itself when it has this many records in the journal and is about to name the next one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    process = _CONTEXT.Process(target=_run, args=(folder, list(arguments), dict(environment), planes, records))
+    process.start()
+    return process
+
+
+def _run(folder: Path, arguments: list[str], environment: dict[str, str], planes: int | None, records: int | None):
+    from muse_core.engine import journal, slabs
+    from muse_core.frontends.esorex import main
+
+    for name in [name for name in os.environ if name.startswith("MUSE_")]:
+        del os.environ[name]
+    os.environ.update(environment)
+    os.chdir(folder)
+    output = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    if planes is not None:
+        slabs.slab_planes = lambda *arguments: planes
+    if records is not None:
+        journal.os = _DeadlyOs(records)
+    sys.exit(main.main(arguments, "muse-esorex"))
+
+
+class _DeadlyOs:
+    """The module os, of which a call of replace, after some, is the last thing that happens."""
+
+    def __init__(self, allowed: int):
+        self._allowed = allowed
+
+    def __getattr__(self, name: str):
+        return getattr(os, name)
+
+    def replace(self, source, target) -> None:
+        if self._allowed == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._allowed -= 1
+        os.replace(source, target)

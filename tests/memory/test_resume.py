@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A run that was killed goes on where it was, and makes the same products to the last bit."""
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+from harness import child
+
+from muse_core.engine.journal import Journal
+
+KINDS = "--save=cube,skymodel,autocal,individual,positioned,combined,stacked"
+PLANES = 2
+TAKEN_OVER = "taken over from the interrupted run"
+#: Keywords that have the time of the run in them, in value or comment.
+_TIMES = {"DATE", "CHECKSUM", "DATASUM"}
+
+
+class Bench:
+    """Runs the same reduction, whole or interrupted."""
+
+    def __init__(self, folder: Path, sof: Path):
+        self.resume = folder / "resume"
+        self.resume.mkdir()
+        self._folder, self._sof, self._number = folder, sof, 0
+
+    def start(self, *parameters: str, resume: bool = True, folder: Path | None = None, **how):
+        """Start a run, in a folder of its own unless one is given; return it and its folder."""
+        if folder is None:
+            self._number += 1
+            folder = self._folder / f"run{self._number}"
+        environment = {"OMP_NUM_THREADS": "2", **({"MUSE_RESUME": str(self.resume)} if resume else {})}
+        arguments = ["muse_scipost", KINDS, *parameters, str(self._sof)]
+        return child.start(folder, arguments, environment, **{"planes": PLANES, **how}), folder
+
+    def run(self, *parameters: str, status: int = 0, **how) -> tuple[dict, str]:
+        """Run to the end; return the products and what was said."""
+        process, folder = self.start(*parameters, **how)
+        process.join()
+        output = (folder / child.OUTPUT).read_text()
+        assert process.exitcode == status, output
+        return products(folder), output
+
+    def interrupt(self, records: int, *parameters: str, **how) -> Path:
+        """Have a run killed after so many records; return its folder in the journal."""
+        self.run(*parameters, status=-signal.SIGKILL, records=records, **how)
+        (folder,) = self.resume.iterdir()
+        return folder
+
+
+def products(folder: Path) -> dict:
+    """Return all keywords and the sum of the data of each product and extension, but for the time of the run."""
+    found = {}
+    for path in sorted(folder.glob("*.fits")):
+        with fits.open(path) as hdus:
+            for number, hdu in enumerate(hdus):
+                cards = [card for card in hdu.header.cards if card.keyword not in _TIMES]
+                found[path.name, number] = (
+                    hdu.header["DATASUM"],
+                    [(c.keyword, str(c.value), c.comment) for c in cards],
+                )
+    return found
+
+
+@pytest.fixture(scope="module")
+def data(datasets):
+    """Set of frames of two exposures."""
+    return datasets["smalltwo"].sofs["model"]
+
+
+@pytest.fixture
+def bench(tmp_path, data):
+    """A place for runs."""
+    return Bench(tmp_path, data)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """Products of a run without a journal, and how long it took."""
+    start = time.monotonic()
+    found, _ = Bench(tmp_path_factory.mktemp("whole"), data).run(resume=False)
+    assert {name for name, _ in found} >= {"DATACUBE_FINAL.fits", "PIXTABLE_COMBINED.fits", "OBJECT_RESAMPLED.fits"}
+    return found, time.monotonic() - start
+
+
+def test_without_interruption(bench, whole):
+    found, output = bench.run()
+    assert found == whole[0]
+    assert TAKEN_OVER not in output
+    assert not os.listdir(bench.resume)
+
+
+def test_killed_at_random(bench, whole):
+    expected, duration = whole
+    moments, taken_over = random.Random(6), 0
+    for _ in range(10):
+        process, folder = bench.start()
+        process.join(moments.uniform(0, duration))
+        process.kill()
+        process.join()
+        found, output = bench.run(folder=folder)
+        assert found == expected
+        taken_over += TAKEN_OVER in output
+        assert not os.listdir(bench.resume)
+        assert not [name for name in os.listdir(folder) if name.startswith(".")]
+        shutil.rmtree(folder)
+    assert taken_over  # else the moments, or the resumption, need a look
+
+
+@pytest.mark.parametrize(("records", "exposures", "planes"), [(1, 1, 0), (5, 2, 6)])
+def test_killed_in_the_middle_of_a_record(bench, whole, records, exposures, planes):
+    assert list(bench.interrupt(records).glob("*.part"))
+    found, output = bench.run()
+    assert found == whole[0]
+    assert output.count(f": {TAKEN_OVER}") == exposures + bool(planes)
+    assert f"{planes} planes: {TAKEN_OVER}" in output or not planes
+
+
+def test_killed_again_and_again(bench, whole):
+    for records in (1, 1, 2):
+        bench.interrupt(records)
+    found, output = bench.run()
+    assert found == whole[0]
+    assert f"4 planes: {TAKEN_OVER}" in output
+
+
+def test_other_slabs(bench, whole):
+    """A resumed run may have another limit of memory."""
+    bench.interrupt(5)
+    found, output = bench.run(planes=3)
+    assert found == whole[0]
+    assert f"6 planes: {TAKEN_OVER}" in output
+    bench.interrupt(4, planes=3)
+    found, output = bench.run(planes=2)
+    assert found == whole[0]
+    assert "planes: taken over" not in output
+
+
+def test_other_parameters_or_inputs_do_not_resume(bench, data):
+    bench.interrupt(4)
+    _, output = bench.run("--crsigma=10")
+    assert TAKEN_OVER not in output
+    frame = Path(data.read_text().split()[0])
+    os.utime(frame)
+    _, output = bench.run()
+    assert TAKEN_OVER not in output
+    assert len(os.listdir(bench.resume)) == 1  # the one that was interrupted
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0x10
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [_truncate, _flip])
+@pytest.mark.parametrize("name", ["exposure-0002", "slab-000002"])
+def test_damaged_record(bench, whole, name, damage):
+    journal = bench.interrupt(5)
+    damage(journal / name)
+    found, output = bench.run()
+    assert found == whole[0]
+    assert f"{name}: damaged (" in output
+
+
+def test_missing_rows_and_products(bench, whole):
+    journal = bench.interrupt(4)
+    (journal / "rows").unlink()
+    found, output = bench.run()
+    assert found == whole[0]
+    assert f"Exposure 1: {TAKEN_OVER}" not in output
+    journal = bench.interrupt(4)
+    (journal / "products" / "PIXTABLE_REDUCED_0002.fits").unlink()
+    found, output = bench.run()
+    assert found == whole[0]
+    assert f"Exposure 1: {TAKEN_OVER}" in output
+    assert "Exposure 2: products of the interrupted run are missing; done again" in output
+
+
+def test_vacuum(bench, datasets, tmp_path):
+    """Wavelengths that were converted in place are not converted again."""
+    lines = datasets["smalltwo"].frames("output_wcs")
+    grid = Path(next(line for line in lines if "OUTPUT_WCS" in line).split()[0])
+    vacuum = tmp_path / "vacuum.fits"
+    shutil.copyfile(grid, vacuum)
+    fits.setval(vacuum, "CTYPE3", value="WAVE")
+    sof = tmp_path / "vacuum.sof"
+    sof.write_text("\n".join(lines).replace(str(grid), str(vacuum)))
+    bench._sof = sof
+    expected, _ = bench.run("--skymethod=none", resume=False)
+    bench.interrupt(3, "--skymethod=none")
+    found, output = bench.run("--skymethod=none")
+    assert found == expected
+    assert f"2 planes: {TAKEN_OVER}" in output
+
+
+def test_two_runs_at_once(bench):
+    journal = bench.interrupt(1)
+    with contextlib.suppress(RuntimeError), Journal(journal):
+        _, output = bench.run(status=255)
+        assert "another run with the same inputs and parameters is at work there" in output
+        raise RuntimeError  # the journal is kept
+    assert (journal / "exposure-0001").exists()
+
+
+def test_leftovers_of_killed_runs_are_removed(bench):
+    """Without a journal nothing is kept, but by a run that goes on."""
+    process, folder = bench.start(resume=False)
+    while not list(folder.glob(".muse_scipost-*/*")):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    (left,) = folder.glob(".muse_scipost-*")
+    _, output = bench.run(resume=False, folder=folder)
+    assert f"Removed {left}, which a run that was killed had left" in output
+    assert not list(folder.glob(".*"))
+
+
+def test_hidden_folder_of_a_running_process_stays(tmp_path):
+    from muse_core.io.folders import hidden_folder
+
+    with hidden_folder(tmp_path, ".muse-") as first, hidden_folder(tmp_path, ".muse-") as second:
+        assert first.is_dir()
+        assert first != second
+    assert not os.listdir(tmp_path)
