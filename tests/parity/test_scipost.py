@@ -134,6 +134,7 @@ WITH_SKY = {
     "model, parametrised LSF": sky(sof="lsf_table"),
     "model, no flux calibration": sky(without="STD_RESPONSE"),
     "model, range cut": sky("--lambdamin=7275 --lambdamax=7300"),
+    "model, rows dropped, no limits from before refraction": sky("--lambdaref=-1", data="gap"),
     "simple": Case("--skymethod=simple"),
     "simple, mask, fraction, threshold": Case(
         "--skymethod=simple --skymodel_fraction=0.3 --sky_crsigma=10,4", sof="mask_pix"
