@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One exposure: from its pixel tables to rows on the sky in the store, and its products."""
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -12,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, read_pass, write_pass
+from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, write_pass
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.fitswriter import primary_header
@@ -24,7 +25,7 @@ from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.recipes.inputs import Run
 from muse_core.steps import dar, flatfield, flux, merge
-from muse_core.steps.astrometry import Positioning, Projection, has_limits_before_refraction
+from muse_core.steps.astrometry import Positioning, Projection
 from muse_core.steps.limits import write_limits
 from muse_core.steps.offsets import Offset, find_offset
 from muse_core.steps.order import sort_rows
@@ -280,10 +281,7 @@ def calibrate_and_locate(
     with exposure.rows:
         before = exposure.rows.limits()
         calibration.finish(before, before)
-        subtraction = find_subtraction(table)
-        if _moves_centre(table, subtraction):
-            table.write_limits(exposure.rows.limits(subtraction.kept))
-        location = _Location(run, table, zero, subtraction)
+        location = _Location(run, table, zero, find_subtraction(table))
 
         def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, Limits]]:
             calibration(rows, chunk)
@@ -361,13 +359,6 @@ class RowStep(Protocol):
     def dropped(self, table: Table, store: RowStore) -> list[int]:
         """Return how many rows of each chunk it will drop."""
 
-    @property
-    def may_drop(self) -> bool:
-        """Whether it drops rows beyond some wavelength."""
-
-    def kept(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that will be left, unchanged."""
-
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows that are left, changed."""
 
@@ -397,17 +388,17 @@ class _Location:
 
     def __enter__(self):
         run, table = self._run, self._table
-        if "individual" in run.save:
-            self._individual = TableSaver(run, table, "PIXTABLE_REDUCED")
-        if "positioned" in run.save:
-            on_sky = _positioned(table, self._own, self._offset)
-            self._positioned = TableSaver(run, on_sky, "PIXTABLE_POSITIONED")
+        with contextlib.ExitStack() as stack:
+            if "individual" in run.save:
+                self._individual = stack.enter_context(TableSaver(run, table, "PIXTABLE_REDUCED"))
+            if "positioned" in run.save:
+                on_sky = _positioned(table, self._own, self._offset)
+                self._positioned = stack.enter_context(TableSaver(run, on_sky, "PIXTABLE_POSITIONED"))
+            self._products = stack.pop_all()
         return self
 
     def __exit__(self, kind, value, traceback):
-        for saver in (self._individual, self._positioned):
-            if saver is not None:
-                saver.__exit__(kind, value, traceback)
+        self._products.__exit__(kind, value, traceback)
 
     def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, Limits]:
         """Return the rows of a chunk that are left, in place, and their limits."""
@@ -456,8 +447,6 @@ def locate(
     """
     before = table.stored
     if subtraction is not None:
-        if _moves_centre(table, subtraction):
-            table.write_limits(_limits_of_kept(run, before, store, subtraction))
         table.stored = before.without(subtraction.dropped(table, store))
     limits = Limits()
     with _Location(run, table, zero, subtraction) as location:
@@ -466,31 +455,18 @@ def locate(
         return location.finish(limits)
 
 
-def _moves_centre(table: Table, subtraction: RowStep | None) -> bool:
-    """Whether the centre of the field follows from the limits of the rows that a subtraction leaves."""
-    return subtraction is not None and subtraction.may_drop and not has_limits_before_refraction(table.header)
-
-
-def _limits_of_kept(run: Run, stored: StoredExposure, store: RowStore, step: RowStep) -> Limits:
-    limits = Limits()
-    for found in read_pass(stored, store, lambda rows, _: Limits.of(step.kept(rows)), run.resources.n_threads):
-        limits.include(found)
-    return limits
-
-
-def position_in_advance(run: Run, table: Table) -> tuple[Projection, Positioning]:
-    """Return projection and position that an exposure in pix will have, for masks that are on the sky.
+def position_in_advance(
+    run: Run, header: Header, limits: Sequence[float] | None = None
+) -> tuple[Projection, Positioning]:
+    """Return projection and position that an exposure in pix will have; `limits` as for `Projection.from_header`.
 
     Raises
     ------
     InputError
         The pointing is not in the header.
     """
-    if run.calibrations.offsets is None:
-        _LOG.warning("SKY_MASK on the sky, but no OFFSET_LIST: the mask may be off by the error of the pointing")
-    solution = _solution(run, table)
-    projection = Projection.from_header(table.header, solution, compat=run.compat)
-    return projection, _pointing(run, table, find_offset(run.calibrations.offsets, table.header))
+    projection = Projection.from_header(header, _solution(run, header), limits, compat=run.compat)
+    return projection, _pointing(run, header, find_offset(run.calibrations.offsets, header))
 
 
 def _velocity(run: Run, table: Table) -> float:
@@ -513,24 +489,25 @@ def _projection(run: Run, table: Table) -> Projection | None:
     if table.position_unit != units.PIX:
         _LOG.info("Positions are in %s already: not projected", table.position_unit)
         return None
-    solution = _solution(run, table)
+    if run.calibrations.astrometry is None:
+        _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
+    solution = _solution(run, table.header)
     return Projection.from_header(table.header, solution, position_unit=table.position_unit, compat=run.compat)
 
 
-def _solution(run: Run, table: Table) -> AstrometricSolution:
+def _solution(run: Run, header: Header) -> AstrometricSolution:
     given = run.calibrations.astrometry
     if given is None:
-        _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
-        return AstrometricSolution.default(table.header)
+        return AstrometricSolution.default(header)
     return AstrometricSolution.from_header(given, "ASTROMETRY_WCS", run.compat)
 
 
 def _positioning(run: Run, table: Table, offset: Offset | None) -> Positioning | None:
-    return _pointing(run, table, offset) if table.position_unit == units.RAD else None
+    return _pointing(run, table.header, offset) if table.position_unit == units.RAD else None
 
 
-def _pointing(run: Run, table: Table, offset: Offset | None) -> Positioning:
-    ra, dec = (require_float(table.header, key, "exposure", run.compat) for key in ("RA", "DEC"))
+def _pointing(run: Run, header: Header, offset: Offset | None) -> Positioning:
+    ra, dec = (require_float(header, key, "exposure", run.compat) for key in ("RA", "DEC"))
     if offset is not None:
         ra, dec = offset.pointing(ra, dec)
     return Positioning.at(ra, dec)

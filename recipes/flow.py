@@ -11,6 +11,7 @@ import numpy as np
 
 from muse_core.engine.exposure import Chunk, Limits, StoredExposure
 from muse_core.engine.journal import Journal, fingerprint
+from muse_core.engine.plan import Plan
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
@@ -28,6 +29,7 @@ from muse_core.recipes import autocal, darcheck, declaration, exposures, final, 
 from muse_core.recipes.declaration import ScipostParameters
 from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
+from muse_core.recipes.plan import make_plan
 from muse_core.steps.combine import combine_headers, exposure_weights
 from muse_core.steps.sdp import Exposure as Described
 
@@ -59,13 +61,11 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
     MuseError
         Unusable inputs, parameters or machine.
     """
-    run = _prepare(frames, parameters, directory)
-    inputs = _load_inputs(run)
-    opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
-    begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
-    weights = _weights(run, opened, begins)
-    is_sdp = "cube" in run.save and parameters.format == sdp.FORMAT
-    described = sdp.describe_exposures(run, opened) if is_sdp else []
+    opened = _Opened.of(frames, parameters, directory)
+    plan = opened.plan()
+    _LOG.info("Plan: %s", plan)
+    plan.require_space()
+    run, begins = opened.run, opened.begins
     journal, factory = run.journal, run.factory
     with (
         journal,
@@ -73,18 +73,29 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
         journal.make_store(int(begins[-1]), run.resources) as store,
     ):
         tables, located = [], []
-        for number, (exposure, begin) in enumerate(zip(opened, begins[:-1].tolist(), strict=True), 1):
+        for number, (exposure, begin) in enumerate(zip(opened.exposures, begins[:-1].tolist(), strict=True), 1):
             _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
             with _named(exposure):
                 done = journal.recall_exposure(number, store, factory)
                 if done is None:
-                    done = _reduce_exposure(run, inputs, exposure, store, begin, located)
+                    done = _reduce_exposure(run, opened.inputs, exposure, store, begin, located)
                     journal.record_exposure(number, done, store, (begin, begin + exposure.rows.n_rows), factory)
             tables.append(done[0])
             located.append(done[1])
         if run.save & {"cube", "combined", "stacked"}:
-            _finish(run, inputs, tables, located, store, weights, described)
+            _finish(opened, tables, located, store)
     return run.factory.products
+
+
+def plan(frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> Plan:
+    """Say what `reduce` would need, from the headers of the frames; see there.
+
+    Raises
+    ------
+    MuseError
+        Unusable inputs or parameters.
+    """
+    return _Opened.of(frames, parameters, directory).plan()
 
 
 @contextlib.contextmanager
@@ -182,6 +193,49 @@ class _Inputs:
     cube: final.CubeInputs | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Opened:
+    """A run before its first row is read.
+
+    Attributes
+    ----------
+    run : Run
+        The run.
+    inputs : _Inputs
+        Inputs of single steps.
+    exposures : list of Exposure
+        The exposures.
+    begins : ndarray of int64, shape (n_exposures + 1,)
+        Number, in the store, of the first row of each, and the number of all rows.
+    weights : Weights, optional
+        Weights of the exposures.
+    described : list of sdp.Exposure
+        What format sdpCube says of the exposures.
+    """
+
+    run: Run
+    inputs: _Inputs
+    exposures: list[Exposure]
+    begins: np.ndarray
+    weights: Weights | None
+    described: list[Described]
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame], parameters: ScipostParameters, directory: Path) -> "_Opened":
+        """Look at all inputs."""
+        run = _prepare(frames, parameters, directory)
+        inputs = _load_inputs(run)
+        opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
+        begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
+        is_sdp = "cube" in run.save and parameters.format == sdp.FORMAT
+        described = sdp.describe_exposures(run, opened) if is_sdp else []
+        return cls(run, inputs, opened, begins, _weights(run, opened, begins), described)
+
+    def plan(self) -> Plan:
+        """Say what the run will need."""
+        return make_plan(self.run, self.inputs.cube, self.exposures)
+
+
 def _load_inputs(run: Run) -> _Inputs:
     arguments = (run.frames, run.factory, run.parameters, run.compat)
     raman_lines = raman.load_lines(run.frames, run.factory)
@@ -198,20 +252,13 @@ def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | 
     return None if values is None else Weights(begins[:-1], np.asarray(values, np.float32))
 
 
-def _finish(
-    run: Run,
-    inputs: _Inputs,
-    tables: list[Table],
-    located: list[Located],
-    store: RowStore,
-    weights: Weights | None,
-    described: list[Described],
-) -> None:
+def _finish(opened: _Opened, tables: list[Table], located: list[Located], store: RowStore) -> None:
     """Make the products of all exposures together."""
+    run, weights = opened.run, opened.weights
     table = _combine(run, tables, located, weights)
     flagged = FlaggedRows()
-    if inputs.cube is not None:
-        flagged = final.make_cube(run, inputs.cube, table, store, weights, described)
+    if opened.inputs.cube is not None:
+        flagged = final.make_cube(run, opened.inputs.cube, table, store, weights, opened.described)
     if "combined" in run.save:
         final.save_combined(run, table, store, flagged, weights)
     if "stacked" in run.save:

@@ -77,6 +77,32 @@ class MuseScipost(ui.PyRecipe):
         MuseError
             Unusable parameters, inputs or machine; nothing is left under the name of a product then.
         """
+        from muse_core.recipes.flow import reduce
+
+        with messages.forward_logging(core.Msg):
+            products = reduce(*self._request(frameset, settings), Path.cwd())
+        return ui.FrameSet([_product_frame(p) for p in sorted(products, key=lambda p: (p.tag, Path(p.path).name))])
+
+    def plan(self, frameset, settings):
+        """Say what `run` would need with the same arguments: rows, voxels, memory, disk, time; nothing is written.
+
+        Returns
+        -------
+        muse_core.engine.plan.Plan
+            The plan; `str` makes a line of it, and `problems` says what there is too little of.
+
+        Raises
+        ------
+        MuseError
+            Unusable parameters, inputs or machine.
+        """
+        from muse_core.recipes.flow import plan
+
+        with messages.forward_logging(core.Msg):
+            return plan(*self._request(frameset, settings), Path.cwd())
+
+    def _request(self, frameset, settings):
+        """Return frames and parameters of a call; the frames of `frameset` get their groups."""
         groups = {spec.tag: spec.group for spec in self.INPUTS}
         frames = []
         for frame in frameset:
@@ -86,14 +112,10 @@ class MuseScipost(ui.PyRecipe):
             frames.append(sof.Frame(frame.file, frame.tag, group))
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((key.removeprefix(declaration.CONTEXT + "."), value) for key, value in settings.items())
-        with messages.forward_logging(core.Msg):
-            logger.info("muse-scipost %s", self.version)
-            parameters = declare.from_settings(declaration.ScipostParameters, values, declaration.CONTEXT)
-            _log_inputs(frames, parameters)
-            from muse_core.recipes.flow import reduce
-
-            products = reduce(frames, parameters, Path.cwd())
-        return ui.FrameSet([_product_frame(p) for p in sorted(products, key=lambda p: (p.tag, Path(p.path).name))])
+        logger.info("muse-scipost %s", self.version)
+        parameters = declare.from_settings(declaration.ScipostParameters, values, declaration.CONTEXT)
+        _log_inputs(frames, parameters)
+        return frames, parameters
 
 
 def _log_inputs(frames, parameters):

@@ -229,7 +229,9 @@ def mask_selection(run: Run, table: Table, mask: SkyMask) -> Callable[[np.ndarra
     if not mask.celestial:
         projection = own = None
     else:
-        projection, own = exposures.position_in_advance(run, table)
+        if run.calibrations.offsets is None:
+            _LOG.warning("SKY_MASK on the sky, but no OFFSET_LIST: the mask may be off by the error of the pointing")
+        projection, own = exposures.position_in_advance(run, table.header)
 
     def select(rows: np.ndarray) -> np.ndarray:
         selected = np.ones(len(rows), np.uint8)
@@ -337,19 +339,10 @@ class SkySubtraction:
             numbers.append(window.numbers(np.flatnonzero((lbda < low) | (lbda > high))))
         return stored.count_within(np.unique(np.concatenate(numbers)))
 
-    @property
-    def may_drop(self) -> bool:
-        """Whether the continuum does not cover the exposure."""
-        return self._cut is not None
-
-    def kept(self, rows: np.ndarray) -> np.ndarray:
-        """Return the rows that the continuum covers."""
-        return cut_rows(rows, self._cut)
-
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return what is left of `rows`, without sky."""
         result = self._result
-        rows = self.kept(rows)
+        rows = cut_rows(rows, self._cut)
         sort_rows(rows)
         if result.continuum is not None:
             subtract_continuum(rows, result.continuum)

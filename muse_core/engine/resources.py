@@ -25,8 +25,8 @@ BASE_BYTES = 130 << 20
 IN_MEMORY_BYTES = 64 << 20
 #: ... up to this part of the memory that is available, at which the system begins to write it to the disk.
 PAGE_CACHE_SHARE = 0.1
-#: Part of the working memory that rows may take.
-ROWS_SHARE = 0.8
+#: Part of the working memory that rows may take, and what they have to leave for chunks, slabs and images.
+ROWS_SHARE, BESIDE_ROWS_BYTES = 0.8, 1 << 30
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
 _CGROUP_MEMORY = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
@@ -119,11 +119,14 @@ class Resources:
             )
         return left
 
-    def make_store(self, n_rows: int) -> RowStore:
-        """Return a store for `n_rows` rows: in memory if they are few, or too many for the page cache, else a file."""
+    def keeps_in_memory(self, n_rows: int) -> bool:
+        """Do `n_rows` rows stay in memory: because they are few, or because they are too many for the page cache?"""
         size = n_rows * ROW.itemsize
         if size <= min(IN_MEMORY_BYTES, self.working_bytes // 4):
-            return RowStore(n_rows)
-        if PAGE_CACHE_SHARE * available_memory() < size <= ROWS_SHARE * self.working_bytes:
-            return RowStore(n_rows)
-        return ScratchRowStore(n_rows, self.scratch)
+            return True
+        room = min(ROWS_SHARE * self.working_bytes, self.working_bytes - BESIDE_ROWS_BYTES)
+        return PAGE_CACHE_SHARE * available_memory() < size <= room
+
+    def make_store(self, n_rows: int) -> RowStore:
+        """Return a store for `n_rows` rows: in memory if they are few, or too many for the page cache, else a file."""
+        return RowStore(n_rows) if self.keeps_in_memory(n_rows) else ScratchRowStore(n_rows, self.scratch)

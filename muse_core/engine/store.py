@@ -20,6 +20,8 @@ from muse_core.model.rows import ROW
 
 #: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
 INDEX_ROWS = 256
+#: Memory of the index for each row: an entry has 24 bytes, and is there twice.
+INDEX_BYTES = 48 / INDEX_ROWS
 
 
 @dataclasses.dataclass(slots=True)

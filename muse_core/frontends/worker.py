@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The process that runs one recipe for the native plugin or for `muse_core.Recipe`.
 
-Usage: ``python -m muse_core.frontends.worker recipe descriptor``. `recipe` is an address of `registry`; the request
-comes from standard input, the reply goes to the file descriptor (see `protocol`). Nothing is shared with the host:
-neither its interpreter nor its CPL.
+Usage: ``python -m muse_core.frontends.worker recipe descriptor [plan]``. `recipe` is an address of `registry`; the
+request comes from standard input, the reply goes to the file descriptor (see `protocol`). With ``plan`` the recipe is
+asked for its plan and not run. Nothing is shared with the host: neither its interpreter nor its CPL.
 """
 
 import contextlib
@@ -105,7 +105,7 @@ def _end_with_host() -> Iterator[None]:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the recipe that the request asks for; the status is 0 whenever the reply is complete."""
-    name, descriptor = arguments
+    name, descriptor, *only_plan = arguments
     reply = Reply(int(descriptor))
     frames, settings = ui.FrameSet(), {}
     with _end_with_host():
@@ -117,23 +117,27 @@ def main(arguments: Sequence[str]) -> int:
             else:
                 settings[fields[0]] = _TYPES[fields[1]](fields[2])
         with messages.forward_logging(reply):
-            run(name, frames, settings, reply)
+            run(name, frames, settings, reply, only_plan=bool(only_plan))
         times = os.times()
         reply.send("T", times.user, times.system)
         reply.send("E")
     return 0
 
 
-def run(name: str, frames: ui.FrameSet, settings: dict, reply: Reply) -> None:
-    """Run the recipe and send what came of it."""
+def run(name: str, frames: ui.FrameSet, settings: dict, reply: Reply, *, only_plan: bool = False) -> None:
+    """Run the recipe and send what came of it; or have it plan only, and send that."""
+    products = ()
     try:
-        products = registry.load(name)().run(frames, settings)
+        recipe = registry.load(name)()
+        if only_plan:
+            reply.send("D", recipe.plan(frames, settings).to_json())
+        else:
+            products = recipe.run(frames, settings)
     except BaseException as error:  # SystemExit of library code and Stopped too: the host must hear of it
         code, text, *place = _failure(error)
         for line in traceback.format_exc().splitlines():
             logger.debug("%s", line)
         logger.error("%s", text)
-        products = ()
         reply.send("X", code, text, *place)
     for number, frame in enumerate(frames):
         reply.send("G", number, int(frame.group))

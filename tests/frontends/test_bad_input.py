@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from muse_core.engine import resources
+from muse_core.engine import plan, resources
 from muse_core.frontends.esorex import main
 
 PIXTABLE = "PIXTABLE_OBJECT"
@@ -617,6 +617,7 @@ def test_unusable_parameter(bench, parameters):
         ("MUSE_MAX_MEMORY", "much", "MUSE_MAX_MEMORY: found 'much', expected a size such as 4G"),
         ("MUSE_MAX_MEMORY", "10M", "MUSE_MAX_MEMORY: 10 MiB are too little: .* expected at least"),
         ("MUSE_SCRATCH", "/nosuch", "MUSE_SCRATCH: /nosuch: found no folder of this name"),
+        ("MUSE_RESUME", "/nosuch", "MUSE_RESUME: /nosuch: found no folder of this name"),
         ("OMP_NUM_THREADS", "all", "OMP_NUM_THREADS: found 'all', expected a positive number"),
         ("OMP_NUM_THREADS", "0", "OMP_NUM_THREADS: found '0', expected a positive number"),
     ],
@@ -649,25 +650,43 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["4k", "100k", "3m"])
-def test_full_disk(bench, small_disk, size):
+@pytest.mark.parametrize(
+    ("planned", "says"),
+    [
+        (True, r"products: found \d+\.\d MB free, expected at least \d+\.\d MB for products"),
+        (False, r"\.fits: no space left on the device \(\d+\.\d MB free, \d+\.\d MB needed\)"),
+    ],
+)
+def test_full_disk(bench, small_disk, monkeypatch, size, planned, says):
+    if not planned:  # whatever fills the disk does it after the start
+        monkeypatch.setattr(plan, "SURELY_NEEDED", 0)
     small_disk(bench.products, size)
     (bench.products / "DATACUBE_FINAL.fits").write_bytes(OLD_PRODUCT)
-    says = r"\.fits: no space left on the device \(\d+\.\d MB free, \d+\.\d MB needed\)"
     bench.fails(bench.frames(), "--save=individual,positioned,cube,combined", says=says)
 
 
-def test_disk_is_full_of_earlier_products(bench, small_disk):
+def test_disk_is_full_of_earlier_products(bench, small_disk, monkeypatch):
+    monkeypatch.setattr(plan, "SURELY_NEEDED", 0)
     small_disk(bench.products, "4600k")
     (bench.products / "DATACUBE_FINAL.fits").write_bytes(OLD_PRODUCT)
     bench.fails(bench.frames(), "--save=individual,positioned,cube,combined", says=r"COMBINED.fits: no space left")
 
 
-def test_full_scratch_folder(bench, small_disk, monkeypatch):
+@pytest.mark.parametrize(
+    ("planned", "says"),
+    [
+        (True, r"scratch: found 1\.0 MB free, expected at least 1\.6 MB for rows; see MUSE_SCRATCH or MUSE_RESUME"),
+        (False, r"scratch: no space left on the device .* 1\.6 MB needed\); see MUSE_SCRATCH"),
+    ],
+)
+def test_full_scratch_folder(bench, small_disk, monkeypatch, planned, says):
+    if not planned:
+        monkeypatch.setattr(plan, "SURELY_NEEDED", 0)
     scratch = bench.inputs / "scratch"
     small_disk(scratch, "1m")
     monkeypatch.setenv("MUSE_SCRATCH", str(scratch))
     monkeypatch.setattr(resources, "IN_MEMORY_BYTES", 0)
-    bench.fails(bench.frames(), says=r"scratch: no space left on the device .* 1.6 MB needed\); see MUSE_SCRATCH")
+    bench.fails(bench.frames(), says=says)
     assert not os.listdir(scratch)
 
 

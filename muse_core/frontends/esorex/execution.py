@@ -70,7 +70,7 @@ def _frame(entry: sof.Frame) -> ui.Frame:
 
 
 def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callable[[str], object]) -> int:
-    """Run a recipe and deal with its products.
+    """Run a recipe and deal with its products; or, with the option plan, show what it would need.
 
     Parameters
     ----------
@@ -88,12 +88,16 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
     int
         Exit status.
     """
+    if settings("plan") and not hasattr(recipe, "plan"):
+        report.error(f"The recipe '{recipe.name}' makes no plan.")
+        return FAILED
+    method = recipe.plan if settings("plan") else recipe.run
     domain = core.Msg.get_config()["domain"]
     core.Msg.set_config(domain=recipe.name, show_threadid=True)
     start = time.monotonic()
     try:
         with bars():
-            produced = recipe.run(frames, {option.full_name: option.value for option in options})
+            produced = method(frames, {option.full_name: option.value for option in options})
     except MuseError as error:
         logger.error("%s", error)
         produced = None
@@ -110,6 +114,8 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
         if settings("products-sof"):
             report.warning("Writing of output sof omitted due to previous errors")
         return FAILED
+    if settings("plan"):
+        return _show(produced)
     found = [frame for frame in produced if frame.group == ui.Frame.FrameGroup.PRODUCT]
     status = 0
     try:
@@ -123,6 +129,15 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
         _report_time(frames, elapsed)
     sys.stdout.flush()
     return status
+
+
+def _show(plan) -> int:
+    """Show the plan of a recipe; return failure as exit status if there is too little of something."""
+    print(plan)
+    problems = plan.problems()
+    for problem in problems:
+        report.error(problem)
+    return FAILED if problems else 0
 
 
 def _report_time(frames: ui.FrameSet, elapsed: float) -> None:

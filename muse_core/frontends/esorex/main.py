@@ -172,7 +172,10 @@ class Command:
         elif self.setting("help"):
             print(layout.command_help(self.program, self.caller))
         elif self.setting("params"):
-            print(layout.parameter_list("Caller", self.caller))
+            self._list_options()
+
+    def _list_options(self) -> None:
+        print(layout.parameter_list("Caller", [option for option in self.caller if not option.hidden]))
 
     def _create_config(self, options: Sequence[Option], recipe: str) -> None:
         path = self.setting("create-config")
@@ -209,7 +212,7 @@ class Command:
 
     def _with_recipe(self, name: str, rest: Sequence[str]) -> int:
         if self.setting("params"):
-            print(layout.parameter_list("Caller", self.caller))
+            self._list_options()
         recipe = self._recipes().get(name)
         if recipe is None:
             report.error(

@@ -38,7 +38,7 @@ class Option:
     limits : tuple or None
         Smallest and largest value.
     hidden : bool
-        Left out of help texts.
+        Left out of help texts of recipes, and of the list of options of the command.
     environment : str
         Environment variable that sets it, if any.
     in_config : bool
@@ -143,9 +143,9 @@ def recipe_options(recipe) -> list[Option]:
     return options
 
 
-def _caller(name, default, text, *, choices=(), environment=None, in_config=True) -> Option:
+def _caller(name, default, text, *, choices=(), environment=None, in_config=True, hidden=False) -> Option:
     variable = "ESOREX_" + name.upper().replace("-", "_") if environment is None else environment
-    return Option(name, PREFIX + name, default, text, tuple(choices), environment=variable, in_config=in_config)
+    return Option(name, PREFIX + name, default, text, tuple(choices), None, hidden, variable, in_config)
 
 
 def caller_options(recipe_dir: str) -> list[Option]:
@@ -198,6 +198,14 @@ def caller_options(recipe_dir: str) -> list[Option]:
             "params",
             False,
             "List all options of this command, and all parameters of the recipe that is named, and exit.",
+        ),
+        _caller(
+            "plan",
+            False,
+            "Show what the recipe would need - memory, disk, time - and exit; nothing is written.",
+            environment="",
+            in_config=False,
+            hidden=True,
         ),
         _caller(
             "products-sof",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Recipe objects; each call runs in a process of its own."""
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -12,12 +13,15 @@ import textwrap
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from muse_core.errors import InputError, ProductError
 from muse_core.frontends import protocol, registry
 from muse_core.frontends.pythoncpl.result import LogList, RecipeCrash, RecipeError, Result, Stat
 from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
+
+if TYPE_CHECKING:
+    from muse_core.engine.plan import Plan
 
 logging.getLogger("cpl").addHandler(logging.NullHandler())
 
@@ -187,6 +191,40 @@ class Recipe:
         ParameterError
             Unknown parameter or tag of a calibration, value that is not allowed.
         """
+        run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env)
+        if self.threaded if threaded is None else threaded:
+            return Threaded(run, self._running)
+        return run()
+
+    def plan(
+        self,
+        raw=None,
+        *,
+        tag: str | None = None,
+        loglevel: int = logging.NOTSET,
+        logname: str | None = None,
+        output_dir: str | os.PathLike | None = None,
+        param: Mapping[str, Any] | None = None,
+        calib: Mapping[str, Any] | None = None,
+        env: Mapping[str, Any] | None = None,
+    ) -> "Plan":
+        """Say what a call with the same arguments would need: rows, voxels, memory, disk, time.
+
+        Returns
+        -------
+        muse_core.engine.plan.Plan
+            The numbers; ``str(plan)`` is a line of text, ``plan.problems()`` says what there is too little of.
+
+        Raises
+        ------
+        RecipeError
+            If the recipe cannot work with the arguments, or makes no plans.
+        """
+        run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env)
+        return run(only_plan=True)
+
+    def _prepared(self, raw, tag, loglevel, logname, output_dir, param, calib, env) -> "_Run":
+        """Return the run that the arguments of a call ask for."""
         run = _Run(self, logname or f"cpl.{self.__name__}", loglevel)
         values = {p.fullname: p.value for p in self._param if p.value is not None}
         for name, value in (param or {}).items():
@@ -206,9 +244,7 @@ class Recipe:
         run.values = values
         run.environment = {**self.env, **(env or {})}
         run.output_dir = output_dir if output_dir is not None else self.output_dir
-        if self.threaded if threaded is None else threaded:
-            return Threaded(run, self._running)
-        return run()
+        return run
 
     def _documentation(self) -> str:
         def block(title, items):
@@ -243,6 +279,16 @@ def _is_hdulist(thing) -> bool:
     return isinstance(thing, fits.HDUList)
 
 
+@dataclasses.dataclass(slots=True)
+class _Reply:
+    """What the process of a run said: products (file, tag), times, plan and failure."""
+
+    products: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    times: tuple[float, float] = (0.0, 0.0)
+    plan: str = ""
+    failure: RecipeError | None = None
+
+
 class _Run:
     """One run in a process of its own."""
 
@@ -261,12 +307,12 @@ class _Run:
         self.output_dir: str | os.PathLike | None = None
         self.always_lists = False
 
-    def __call__(self) -> Result:
-        """Run, wait, and return the result."""
+    def __call__(self, *, only_plan: bool = False) -> "Result | Plan":
+        """Run, wait, and return the result, or only the plan."""
         if self.output_dir is None:
             folder = tempfile.mkdtemp(prefix=f"{self._name}-", dir=self._temp_dir)
             try:
-                return self._run(Path(folder).resolve(), keep=False)
+                return self._run(Path(folder).resolve(), keep=False, only_plan=only_plan)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         folder = Path(self.output_dir).absolute()
@@ -274,9 +320,9 @@ class _Run:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProductError(f"output folder {folder}: {error.strerror}") from error
-        return self._run(folder, keep=True)
+        return self._run(folder, keep=True, only_plan=only_plan)
 
-    def _run(self, folder: Path, *, keep: bool) -> Result:
+    def _run(self, folder: Path, *, keep: bool, only_plan: bool) -> "Result | Plan":
         written: list[Path] = []
         request = b"".join(
             protocol.encode("F", self._file_of(tag, frame, folder, written), tag, 0) for tag, frame in self.frames
@@ -285,14 +331,18 @@ class _Run:
             text = str(int(value)) if isinstance(value, bool) else repr(value) if isinstance(value, float) else value
             request += protocol.encode("P", name, type(value).__name__, text)
         try:
-            products, times, failure = self._communicate(request + protocol.encode("E"), folder)
+            reply = self._communicate(request + protocol.encode("E"), folder, ["plan"] if only_plan else [])
         finally:
             for path in written:
                 path.unlink(missing_ok=True)
-        if failure is not None:
-            raise failure
-        items = [(tag, str(folder / name) if keep else _in_memory(folder / name)) for name, tag in products]
-        return Result(items, Stat(0, *times), self.log, always_lists=self.always_lists)
+        if reply.failure is not None:
+            raise reply.failure
+        if only_plan:
+            from muse_core.engine.plan import Plan
+
+            return Plan.from_json(reply.plan)
+        items = [(tag, str(folder / name) if keep else _in_memory(folder / name)) for name, tag in reply.products]
+        return Result(items, Stat(0, *reply.times), self.log, always_lists=self.always_lists)
 
     def _file_of(self, tag: str, frame, folder: Path, written: list[Path]) -> str:
         """Return the path of a frame; one in memory is written into the working folder."""
@@ -304,14 +354,15 @@ class _Run:
         written.append(path)
         return str(path)
 
-    def _communicate(self, request: bytes, folder: Path):
-        """Run the worker; return the products (file, tag), the times and the failure."""
+    def _communicate(self, request: bytes, folder: Path, mode: Sequence[str]) -> "_Reply":
+        """Run the worker and return its reply."""
         reader, writer = os.pipe()
         command = [
             sys.executable,
             *("-P", "-m", "muse_core.frontends.worker"),
             registry.address(self._class),
             str(writer),
+            *mode,
         ]
         environment = os.environ | {name: str(value) for name, value in self.environment.items()}
         with open(reader, "rb") as reply:
@@ -333,26 +384,28 @@ class _Run:
                     else (f"the process of the recipe ended with status {status}")
                 )
                 self._record(3, "worker", text)
-                return [], (0.0, 0.0), RecipeCrash(1, text, "worker.py", 0, "main", self.log)
+                return _Reply(failure=RecipeCrash(1, text, "worker.py", 0, "main", self.log))
             except BaseException:
                 process.terminate()
                 raise
             finally:
                 process.wait()
 
-    def _read(self, reply):
-        products, times, failure = [], (0.0, 0.0), None
-        for kind, *fields in protocol.records(reply, protocol.REPLY):
+    def _read(self, stream: BinaryIO) -> "_Reply":
+        reply = _Reply()
+        for kind, *fields in protocol.records(stream, protocol.REPLY):
             if kind == "M":
                 self._record(int(fields[0]), fields[1], fields[2])
             elif kind == "R":
-                products.append((fields[0], fields[1]))
+                reply.products.append((fields[0], fields[1]))
+            elif kind == "D":
+                reply.plan = fields[0]
             elif kind == "X":
                 code, text, file, line, function = fields
-                failure = RecipeError(int(code), text, file, int(line), function, self.log)
+                reply.failure = RecipeError(int(code), text, file, int(line), function, self.log)
             elif kind == "T":
-                times = (float(fields[0]), float(fields[1]))
-        return products, times, failure
+                reply.times = (float(fields[0]), float(fields[1]))
+        return reply
 
     def _record(self, level: int, component: str, text: str) -> None:
         logger = self._logger.getChild(component)

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a run will need, known before it starts: memory, disk, time."""
+
+import dataclasses
+import json
+
+from muse_core.engine.resources import BASE_BYTES, MEMORY_VARIABLE, RESUME_VARIABLE, SCRATCH_VARIABLE
+from muse_core.errors import ResourceError
+
+#: Processor seconds: of a run, for each row, for each row of a sky method, for each row of a table, for each voxel.
+START_SECONDS = 1.0
+ROW_SECONDS = 4.5e-7
+SKY_SECONDS = {"model": 4e-7, "simple": 3e-7, "subtract-model": 1e-7, "none": 0.0}
+TABLE_SECONDS = 3e-8
+VOXEL_SECONDS = 3e-8
+#: Part of the disk space that is expected without which a run does not start: the expectation may be too high.
+SURELY_NEEDED = 0.9
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a number of bytes as text."""
+    return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """Disk space in a folder.
+
+    Attributes
+    ----------
+    folder : str
+        The folder.
+    device : int
+        Its file system.
+    needed, free : int
+        What the run will write there at most, and what is free, in bytes.
+    """
+
+    folder: str
+    device: int
+    needed: int
+    free: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run will need.
+
+    Attributes
+    ----------
+    n_exposures, n_rows : int
+        Input.
+    grid : tuple of int, optional
+        Voxels of the cube along x, y and wavelength, as the headers let expect; None if there is no cube.
+    memory_bytes, memory_limit : int
+        Peak resident memory, and what it may be.
+    scratch, products : Disk
+        Rows and, with MUSE_RESUME, whatever else is kept; products.
+    n_threads : int
+        Threads.
+    seconds : float
+        Wall time.
+    """
+
+    n_exposures: int
+    n_rows: int
+    grid: tuple[int, int, int] | None
+    memory_bytes: int
+    memory_limit: int
+    scratch: Disk
+    products: Disk
+    n_threads: int
+    seconds: float
+
+    def __str__(self) -> str:
+        cube = "no cube" if self.grid is None else f"cube of about {' x '.join(map(str, self.grid))} voxels"
+        return (
+            f"{self.n_exposures} exposure{'s' * (self.n_exposures > 1)}, {self.n_rows} rows; {cube}; "
+            f"memory {size_text(self.memory_bytes)} (limit {size_text(self.memory_limit)}), "
+            f"scratch {size_text(self.scratch.needed)} ({size_text(self.scratch.free)} free), "
+            f"products {size_text(self.products.needed)} ({size_text(self.products.free)} free); "
+            f"about {self.seconds:.0f} s with {self.n_threads} thread{'s' * (self.n_threads > 1)}"
+        )
+
+    def to_json(self) -> str:
+        """Return the plan as JSON."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Plan":
+        """Return the plan of which the text was made."""
+        values = json.loads(text)
+        values |= {name: Disk(**values[name]) for name in ("scratch", "products")}
+        return cls(**values | {"grid": values["grid"] and tuple(values["grid"])})
+
+    def problems(self) -> list[str]:
+        """Return what there is too little of."""
+        found = []
+        if self.memory_bytes > self.memory_limit:
+            found.append(
+                f"{MEMORY_VARIABLE}: found {size_text(self.memory_limit)}, expected at least "
+                f"{size_text(self.memory_bytes)}; of these {size_text(BASE_BYTES)} are for the interpreter"
+            )
+        where = f"{SCRATCH_VARIABLE} or {RESUME_VARIABLE}"
+        for disk, hint in ((self.scratch, f"for rows; see {where}"), (self.products, "for products")):
+            if SURELY_NEEDED * disk.needed > disk.free:
+                found.append(_too_full(disk, disk.needed, hint))
+        both = self.scratch.needed + self.products.needed
+        if not found and self.scratch.device == self.products.device and SURELY_NEEDED * both > self.scratch.free:
+            found.append(_too_full(self.products, both, f"for rows and products; see {where}"))
+        return found
+
+    def require_space(self) -> None:
+        """Refuse what cannot be done.
+
+        Raises
+        ------
+        ResourceError
+            With the numbers.
+        """
+        problems = self.problems()
+        if problems:
+            raise ResourceError("; ".join(problems))
+
+
+def _too_full(disk: Disk, needed: int, hint: str) -> str:
+    return f"{disk.folder}: found {size_text(disk.free)} free, expected at least {size_text(needed)} {hint}"
