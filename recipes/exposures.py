@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, write_pass
+from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, read_pass, write_pass
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.fitswriter import primary_header
@@ -25,7 +25,7 @@ from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.recipes.inputs import Run
 from muse_core.steps import dar, flatfield, flux, merge
-from muse_core.steps.astrometry import Positioning, Projection
+from muse_core.steps.astrometry import Positioning, Projection, has_limits_before_refraction
 from muse_core.steps.limits import write_limits
 from muse_core.steps.offsets import Offset, find_offset
 from muse_core.steps.order import sort_rows
@@ -281,7 +281,10 @@ def calibrate_and_locate(
     with exposure.rows:
         before = exposure.rows.limits()
         calibration.finish(before, before)
-        location = _Location(run, table, zero, find_subtraction(table))
+        subtraction = find_subtraction(table)
+        if _moves_centre(table, subtraction):
+            table.write_limits(exposure.rows.limits(subtraction.kept))
+        location = _Location(run, table, zero, subtraction)
 
         def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, Limits]]:
             calibration(rows, chunk)
@@ -358,6 +361,13 @@ class RowStep(Protocol):
 
     def dropped(self, table: Table, store: RowStore) -> list[int]:
         """Return how many rows of each chunk it will drop."""
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether it drops rows beyond some wavelength."""
+
+    def kept(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows that will be left, unchanged."""
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows that are left, changed."""
@@ -447,12 +457,26 @@ def locate(
     """
     before = table.stored
     if subtraction is not None:
+        if _moves_centre(table, subtraction):
+            table.write_limits(_limits_of_kept(run, before, store, subtraction))
         table.stored = before.without(subtraction.dropped(table, store))
     limits = Limits()
     with _Location(run, table, zero, subtraction) as location:
         for found in write_pass(before, table.stored, store, location, run.resources.n_threads):
             limits.include(found)
         return location.finish(limits)
+
+
+def _moves_centre(table: Table, subtraction: RowStep | None) -> bool:
+    """Whether the centre of the field follows from the limits of the rows that a subtraction leaves."""
+    return subtraction is not None and subtraction.may_drop and not has_limits_before_refraction(table.header)
+
+
+def _limits_of_kept(run: Run, stored: StoredExposure, store: RowStore, step: RowStep) -> Limits:
+    limits = Limits()
+    for found in read_pass(stored, store, lambda rows, _: Limits.of(step.kept(rows)), run.resources.n_threads):
+        limits.include(found)
+    return limits
 
 
 def position_in_advance(

@@ -339,10 +339,19 @@ class SkySubtraction:
             numbers.append(window.numbers(np.flatnonzero((lbda < low) | (lbda > high))))
         return stored.count_within(np.unique(np.concatenate(numbers)))
 
+    @property
+    def may_drop(self) -> bool:
+        """Whether the continuum does not cover the exposure."""
+        return self._cut is not None
+
+    def kept(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows that the continuum covers."""
+        return cut_rows(rows, self._cut)
+
     def __call__(self, rows: np.ndarray) -> np.ndarray:
         """Return what is left of `rows`, without sky."""
         result = self._result
-        rows = cut_rows(rows, self._cut)
+        rows = self.kept(rows)
         sort_rows(rows)
         if result.continuum is not None:
             subtract_continuum(rows, result.continuum)

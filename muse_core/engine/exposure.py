@@ -174,13 +174,14 @@ class ExposureRows:
             rows = rows[self._inside(rows["lbda"])]
         return rows
 
-    def limits(self) -> Limits:
-        """Return the limits of the rows, as they are in the files."""
+    def limits(self, select: Callable[[np.ndarray], np.ndarray] | None = None) -> Limits:
+        """Return the limits of the rows, as they are in the files; of those that `select` leaves."""
         buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in self.chunks)
         limits = Limits()
 
         def look(chunk: Chunk) -> Limits:
-            return Limits.of(self.load(chunk, buffers.rows, POSITION_COLUMNS))
+            rows = self.load(chunk, buffers.rows, POSITION_COLUMNS)
+            return Limits.of(rows if select is None else select(rows))
 
         for found in track("looking at positions", map_in_order(look, self.chunks, self._n_threads), self.chunks):
             limits.include(found)

@@ -4,6 +4,7 @@
 import contextlib
 import dataclasses
 import datetime
+import itertools
 import logging
 import os
 import re
@@ -18,7 +19,7 @@ from muse_core.errors import ProductError
 from muse_core.io.fitswriter import describe_os_error
 from muse_core.io.folders import hidden_folder
 from muse_core.io.tables import open_fits
-from muse_core.model.cards import card
+from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
 from muse_core.model.header import get_string
 
@@ -35,9 +36,10 @@ _FROM_RAW = frozenset(
 _NOT_FROM_RAW = re.compile(r"^ESO (DPR|DRS|PRO|QC) ")
 _HISTORY = re.compile(r"^ESO PRO REC\d+ ")
 _STRUCTURE = re.compile(
-    r"^(SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|DATAMD5|EXTNAME|END|)$"
+    r"^(SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|DATAMD5|EXTNAME|"
+    r"COMMENT|END|)$"
 )
-_ERASED = re.compile(r"^(ESO DPR |ESO PRO |COMMENT$|ARCFILE$|ORIGFILE$|CHECKSUM$|DATASUM$|HDRVER$)")
+_ERASED = re.compile(r"^(ESO DPR |ESO PRO |ARCFILE$|ORIGFILE$|CHECKSUM$|DATASUM$|HDRVER$)")
 _QC_NUMBER = re.compile(r"(?<=[A-Z])[a-z](?= |$)")
 
 
@@ -65,12 +67,16 @@ class CardList:
 
     def __init__(self, cards: Iterable[fits.Card] = ()):
         self._cards: dict[str, fits.Card] = {}
+        self._commentary: list[fits.Card] = []
         for item in cards:
             self.put(item)
 
     def put(self, item: fits.Card) -> None:
-        """Add a card, or replace the one of the same keyword in its place."""
-        self._cards[item.keyword] = item
+        """Add a card, or replace the one of the same keyword in its place; lines of commentary all stay, at the end."""
+        if item.keyword in COMMENTARY:
+            self._commentary.append(item)
+        else:
+            self._cards[item.keyword] = item
 
     def set(self, key: str, value, comment: str = "") -> None:
         """Add or replace a keyword."""
@@ -88,7 +94,7 @@ class CardList:
         return self._cards[key]
 
     def __iter__(self):
-        return iter(self._cards.values())
+        return itertools.chain(self._cards.values(), self._commentary)
 
 
 def _parameter_text(value) -> str:

@@ -11,6 +11,8 @@ import numpy as np
 from astropy.io import fits
 
 CARD = 80
+#: Keywords of free text: they may be there many times.
+COMMENTARY = ("COMMENT", "HISTORY", "")
 _STANDARD = re.compile(r"^[A-Z0-9_-]{1,8}$")
 
 
@@ -34,6 +36,8 @@ def _format_value(value) -> str:
         if not math.isfinite(value):
             raise ValueError(f"{value} cannot be written to a FITS header")
         return format_number(float(value), 7 if isinstance(value, np.float32) else 15)
+    if value is None or isinstance(value, fits.card.Undefined):
+        return "''"
     return "'" + str(value).replace("'", "''") + "'"
 
 
@@ -44,11 +48,13 @@ def card(key: str, value, comment: str = "") -> fits.Card:
     ----------
     key : str
         Keyword, without ``HIERARCH``.
-    value : bool, int, float, numpy.float32 or str
-        The type decides the format.
+    value : bool, int, float, numpy.float32, str or undefined
+        The type decides the format; an undefined value becomes an empty string, as in CPL.
     comment : str
         Cut to what fits.
     """
+    if key in COMMENTARY:
+        return fits.Card(key, value)
     text = _format_value(value)
     is_string = text.startswith("'")
     if _STANDARD.match(key):
@@ -87,9 +93,4 @@ def set_card(header: fits.Header, key: str, value, comment: str = "") -> None:
 
 def formatted(header: fits.Header) -> fits.Header:
     """Return a header with every card as `card` formats it; blank and commentary cards stay."""
-    return fits.Header(
-        [
-            item if item.keyword in ("", "COMMENT", "HISTORY") else card(item.keyword, item.value, item.comment)
-            for item in header.cards
-        ]
-    )
+    return fits.Header([card(item.keyword, item.value, item.comment) for item in header.cards])

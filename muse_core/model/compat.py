@@ -28,6 +28,7 @@ class Compat:
     unflagged_outside_calibration: bool = False  # rows outside response or flat-field spectrum are not flagged
     raman_float32_fit: bool = False  # Raman fit stops far from the minimum
     fwhm_y_from_converted_x: bool = False  # FWHM in y uses the already converted x
+    nan_hides_sources: bool = False  # one NaN in the plane of the FWHM keywords, and no source is found
     renka_nan_variance: bool = False  # renka voxels of far pixels only: variance NaN
     euro3d_images_cut: bool = False  # images of Euro3D cubes cut to the size, not the place, of the area with data
     stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees

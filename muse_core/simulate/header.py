@@ -82,7 +82,7 @@ def telescope_cards(spec) -> list[tuple]:
     if mode.is_nfm:
         cards += [
             ("ESO DRS MUSE RTC STREHL", 12.5, "Mean RTC Strehl ratio"),
-            ("ESO DRS MUSE RTC STREHLERR", 1.5, "Error of the mean RTC Strehl ratio"),
+            ("ESO DRS MUSE RTC STREHERR", 1.5, "Error of the mean RTC Strehl ratio"),
         ]
     return cards
 

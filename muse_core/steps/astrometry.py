@@ -24,6 +24,13 @@ log = logging.getLogger(__name__)
 
 CARD_WCS = PIXTABLE + "WCS"
 DEGREES_PER_RADIAN = 57.29577951308232
+#: Extent of the rows before refraction was corrected, if it was.
+_BEFORE_REFRACTION = [f"{PIXTABLE}PREDAR LIMITS {axis}{end}" for axis in "XY" for end in ("LO", "HI")]
+
+
+def has_limits_before_refraction(header: Header) -> bool:
+    """Whether a header has the extent of the field as it was before refraction was corrected."""
+    return all(get_float(header, key) is not None for key in _BEFORE_REFRACTION)
 
 
 def rotate(cd: np.ndarray, position_angle_deg: float) -> np.ndarray:
@@ -114,10 +121,9 @@ class Projection:
         """
         if position_unit != units.PIX:
             raise DataError(f"{where}: found positions in {position_unit!r}, expected {units.PIX!r}")
-        before = [f"{PIXTABLE}PREDAR LIMITS {axis}{end}" for axis in "XY" for end in ("LO", "HI")]
         loaded = [f"{PIXTABLE}LIMITS {axis} {end}" for axis in "XY" for end in ("LOW", "HIGH")]
         if limits is None:
-            keys = before if all(get_float(header, key) is not None for key in before) else loaded
+            keys = _BEFORE_REFRACTION if has_limits_before_refraction(header) else loaded
             limits = [require_float(header, key, where) for key in keys]
         xlo, xhi, ylo, yhi = (float(limit) for limit in limits[:4])
         crpix = ((xhi + xlo) / 2 + solution.crpix[0], (yhi + ylo) / 2 + solution.crpix[1])

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 CARD_WEIGHTED = PIXTABLE + "WEIGHTED"
 CARD_COMBINED = PIXTABLE + "COMBINED"
 CARD_STREHL = "ESO DRS MUSE RTC STREHL"
-CARD_STREHL_ERROR = "ESO DRS MUSE RTC STREHLERR"
+CARD_STREHL_ERROR = "ESO DRS MUSE RTC STREHERR"
 #: Estimates of the seeing: the first one that all exposures have is used.
 _SEEING = (
     ("auto-guider", ("ESO OCS SGS AG FWHMX AVG", "ESO OCS SGS AG FWHMY AVG")),

@@ -29,13 +29,13 @@ def fwhm_qc(
     Parameters
     ----------
     image : ndarray of float32, shape (ny, nx)
-        Plane `fwhm_plane` of the cube, missing voxels 0.
+        Plane `fwhm_plane` of the cube, missing voxels 0; NaN where the data were.
     grid : OutputGrid
         Its world coordinates.
     spaxel_size : tuple of float
         Nominal size of a spaxel in arcsec, used where the cube is not on the sky.
     compat : Compat
-        ``fwhm_y_from_converted_x`` is used.
+        ``fwhm_y_from_converted_x`` and ``nan_hides_sources`` are used.
 
     Returns
     -------
@@ -46,6 +46,8 @@ def fwhm_qc(
     plane = fwhm_plane(grid)
     lbda = np.float32(grid.wavelength(plane, logarithmic=grid.ctype3 == "AWAV-LOG"))  # WAVE-LOG counts as linear
     labels, n, _ = detect_sources(image, DETECTION_SIGMAS)
+    if compat.nan_hides_sources and np.isnan(image).any():
+        n = 0
     result = [("NDET", n), ("LAMBDA", lbda)]
     if n == 0:
         log.warning(
@@ -111,9 +113,9 @@ def _fwhm(values, peak: int) -> float:
 
 
 def _crossing(values, level: float) -> float | None:
-    """Distance in pixels at which values, from the first on, fall to `level`; None if they do not."""
+    """Distance in pixels at which values, from the first on, fall to `level`; None if they do not, or are NaN."""
     below = np.flatnonzero(~(values > level))
-    if below.size == 0:
+    if below.size == 0 or np.isnan(values[below[0]]):
         return None
     i = int(below[0])
     return i - 1 + (values[i - 1] - level) / (values[i - 1] - values[i])

@@ -12,6 +12,7 @@ from muse_core.simulate.exposure import ExposureSpec
 WFM = ExposureSpec(ifus=(12, 13), lbda_min=7270, lbda_max=7310)
 AO = dataclasses.replace(WFM, mode="WFM-AO-N", lbda_min=6470, lbda_max=6510, date_obs="2018-11-21T06:32:33.123")
 _SMALL = dataclasses.replace(WFM, lbda_max=7280)
+_NFM = dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T01:32:33.123", lbda_max=7280)
 _FIRST = dataclasses.replace(WFM, posang=20.0)
 _SECOND = dataclasses.replace(
     WFM,
@@ -38,6 +39,11 @@ SPECS = {
     "gap": [dataclasses.replace(AO, lbda_min=5945, lbda_max=5985)],  # red edge of the notch filter
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T06:32:33.123")],
     "two": [_FIRST, _SECOND],
+    # on both sides of RA 0
+    "nfmtwo": [
+        dataclasses.replace(_NFM, ra_deg=359.999999),
+        dataclasses.replace(_NFM, ra_deg=359.999999, seed=2, date_obs="2019-11-21T02:10:33.123"),
+    ],
     "small": [_SMALL],  # for runs that fail
     "smalltwo": [dataclasses.replace(spec, lbda_max=7280) for spec in (_FIRST, _SECOND)],
     "smalltable": [dataclasses.replace(_SMALL, file_format="table")],

@@ -11,6 +11,7 @@ CASES = {
     "xCube": ("wfm", ["--format=xCube"]),
     "sdpCube": ("wfm", ["--format=sdpCube"]),
     "sdpCube of two exposures": ("two", ["--format=sdpCube"]),
+    "sdpCube of two exposures, narrow field": ("nfmtwo", ["--format=sdpCube"]),
     "Euro3D": ("wfm", ["--format=Euro3D"]),
     "xEuro3D": ("wfm", ["--format=xEuro3D"]),
 }

@@ -53,6 +53,7 @@ def sky(parameters: str = "", data: str = "wfm", sof: str = "model", **more) -> 
 
 
 OTHER_RESPONSE = {name: ((name, "calib/STD_RESPONSE.fits", "STD_RESPONSE"),) for name in ("wfm", "noflat")}
+SHORT_CONTINUUM = (("small", "calib/SKY_CONTINUUM.fits", "SKY_CONTINUUM"),)
 GIVEN_CONTINUUM = (("wfm", "calib/SKY_CONTINUUM.fits", "SKY_CONTINUUM"),)
 
 WITHOUT_SKY = {
@@ -134,11 +135,15 @@ WITH_SKY = {
     "model, parametrised LSF": sky(sof="lsf_table"),
     "model, no flux calibration": sky(without="STD_RESPONSE"),
     "model, range cut": sky("--lambdamin=7275 --lambdamax=7300"),
+    "model, rows dropped, no limits from before refraction": sky("--lambdaref=-1", data="gap"),
     "simple": Case("--skymethod=simple"),
     "simple, mask, fraction, threshold": Case(
         "--skymethod=simple --skymodel_fraction=0.3 --sky_crsigma=10,4", sof="mask_pix"
     ),
     "subtract-model": Case("--skymethod=subtract-model", sof="subtract"),
+    "subtract-model, rows dropped, no limits from before refraction": Case(
+        "--skymethod=subtract-model --lambdaref=-1", sof="subtract", without="SKY_CONTINUUM", others=SHORT_CONTINUUM
+    ),
     "subtract-model, two exposures": Case("--skymethod=subtract-model", data="two", sof="subtract"),
 }
 SAVE = {

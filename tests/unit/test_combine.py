@@ -81,12 +81,12 @@ def test_combined_header():
 
 def test_strehl():
     def strehl(ratio, error):
-        cards = {"ESO INS MODE": "NFM-AO-N", "ESO DRS MUSE RTC STREHL": ratio, "ESO DRS MUSE RTC STREHLERR": error}
+        cards = {"ESO INS MODE": "NFM-AO-N", "ESO DRS MUSE RTC STREHL": ratio, "ESO DRS MUSE RTC STREHERR": error}
         return exposure(1, **cards)
 
     combined = combine_headers([strehl(10.0, 1.0), strehl(20.0, 2.0), strehl(99.0, None)], [1, 1, 1], [None] * 3)
     assert combined["ESO DRS MUSE RTC STREHL"] == pytest.approx(12.0)
-    assert combined["ESO DRS MUSE RTC STREHLERR"] == pytest.approx(1 / np.sqrt(1.25))
+    assert combined["ESO DRS MUSE RTC STREHERR"] == pytest.approx(1 / np.sqrt(1.25))
     without = combine_headers([strehl(10.0, None), strehl(None, None)], [1, 1], [None] * 2)
     assert not [key for key in without if "STREHL" in key]
 

@@ -10,6 +10,7 @@ from astropy.io import fits
 from muse_core.errors import ProductError
 from muse_core.io import signature
 from muse_core.io.fitswriter import FitsStreamWriter, image_header, primary_header, write_hdus
+from muse_core.io.products import CardList
 from muse_core.model.cards import card, format_number, set_card
 
 
@@ -154,3 +155,18 @@ def test_quotes_survive():
 
 def test_single_precision_has_seven_digits():
     assert "150.1168" in card("ESO DRS MUSE PIXTABLE LIMITS X LOW", np.float32(150.116776)).image
+
+
+def test_undefined_values_become_empty_strings():
+    undefined = fits.Card.fromstring("UNDEF   =").value
+    assert str(card("UNDEF", undefined)).rstrip() == "UNDEF   = '        '"
+    assert str(card("UNDEF", None)).rstrip() == "UNDEF   = '        '"
+
+
+def test_every_line_of_the_history_stays(tmp_path):
+    lines = [fits.Card("HISTORY", "made"), fits.Card("A", 1), fits.Card("HISTORY", "changed"), fits.Card("A", 2)]
+    header = primary_header()
+    header.extend(fits.Header(list(CardList(lines))), bottom=True)
+    found = fits.getheader(write_hdus(tmp_path / "a.fits", [(header, None)]))
+    assert found["A"] == 2
+    assert list(found["HISTORY"]) == ["made", "changed"]

@@ -93,3 +93,14 @@ def test_cube_in_spaxels_and_logarithmic_axes():
     log, vacuum = (dataclasses.replace(GRID, ctype3=name) for name in ("AWAV-LOG", "WAVE-LOG"))
     assert measure(image, log)["LAMBDA"] == np.float32(5000 * np.exp(50 * 1.25 / 5000))
     assert measure(image, vacuum)["LAMBDA"] == 5062.5
+
+
+def test_nan_is_left_aside():
+    image = field((15, 12, 300, 2, 2), (40, 30, 200, 2, 2))
+    image[29, 41] = np.nan  # within the half maximum of the second source
+    image[0, 0] = np.nan
+    result = measure(image)
+    assert (result["NDET"], result["FWHM NVALID"]) == (2, 1)
+    assert result["FWHM1 X"] > 0
+    assert result["FWHM2 X"] == -1
+    assert measure(image, compat=Compat(nan_hides_sources=True))["NDET"] == 0
