@@ -253,8 +253,9 @@ def spectrum_columns(spectrum: Spectrum, data_unit: str, stat_unit: str) -> list
 def lines_columns(lines: SkyLines) -> list[tuple]:
     """Columns of SKY_LINES, extension `LINES`, for `muse_core.io.tables.table_hdu`."""
     length = max((len(name) for name in lines.name.tolist()), default=1)
+    padded = np.array([name.ljust(length) for name in lines.name.tolist()], np.str_)  # as in the reference
     return [
-        ("name", f"{max(length, 1)}A", None, lines.name),
+        ("name", f"{max(length, 1)}A", None, padded),
         ("group", "1J", None, lines.group),
         ("lambda", "1D", units.ANGSTROM, lines.lbda),
         ("flux", "1D", units.LINE_FLUX, lines.flux),

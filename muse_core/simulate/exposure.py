@@ -48,6 +48,8 @@ class ExposureSpec:
         Instrument mode, a key of `muse_core.simulate.instrument.MODES`.
     ifus : tuple of int
         IFUs to make, 1...24. The centre of the field is the middle of what they see.
+    slices : tuple of int
+        Slices of each IFU to make, 1...48, in this order.
     lbda_min, lbda_max : float
         Wavelength range in Angstrom; cut to what the mode sees.
     ra_deg, dec_deg : float
@@ -98,6 +100,7 @@ class ExposureSpec:
 
     mode: str = "WFM-NOAO-N"
     ifus: tuple[int, ...] = tuple(range(1, 25))
+    slices: tuple[int, ...] = tuple(range(1, origin.N_SLICE + 1))
     lbda_min: float = 4750.0
     lbda_max: float = 9350.0
     ra_deg: float = 53.1625
@@ -130,9 +133,10 @@ class ExposureSpec:
     raman_flux: float = 0.0
 
     def __post_init__(self):
-        unique = set(self.ifus)
-        if not unique or len(unique) != len(self.ifus) or not unique <= set(range(1, origin.N_IFU + 1)):
-            raise ParameterError(f"ifus: found {self.ifus}, expected numbers from 1 to {origin.N_IFU}, each once")
+        for name, numbers, last in (("ifus", self.ifus, origin.N_IFU), ("slices", self.slices, origin.N_SLICE)):
+            unique = set(numbers)
+            if not unique or len(unique) != len(numbers) or not unique <= set(range(1, last + 1)):
+                raise ParameterError(f"{name}: found {numbers}, expected numbers from 1 to {last}, each once")
         if self.drot_mode not in ("SKY", "STAT"):
             raise ParameterError(f"drot_mode: found {self.drot_mode!r}, expected SKY or STAT")
         if self.file_format not in ("image", "table"):
@@ -367,7 +371,7 @@ def _flat_field_spectrum(ifu: int) -> FlatFieldSpectrum:
 def _write_ifu(light: _Light, ifu: int, path: Path) -> int:
     """Make and write one IFU; return the number of rows."""
     spec = light.spec
-    slices = [s for n in range(1, origin.N_SLICE + 1) if (s := _simulate_slice(light, ifu, n)) is not None]
+    slices = [s for n in spec.slices if (s := _simulate_slice(light, ifu, n)) is not None]
     limits = {
         axis: (min(s[field].min() for s in slices), max(s[field].max() for s in slices))
         for axis, field in (("X", "xpos"), ("Y", "ypos"), ("LAMBDA", "lbda"))

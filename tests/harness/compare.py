@@ -34,7 +34,8 @@ def headers(expected: fits.Header, found: fits.Header, where: str, rtol: float =
     for key in sorted(a & b):
         x, y = expected[key], found[key]
         numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (x, y))
-        same = abs(x - y) <= rtol * max(abs(x), abs(y)) + 1e-12 if numbers else x == y
+        allowed = rtol * max(abs(x), abs(y)) + tol.ABSOLUTE.get(key, 1e-12) if numbers else 0.0
+        same = abs(x - y) <= allowed if numbers else x == y
         if not same:
             problems.append(f"{where}: keyword {key}: expected {x!r}, found {y!r}")
     return problems
@@ -81,6 +82,17 @@ def pixel_tables(expected: Path, found: Path, undefined=None, *, sky_fitted: boo
         flat = "PIXTABLE_FLAT_FIELD"
         if flat in a:
             problems += tables(a[flat], b[flat], tol.FLAT_FIELD)
+    return problems
+
+
+def positions(expected: Path, found: Path, arcsec: float) -> list[str]:
+    """Compare the positions of two pixel tables on the sky alone, with a tolerance."""
+    problems = []
+    with fits.open(expected) as a, fits.open(found) as b:
+        for name in ("xpos", "ypos"):
+            distance = 3600 * np.abs(a[name].data.astype(np.float64) - b[name].data).max()
+            if a[name].header["BUNIT"] != "deg" or not distance <= arcsec:
+                problems.append(f"{name}: up to {distance:.2g} arcsec apart")
     return problems
 
 

@@ -25,6 +25,16 @@ _SECOND = dataclasses.replace(
     transparency=0.9,
     seeing=0.9,
 )
+ANGLES = (0.0, 20.0, 90.0, 137.0)
+
+
+def _tiny_pair(angle: float) -> list[ExposureSpec]:
+    """Two exposures of one IFU and ten Angstrom, the second one rotated and dithered."""
+    first = dataclasses.replace(_SMALL, ifus=(12,), posang=angle)
+    again = {"seed": 2, "date_obs": _SECOND.date_obs, "exptime": 600.0, "dither_arcsec": (1.1, -0.7)}
+    return [first, dataclasses.replace(first, posang=(angle + 90) % 360, **again)]
+
+
 SPECS = {
     "wfm": [WFM],
     "table": [dataclasses.replace(WFM, file_format="table")],
@@ -32,11 +42,15 @@ SPECS = {
     "telluric": [dataclasses.replace(WFM, lbda_min=6860, lbda_max=6900, telluric=True)],
     "blue": [dataclasses.replace(WFM, lbda_min=4750, lbda_max=4790)],
     "red": [dataclasses.replace(WFM, lbda_min=9310, lbda_max=9350)],
+    "red_sky": [dataclasses.replace(WFM, lbda_min=8925, lbda_max=8965)],
+    "no_lines": [dataclasses.replace(WFM, lbda_min=9270, lbda_max=9300)],
+    "full_range": [dataclasses.replace(WFM, lbda_min=4750, lbda_max=9350, slices=tuple(range(1, 49, 4)))],
     "pa90": [dataclasses.replace(WFM, posang=90.0)],
     "pa137": [dataclasses.replace(WFM, posang=137.0)],
     "static": [dataclasses.replace(WFM, posang=35.0, drot_mode="STAT")],
     "ao": [AO],
     "gap": [dataclasses.replace(AO, lbda_min=5945, lbda_max=5985)],  # red edge of the notch filter
+    "raman": [dataclasses.replace(AO, raman_flux=300.0, slice_gain_rms=0.03)],
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T06:32:33.123")],
     "two": [_FIRST, _SECOND],
     # on both sides of RA 0
@@ -44,6 +58,7 @@ SPECS = {
         dataclasses.replace(_NFM, ra_deg=359.999999),
         dataclasses.replace(_NFM, ra_deg=359.999999, seed=2, date_obs="2019-11-21T02:10:33.123"),
     ],
+    **{f"angle{angle:g}": _tiny_pair(angle) for angle in ANGLES},
     "small": [_SMALL],  # for runs that fail
     "smalltwo": [dataclasses.replace(spec, lbda_max=7280) for spec in (_FIRST, _SECOND)],
     "smalltable": [dataclasses.replace(_SMALL, file_format="table")],

@@ -5,56 +5,19 @@ Both run on the same set of frames, ours with ``MUSE_COMPAT=2.8.7``, and all pro
 of `harness.tolerances`. The steps by themselves, with more extreme values, are in the other modules of this folder.
 """
 
-import dataclasses
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-
 import pytest
-from astropy.io import fits
-from harness import compare, run
+from harness import compare
+from harness import tolerances as tol
+from harness.case import Case, compare_runs, run_both, sky
 
 pytestmark = pytest.mark.reference
-
-EVERYTHING = "--save=cube,individual,positioned,combined"
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One run.
-
-    Attributes
-    ----------
-    parameters : str
-        Parameters, separated by blanks; without a sky method they are for ``none``.
-    data, sof : str
-        Data set and its set-of-frames file.
-    without : str
-        Pattern of the frames to leave out.
-    others : tuple of (data set, file of its folder, tag)
-        Frames to add.
-    env : dict
-        Environment.
-    edits : tuple of (tag, keyword, value, number of the HDU)
-        Keywords to set in all files of a tag; None removes them.
-    """
-
-    parameters: str = ""
-    data: str = "wfm"
-    sof: str = "none"
-    without: str = ""
-    others: tuple[tuple[str, str, str], ...] = ()
-    env: dict[str, str] = dataclasses.field(default_factory=dict)
-    edits: tuple[tuple[str, str, object, int], ...] = ()
-
-
-def sky(parameters: str = "", data: str = "wfm", sof: str = "model", **more) -> Case:
-    """Return a case with subtraction of the sky, by default that of the recipe."""
-    return Case(f"--skymethod=model {parameters}", data, sof, **more)
-
 
 OTHER_RESPONSE = {name: ((name, "calib/STD_RESPONSE.fits", "STD_RESPONSE"),) for name in ("wfm", "noflat")}
 SHORT_CONTINUUM = (("small", "calib/SKY_CONTINUUM.fits", "SKY_CONTINUUM"),)
 GIVEN_CONTINUUM = (("wfm", "calib/SKY_CONTINUUM.fits", "SKY_CONTINUUM"),)
+
+RAMAN_MASK = (("raman", "calib/SKY_MASK_pix.fits", "SKY_MASK"),)
+RAMAN_LINES = (("raman", "calib/RAMAN_LINES.fits", "RAMAN_LINES"),)
 
 WITHOUT_SKY = {
     "defaults": Case(),
@@ -136,6 +99,20 @@ WITH_SKY = {
     "model, no flux calibration": sky(without="STD_RESPONSE"),
     "model, range cut": sky("--lambdamin=7275 --lambdamax=7300"),
     "model, rows dropped, no limits from before refraction": sky("--lambdaref=-1", data="gap"),
+    "model, red end": sky(data="red_sky"),
+    "model, no line in range": sky(data="no_lines"),
+    "model, edge of the notch filter": sky(data="gap"),
+    "model, adaptive optics, mask on the sky": sky(data="ao", sof="mask_deg"),
+    "model, adaptive optics, fractions, sampling": sky(
+        "--skymodel_fraction=0.5 --skymodel_ignore=0.1 --skymodel_sampling=0.25 --skymodel_csampling=0.5", data="ao"
+    ),
+    "model, narrow field, mask in pixels": sky(data="nfm", sof="mask_pix"),
+    "model, narrow field, fractions, sampling": sky(
+        "--skymodel_fraction=0.7 --skymodel_ignore=0 --skymodel_sampling=0.5 --sky_crsigma=4,4", data="nfm"
+    ),
+    "simple, adaptive optics": Case("--skymethod=simple", data="ao"),
+    "simple, narrow field": Case("--skymethod=simple", data="nfm"),
+    "subtract-model, narrow field": Case("--skymethod=subtract-model", data="nfm", sof="subtract"),
     "simple": Case("--skymethod=simple"),
     "simple, mask, fraction, threshold": Case(
         "--skymethod=simple --skymodel_fraction=0.3 --sky_crsigma=10,4", sof="mask_pix"
@@ -146,6 +123,44 @@ WITH_SKY = {
     ),
     "subtract-model, two exposures": Case("--skymethod=subtract-model", data="two", sof="subtract"),
 }
+#: What the steps share: the white-light image and its cosmic-ray flags, the mask, the line spread functions.
+INTERPLAY = {
+    "autocalibration, no sky": Case("--autocalib=deepfield", save="autocal,skymodel"),
+    "autocalibration": sky("--autocalib=deepfield", save="autocal"),
+    "autocalibration, mask": sky("--autocalib=deepfield", sof="mask_pix", save="autocal"),
+    "autocalibration, mask on the sky": sky("--autocalib=deepfield", sof="mask_deg", save="autocal"),
+    "autocalibration, simple": Case("--skymethod=simple --autocalib=deepfield --sky_crsigma=5,5", save="autocal"),
+    "autocalibration, subtract-model": Case("--skymethod=subtract-model --autocalib=deepfield", sof="subtract"),
+    "autocalibration, two exposures": sky("--autocalib=deepfield", data="two", save="autocal"),
+    "factors of the user": sky("--autocalib=user", sof="autocal", save="autocal"),
+    "factors of the user, no sky": Case("--autocalib=user", sof="autocal"),
+    "lasers, no sky": Case(data="raman", sof="raman", save="raman"),
+    "lasers": sky(data="raman", sof="raman", save="raman"),
+    "lasers, width and fractions": sky(
+        "--raman_width=14 --skymodel_fraction=0.3 --skymodel_ignore=0.02", data="raman", sof="raman", save="raman"
+    ),
+    "lasers, mask": sky(data="raman", sof="raman", save="raman", others=RAMAN_MASK),
+    "lasers, autocalibration": sky("--autocalib=deepfield", data="raman", sof="raman", save="raman,autocal"),
+    "lasers, autocalibration, mask": sky(
+        "--autocalib=deepfield", data="raman", sof="raman", save="raman,autocal", others=RAMAN_MASK
+    ),
+    "lasers, autocalibration, simple": Case(
+        "--skymethod=simple --autocalib=deepfield", data="raman", sof="raman", save="raman,autocal"
+    ),
+    "lasers in the wide field without adaptive optics": Case(sof="none", others=RAMAN_LINES, save="raman"),
+    "refraction checked": sky("--darcheck=check"),
+    "refraction checked, narrow field": Case("--darcheck=check", data="nfm"),
+    "refraction checked, autocalibration, lasers": sky(
+        "--darcheck=check --autocalib=deepfield", data="raman", sof="raman", save="raman,autocal"
+    ),
+}
+#: The residual is found by fits that the reference stops early: positions and what follows from them differ a little.
+CORRECTED = {
+    "refraction corrected": Case("--darcheck=correct"),
+    "refraction corrected, model": sky("--darcheck=correct"),
+    "refraction corrected, narrow field": Case("--darcheck=correct", data="nfm"),
+}
+FULL_RANGE = sky("--save=cube,skymodel,individual", data="full_range")
 SAVE = {
     "save cube": sky("--save=cube"),
     "save skymodel": sky("--save=skymodel"),
@@ -172,53 +187,6 @@ DEFECTS = {
 }
 
 
-def edited(lines: list[str], edits, folder: Path) -> list[str]:
-    """Return the lines of a set of frames with copies of the files that are to be edited."""
-    tags, result = {tag for tag, *_ in edits}, []
-    for line in lines:
-        path, tag = line.split()
-        if tag in tags:
-            with fits.open(path) as hdus:
-                for _, key, value, number in (edit for edit in edits if edit[0] == tag):
-                    if value is None:
-                        del hdus[number].header[key]
-                    else:
-                        hdus[number].header[key] = value
-                path = folder / Path(path).name
-                hdus.writeto(path)
-        result.append(f"{path} {tag}")
-    return result
-
-
-def compare_runs(datasets, folder, case: Case) -> list[str]:
-    """Run both recipes at the same time, check that they are content, and compare what they made."""
-    data = datasets[case.data]
-    lines = data.frames(case.sof, case.without)
-    lines += [f"{datasets[other].folder / file} {tag}" for other, file, tag in case.others]
-    lines = edited(lines, case.edits, folder)
-    sof = folder / "case.sof"
-    sof.write_text("\n".join(lines) + "\n")
-    parameters = case.parameters.split()
-    if not any(parameter.startswith("--skymethod") for parameter in parameters):
-        parameters.append("--skymethod=none")
-    if not any(parameter.startswith("--save") for parameter in parameters):
-        parameters.append(EVERYTHING + ("" if "--skymethod=none" in parameters else ",skymodel"))
-    env = {"OMP_NUM_THREADS": "1", **case.env}
-    with ThreadPoolExecutor() as pool:
-        runs = [
-            pool.submit(command, sof, folder / name, *parameters, env=env)
-            for name, command in (("reference", run.reference), ("ours", run.ours))
-        ]
-    expected, found = (pending.result() for pending in runs)
-    assert expected.status == 0, expected.output
-    assert found.status == 0, found.output
-    assert any(expected.folder.glob("*.fits"))
-    stray = [path.name for path in found.folder.iterdir() if path.suffix not in (".fits", ".log")]
-    assert not stray
-    sky_fitted = "--skymethod=model" in parameters
-    return compare.products(expected.folder, found.folder, sky_fitted=sky_fitted)
-
-
 @pytest.mark.parametrize("name", WITHOUT_SKY)
 def test_without_sky_subtraction(datasets, tmp_path, name):
     assert compare_runs(datasets, tmp_path, WITHOUT_SKY[name]) == []
@@ -227,6 +195,24 @@ def test_without_sky_subtraction(datasets, tmp_path, name):
 @pytest.mark.parametrize("name", WITH_SKY)
 def test_with_sky_subtraction(datasets, tmp_path, name):
     assert compare_runs(datasets, tmp_path, WITH_SKY[name]) == []
+
+
+@pytest.mark.parametrize("name", INTERPLAY)
+def test_interplay_of_the_steps(datasets, tmp_path, name):
+    assert compare_runs(datasets, tmp_path, INTERPLAY[name]) == []
+
+
+@pytest.mark.parametrize("name", CORRECTED)
+def test_corrected_refraction(datasets, tmp_path, name):
+    expected, found = (outcome.folder for outcome in run_both(datasets, tmp_path, CORRECTED[name]))
+    product = "PIXTABLE_POSITIONED_0001.fits"
+    assert compare.positions(expected / product, found / product, tol.DAR_CORRECTED) == []
+
+
+@pytest.mark.slow
+def test_full_range(datasets, tmp_path):
+    """All wavelengths of two IFUs, a quarter of their slices, with every kind of sky line."""
+    assert compare_runs(datasets, tmp_path, FULL_RANGE) == []
 
 
 @pytest.mark.parametrize("name", SAVE)

@@ -6,14 +6,35 @@ import re
 import runpy
 from pathlib import Path
 
+import pytest
+
 from muse_core.model.compat import Compat
+from muse_core.model.declare import parameter_specs
+from muse_core.recipes import declaration
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_parameters_page_is_up_to_date():
-    made = runpy.run_path(str(ROOT / "docs" / "make_parameters.py"))["text"]()
-    assert (ROOT / "docs" / "parameters.md").read_text() == made
+@pytest.fixture(scope="module")
+def page():
+    """Names of the module that makes the page of parameters."""
+    return runpy.run_path(str(ROOT / "docs" / "make_parameters.py"))
+
+
+def test_parameters_page_is_up_to_date(page):
+    assert (ROOT / "docs" / "parameters.md").read_text() == page["text"]()
+
+
+@pytest.mark.parametrize("spec", parameter_specs(declaration.ScipostParameters), ids=lambda spec: spec.name)
+def test_every_parameter_is_compared_with_the_reference(page, spec):
+    values = {value for _, value in page["tested_values"](spec)}
+    assert values
+    assert set(spec.choices) <= values | {spec.default}
+
+
+@pytest.mark.parametrize("spec", declaration.INPUTS, ids=lambda spec: spec.tag)
+def test_every_frame_is_compared_with_the_reference(page, spec):
+    assert page["tested_frames"](spec.tag)
 
 
 def test_links_lead_to_pages():

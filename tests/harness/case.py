@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One run of the recipe for a parity test: both recipes from the same files as a user would, all products compared.
+
+What a case is about can be read off it, so that docs/make_parameters.py can list the cases of each parameter and frame.
+"""
+
+import dataclasses
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from astropy.io import fits
+
+from harness import compare, run
+from harness.datasets import SPECS
+
+EVERYTHING = "cube,individual,positioned,combined"
+
+_BASE = {"PIXTABLE_OBJECT", "STD_RESPONSE", "EXTINCT_TABLE", "ASTROMETRY_WCS", "FILTER_LIST"}
+_MODEL = _BASE | {"LSF_PROFILE", "SKY_LINES"}
+#: Tags of the set-of-frames files of `muse_core.simulate.dataset.make_dataset`.
+TAGS = {
+    "none": _BASE,
+    "model": _MODEL,
+    "lsf_merged": _MODEL,
+    "lsf_table": _MODEL,
+    "subtract": _MODEL | {"SKY_CONTINUUM"},
+    "mask_pix": _MODEL | {"SKY_MASK"},
+    "mask_deg": _MODEL | {"SKY_MASK"},
+    "autocal": _MODEL | {"AUTOCAL_FACTORS"},
+    "output_wcs": _BASE | {"OUTPUT_WCS"},
+    "offsets": _BASE | {"OFFSET_LIST"},
+    "raman": _MODEL | {"RAMAN_LINES"},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One run.
+
+    Attributes
+    ----------
+    parameters : str
+        Parameters, separated by blanks; without a sky method they are for ``none``.
+    data, sof : str
+        Data set and its set-of-frames file.
+    without : str
+        Pattern of the frames to leave out.
+    others : tuple of (data set, file of its folder, tag)
+        Frames to add; the file name may be absolute.
+    env : dict
+        Environment.
+    edits : tuple of (tag, keyword, value, number of the HDU)
+        Keywords to set in all files of a tag; None removes them.
+    save : str
+        Products to save besides cube, pixel tables and, if sky is subtracted, its model.
+    """
+
+    parameters: str = ""
+    data: str = "wfm"
+    sof: str = "none"
+    without: str = ""
+    others: tuple[tuple[str, str, str], ...] = ()
+    env: dict[str, str] = dataclasses.field(default_factory=dict)
+    edits: tuple[tuple[str, str, object, int], ...] = ()
+    save: str = ""
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """All parameters that are set, by name."""
+        settings = dict(text.removeprefix("--").split("=", 1) for text in self.parameters.split())
+        settings.setdefault("skymethod", "none")
+        if "save" not in settings:
+            more = () if settings["skymethod"] == "none" else ("skymodel",)
+            settings["save"] = ",".join([EVERYTHING, *more, *filter(None, [self.save])])
+        return settings
+
+    @property
+    def tags(self) -> set[str]:
+        """Tags of its frames."""
+        tags = set(TAGS[self.sof])
+        if any(spec.telluric for spec in SPECS[self.data]):
+            tags.add("STD_TELLURIC")
+        kept = {tag for tag in tags if not self.without or not re.search(self.without, f" {tag}")}
+        return kept | {tag for *_, tag in self.others}
+
+
+def sky(parameters: str = "", data: str = "wfm", sof: str = "model", **more) -> Case:
+    """Return a case with subtraction of the sky, by default that of the recipe."""
+    return Case(f"--skymethod=model {parameters}", data, sof, **more)
+
+
+def _edited(lines: list[str], edits, folder: Path) -> list[str]:
+    """Return the lines of a set of frames with copies of the files that are to be edited."""
+    tags, result = {tag for tag, *_ in edits}, []
+    for line in lines:
+        path, tag = line.split()
+        if tag in tags:
+            with fits.open(path) as hdus:
+                for _, key, value, number in (edit for edit in edits if edit[0] == tag):
+                    if value is None:
+                        del hdus[number].header[key]
+                    else:
+                        hdus[number].header[key] = value
+                path = folder / Path(path).name
+                hdus.writeto(path)
+        result.append(f"{path} {tag}")
+    return result
+
+
+def run_both(datasets, folder: Path, case: Case) -> tuple[run.Outcome, run.Outcome]:
+    """Run the reference and ours at the same time, and check that they are content."""
+    data = datasets[case.data]
+    lines = data.frames(case.sof, case.without)
+    lines += [f"{datasets[other].folder / file} {tag}" for other, file, tag in case.others]
+    assert {line.split()[1] for line in lines} == case.tags
+    lines = _edited(lines, case.edits, folder)
+    sof = folder / "case.sof"
+    sof.write_text("\n".join(lines) + "\n")
+    parameters = [f"--{name}={value}" for name, value in case.settings.items()]
+    env = {"OMP_NUM_THREADS": "1", **case.env}
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(command, sof, folder / name, *parameters, env=env)
+            for name, command in (("reference", run.reference), ("ours", run.ours))
+        ]
+    expected, found = (pending.result() for pending in runs)
+    assert expected.status == 0, expected.output
+    assert found.status == 0, found.output
+    assert any(expected.folder.glob("*.fits"))
+    stray = [path.name for path in found.folder.iterdir() if path.suffix not in (".fits", ".log")]
+    assert not stray
+    return expected, found
+
+
+def compare_runs(datasets, folder: Path, case: Case) -> list[str]:
+    """Run both recipes and compare what they made; returns what is wrong."""
+    expected, found = run_both(datasets, folder, case)
+    (expected.folder / "fov_clean.fits").unlink(missing_ok=True)  # left behind by the reference with format=sdpCube
+    return compare.products(expected.folder, found.folder, sky_fitted=case.settings["skymethod"] == "model")
