@@ -23,7 +23,15 @@ cdef extern from *:
     """
     void prefetch "MUSE_PREFETCH"(const void *address) nogil
 
+cdef extern from "cells.h" nogil:
+    ctypedef struct projector_t "muse_projector":
+        double ra0, dec0, sin0, cos0, m11, m12, m21, m22, crpix1, crpix2, centre, limit
+    void project "muse_project"(const projector_t *p, const double *ra, const double *dec, int count, double *px,
+                                double *py, int *exact)
+    void nearest_cells "muse_nearest_cells"(const double *position, int count, int n, int *cell, double *to_edge)
+
 cdef enum:
+    BLOCK = 256      # rows whose cells are found at once
     CHUNK = 65536    # rows a task
     COSMIC_RAY = 32  # muse_core.model.dq.DQ.COSMIC_RAY
     AHEAD = 32       # rows of a plane are fetched into the cache so long before they are needed
@@ -104,91 +112,116 @@ def spaxel_table(grid_t grid, spaxel_t[:, ::1] out):
             out[j, i].cos_y = cos(y * 0.017453292519943295769) if grid.celestial else 1.0
 
 
-cdef inline int nearest_cell(double position, int n, double *to_edge) noexcept nogil:
-    # Cell (from 0, clamped) of a position counted from 1, halves rounded away from zero; and the distance to the next
-    # edge between two cells of the grid. Positions that are not a number are in cell 0, as in the reference.
-    cdef int whole
-    cdef double fraction
-    to_edge[0] = 1.0
-    if not position > 0.0:
-        return 0
-    if position > n + 1.0:
-        return n - 1
-    whole = <int>position
-    fraction = position - whole
-    to_edge[0] = fabs(fraction - 0.5)
-    whole = whole - 1 + (fraction >= 0.5)
-    return 0 if whole < 0 else n - 1 if whole >= n else whole
+cdef inline int nearest_cell(double position, int n) noexcept nogil:
+    cdef int cell
+    cdef double to_edge
+    nearest_cells(&position, 1, n, &cell, &to_edge)
+    return cell
 
 
 cdef inline int plane_of(const grid_t *grid, double lbda) noexcept nogil:
-    cdef double position, ignored
+    cdef double position
     if grid.logarithmic:
         position = round_half_away(grid.crval3 / grid.cd33 * log(lbda / grid.crval3))
-        return nearest_cell(trunc(position + grid.crpix3 - 1) + 1, grid.nz, &ignored)
-    return nearest_cell((lbda - grid.crval3) / grid.cd33 + grid.crpix3, grid.nz, &ignored)
-
-
-cdef struct projector_t:
-    double ra0       # reference point of the grid, rad
-    double dec0
-    double sin0
-    double cos0
-    double m11       # pixels a degree in the plane
-    double m12
-    double m21
-    double m22
-    double centre    # within this distance of the reference point, rad, the series are not exact enough
+        return nearest_cell(trunc(position + grid.crpix3 - 1) + 1, grid.nz)
+    return nearest_cell((lbda - grid.crval3) / grid.cd33 + grid.crpix3, grid.nz)
 
 
 cdef projector_t make_projector(const grid_t *grid) noexcept nogil:
     cdef projector_t p
-    cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21
+    cdef double per_det = DEG_PER_RAD / (grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21)
     cdef double steepest
     p.ra0 = grid.crval1 / DEG_PER_RAD
     p.dec0 = grid.crval2 / DEG_PER_RAD
     p.sin0 = sin(p.dec0)
     p.cos0 = cos(p.dec0)
-    p.m11 = grid.cd22 / det
-    p.m12 = -grid.cd12 / det
-    p.m21 = -grid.cd21 / det
-    p.m22 = grid.cd11 / det
-    steepest = max(fabs(p.m11) + fabs(p.m12), fabs(p.m21) + fabs(p.m22)) * DEG_PER_RAD
+    p.m11 = grid.cd22 * per_det
+    p.m12 = -grid.cd12 * per_det
+    p.m21 = -grid.cd21 * per_det
+    p.m22 = grid.cd11 * per_det
+    p.crpix1 = grid.crpix1
+    p.crpix2 = grid.crpix2
+    steepest = max(fabs(p.m11) + fabs(p.m12), fabs(p.m21) + fabs(p.m22))
     p.centre = PROJECTION_NOISE * steepest / EDGE
+    p.limit = SERIES_LIMIT
     return p
 
 
-cdef inline int spaxel_of(const grid_t *grid, const projector_t *p, const row_t *row) noexcept nogil:
-    cdef double px, py, x, y, a, d, a2, d2, sin_a, versin_a, sin_d, versin_d, cos_dec, scale, edge_x, edge_y
-    cdef int i, j
+cdef inline int exact_spaxel(const grid_t *grid, const projector_t *p, const row_t *row) noexcept nogil:
+    # Spaxel of a row by the formula of the reference.
+    cdef double px, py, x, y
     if grid.celestial:
-        a = (row.xpos + grid.origin1) * (1 / DEG_PER_RAD) - p.ra0
-        d = (row.ypos + grid.origin2) * (1 / DEG_PER_RAD) - p.dec0
-        # tan-plane coordinates from the small differences, by series for sin(t) and 1 - cos(t)
-        a2 = a * a
-        d2 = d * d
-        sin_a = a - a * a2 * (1.0 / 6 - a2 * (1.0 / 120 - a2 * (1.0 / 5040)))
-        sin_d = d - d * d2 * (1.0 / 6 - d2 * (1.0 / 120 - d2 * (1.0 / 5040)))
-        versin_a = a2 * (0.5 - a2 * (1.0 / 24 - a2 * (1.0 / 720 - a2 * (1.0 / 40320))))
-        versin_d = d2 * (0.5 - d2 * (1.0 / 24 - d2 * (1.0 / 720 - d2 * (1.0 / 40320))))
-        cos_dec = p.cos0 - p.cos0 * versin_d - p.sin0 * sin_d
-        scale = 1 / (1 - versin_d - cos_dec * p.cos0 * versin_a)
-        x = cos_dec * sin_a * scale
-        y = (sin_d + cos_dec * p.sin0 * versin_a) * scale
-        px = (p.m11 * x + p.m12 * y) * DEG_PER_RAD + grid.crpix1
-        py = (p.m21 * x + p.m22 * y) * DEG_PER_RAD + grid.crpix2
-        i = nearest_cell(px, grid.nx, &edge_x)
-        j = nearest_cell(py, grid.ny, &edge_y)
-        if (edge_x > EDGE and edge_y > EDGE and fabs(x) + fabs(y) > p.centre
-                and fabs(a) < SERIES_LIMIT and fabs(d) < SERIES_LIMIT):
-            return j * grid.nx + i
         sky_to_plane((row.xpos + grid.origin1) / DEG_PER_RAD, (row.ypos + grid.origin2) / DEG_PER_RAD, p.ra0, p.dec0,
                      &x, &y)
     else:
         x = row.xpos - grid.crval1
         y = row.ypos - grid.crval2
     to_pixel(grid, x, y, &px, &py)
-    return nearest_cell(py, grid.ny, &edge_y) * grid.nx + nearest_cell(px, grid.nx, &edge_x)
+    return nearest_cell(py, grid.ny) * grid.nx + nearest_cell(px, grid.nx)
+
+
+cdef struct block_t:
+    double[BLOCK] x
+    double[BLOCK] y
+    double[BLOCK] lbda
+    double[BLOCK] to_edge
+    int[BLOCK] exact
+    int[BLOCK] i
+    int[BLOCK] j
+    int[BLOCK] plane
+
+
+cdef void find_cells(const grid_t *grid, const projector_t *p, const row_t *rows, int n, block_t *b) noexcept nogil:
+    # Plane and spaxel of some rows; `exact` is 0 for those whose spaxel has to be found by the exact formula.
+    cdef int k
+    cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21, x, y
+    for k in range(n):
+        b.lbda[k] = (rows[k].lbda - grid.crval3) / grid.cd33 + grid.crpix3
+    nearest_cells(b.lbda, n, grid.nz, b.plane, b.to_edge)
+    if grid.logarithmic:
+        for k in range(n):
+            b.plane[k] = plane_of(grid, rows[k].lbda)
+    if grid.celestial:
+        for k in range(n):
+            b.x[k] = (rows[k].xpos + grid.origin1) * (1 / DEG_PER_RAD) - p.ra0
+            b.y[k] = (rows[k].ypos + grid.origin2) * (1 / DEG_PER_RAD) - p.dec0
+        project(p, b.x, b.y, n, b.x, b.y, b.exact)
+    else:
+        for k in range(n):
+            x = rows[k].xpos - grid.crval1
+            y = rows[k].ypos - grid.crval2
+            b.x[k] = (grid.cd22 * x - grid.cd12 * y) / det + grid.crpix1
+            b.y[k] = (grid.cd11 * y - grid.cd21 * x) / det + grid.crpix2
+            b.exact[k] = 1
+    nearest_cells(b.x, n, grid.nx, b.i, b.to_edge)
+    if grid.celestial:
+        for k in range(n):
+            b.exact[k] &= b.to_edge[k] > EDGE
+    nearest_cells(b.y, n, grid.ny, b.j, b.to_edge)
+    if grid.celestial:
+        for k in range(n):
+            b.exact[k] &= b.to_edge[k] > EDGE
+
+
+cdef void assign_chunk(const grid_t *grid, const projector_t *p, const row_t *rows, Py_ssize_t n, int first, int last,
+                       int *voxel, long long *counts) noexcept nogil:
+    cdef Py_ssize_t start = 0
+    cdef int k, size, plane, spaxel, n_spaxels = grid.nx * grid.ny
+    cdef block_t b
+    for plane in range(last - first):
+        counts[plane] = 0
+    while start < n:
+        size = <int>min(BLOCK, n - start)
+        find_cells(grid, p, rows + start, size, &b)
+        for k in range(size):
+            plane = b.plane[k] - first
+            if plane < 0 or plane >= last - first:
+                voxel[start + k] = -1
+                continue
+            spaxel = b.j[k] * grid.nx + b.i[k] if b.exact[k] else exact_spaxel(grid, p, &rows[start + k])
+            counts[plane] += 1
+            voxel[start + k] = plane * n_spaxels + spaxel
+        start += size
 
 
 def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::1] voxel, long long[:, ::1] counts,
@@ -210,20 +243,11 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n = rows.shape[0], chunk, r, n_tasks = counts.shape[0]
-    cdef int plane
+    cdef Py_ssize_t n = rows.shape[0], chunk, n_tasks = counts.shape[0]
     cdef projector_t projector = make_projector(&grid)
-    cdef int n_spaxels = grid.nx * grid.ny
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        for plane in range(last - first):
-            counts[chunk, plane] = 0
-        for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            plane = plane_of(&grid, rows[r].lbda)
-            if plane < first or plane >= last:
-                voxel[r] = -1
-            else:
-                counts[chunk, plane - first] += 1
-                voxel[r] = (plane - first) * n_spaxels + spaxel_of(&grid, &projector, &rows[r])
+        assign_chunk(&grid, &projector, &rows[chunk * CHUNK], min(CHUNK, n - chunk * CHUNK), first, last,
+                     &voxel[chunk * CHUNK], &counts[chunk, 0])
 
 
 def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts, int[::1] order, int n_threads):

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Positions on the sky (or in spaxels) and wavelengths to the cells of a grid: plain loops that the compiler turns into
+ * vector instructions. Where compiler and system allow, a copy for AVX2 is chosen at run time; it does the same
+ * operations.
+ */
+#ifndef MUSE_CELLS_H
+#define MUSE_CELLS_H
+
+#include <math.h>
+
+#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#define MUSE_CLONES __attribute__((target_clones("avx2", "default")))
+#else
+#define MUSE_CLONES
+#endif
+
+/* Tan-plane projection about a reference point, by series. */
+typedef struct {
+    double ra0, dec0, sin0, cos0;  /* reference point in rad, and its declination's sine and cosine */
+    double m11, m12, m21, m22;     /* pixels a rad in the plane */
+    double crpix1, crpix2;
+    double centre; /* within this distance of the reference point, rad, the series are not exact enough ... */
+    double limit;  /* ... nor beyond this one */
+} muse_projector;
+
+/*
+ * Cells (from 0, clamped to n) of positions counted from 1, halves rounded away from zero; and the distance to the next
+ * edge between two cells. Positions that are not a number are in cell 0, as in the reference.
+ */
+MUSE_CLONES static void muse_nearest_cells(const double *position, int count, int n, int *cell, double *to_edge)
+{
+    const double end = n + 1.0;
+    for (int i = 0; i < count; i++) {
+        double p = position[i] > 0.0 ? position[i] : 0.0;
+        p = p > end ? end : p;
+        const int whole = (int)p;
+        const double fraction = p - whole;
+        int c = whole - 1 + (fraction >= 0.5);
+        c = c < 0 ? 0 : c;
+        cell[i] = c > n - 1 ? n - 1 : c;
+        to_edge[i] = fabs(fraction - 0.5);
+    }
+}
+
+/*
+ * Right ascensions and declinations in rad, relative to the reference point of the grid, to pixels counted from 1.
+ * `exact` is set to 0 for positions where the series are not exact enough.
+ */
+MUSE_CLONES static void muse_project(const muse_projector *projector, const double *ra, const double *dec, int count,
+                                     double *px, double *py, int *exact)
+{
+    const muse_projector p = *projector;
+    for (int i = 0; i < count; i++) {
+        /* tan-plane coordinates from the small differences, by series for sin(t) and 1 - cos(t) */
+        const double a = ra[i], d = dec[i], a2 = a * a, d2 = d * d;
+        const double sin_a = a - a * a2 * (1.0 / 6 - a2 * (1.0 / 120 - a2 * (1.0 / 5040)));
+        const double sin_d = d - d * d2 * (1.0 / 6 - d2 * (1.0 / 120 - d2 * (1.0 / 5040)));
+        const double versin_a = a2 * (0.5 - a2 * (1.0 / 24 - a2 * (1.0 / 720 - a2 * (1.0 / 40320))));
+        const double versin_d = d2 * (0.5 - d2 * (1.0 / 24 - d2 * (1.0 / 720 - d2 * (1.0 / 40320))));
+        const double cos_dec = p.cos0 - p.cos0 * versin_d - p.sin0 * sin_d;
+        const double scale = 1 / (1 - versin_d - cos_dec * p.cos0 * versin_a);
+        const double x = cos_dec * sin_a * scale;
+        const double y = (sin_d + cos_dec * p.sin0 * versin_a) * scale;
+        px[i] = p.m11 * x + p.m12 * y + p.crpix1;
+        py[i] = p.m21 * x + p.m22 * y + p.crpix2;
+        exact[i] = (fabs(x) + fabs(y) > p.centre) & (fabs(a) < p.limit) & (fabs(d) < p.limit);
+    }
+}
+
+#endif
