@@ -24,7 +24,7 @@ from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, ROW
 FLAT_FIELD_EXTNAME = "PIXTABLE_FLAT_FIELD"
 #: Environment variable of the reference: write pixel tables as binary tables.
 AS_TABLE_VARIABLE = "MUSE_PIXTABLE_SAVE_AS_TABLE"
-_TYPES = ("GEOFULL", "SIMPLE")
+_TYPE = "GEOFULL"  # those of type SIMPLE have no geometrical calibration: no cube can be made from them
 _INTEGER_COLUMNS = ("dq", "origin")
 _BLOCK = 1 << 13  # rows that are brought into memory at a time: their columns stay in the cache
 
@@ -68,10 +68,8 @@ class PixelTableFile:
             try:
                 self.header = hdus[0].header.copy()
                 kind = self.header.get(PIXTABLE + "TYPE")
-                if kind not in _TYPES:
-                    raise InputError(
-                        f"{self.path}: keyword {PIXTABLE}TYPE: found {kind!r}, expected one of {', '.join(_TYPES)}"
-                    )
+                if kind != _TYPE:
+                    raise InputError(f"{self.path}: keyword {PIXTABLE}TYPE: found {kind!r}, expected {_TYPE!r}")
                 if len(hdus) < 2:
                     raise InputError(f"{self.path}: found no extensions, expected the columns of a pixel table")
                 self._columns: dict[str, _DiskColumn | np.ndarray] = {}

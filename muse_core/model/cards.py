@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Header cards as CPL writes them: numbers of single precision (numpy.float32) with 7 digits, of double with 15.
 
-A HIERARCH card is never continued on another one: a long comment, then a long string, is cut.
+No card is continued on another one, which CPL cannot read: a long comment, then a long string, is cut.
 """
 
 import math
@@ -67,7 +67,7 @@ def card(key: str, value, comment: str = "") -> fits.Card:
     else:
         start = f"HIERARCH {key} = "
     if is_string and len(start) + len(text) > CARD:
-        start = start.replace(" = ", "= ")
+        start = start if _STANDARD.match(key) else start.replace(" = ", "= ")
         room = CARD - len(start) - 2
         body = text[1:-1][:room]
         if (len(body) - len(body.rstrip("'"))) % 2:  # do not cut a doubled quote in half

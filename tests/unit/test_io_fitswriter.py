@@ -148,6 +148,12 @@ def test_long_hierarch_string_is_cut_not_continued():
     assert made.value == "cube,individual,positioned,combined,stacke"
 
 
+def test_long_string_of_a_standard_keyword_is_cut_too():
+    made = card("OBJECT", "x" * 100, "comment")
+    assert str(made) == "OBJECT  = '" + "x" * 68 + "'"
+    assert made.value == "x" * 68
+
+
 def test_quotes_survive():
     assert card("ESO A B", "it's", "x").value == "it's"
     assert card("OBJECT", "it's").value == "it's"

@@ -104,7 +104,7 @@ def test_wrong_type_of_column(tmp_path, table):
 def test_unknown_type_of_table(tmp_path, table):
     set_card(table.header, "ESO DRS MUSE PIXTABLE TYPE", "NONSENSE")
     path = write_pixel_table(tmp_path / "t.fits", table, table.header.copy())
-    with pytest.raises(InputError, match="PIXTABLE TYPE: found 'NONSENSE', expected one of GEOFULL"):
+    with pytest.raises(InputError, match="PIXTABLE TYPE: found 'NONSENSE', expected 'GEOFULL'"):
         PixelTableFile(path)
 
 
