@@ -12,6 +12,7 @@ import numpy as np
 from muse_core.engine.exposure import Chunk, Limits, StoredExposure
 from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.plan import Plan
+from muse_core.engine.progress import timed
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
@@ -115,19 +116,27 @@ def _reduce_exposure(
 ) -> tuple[Table, Located]:
     """Reduce an exposure up to its rows on the sky, and write its own products."""
     zero = before[0].positioning if before else None
+    parameters, n_rows = run.parameters, exposure.rows.n_rows
     if _needs_no_barrier(run, inputs):
 
         def subtraction_of(table: Table) -> sky.SkySubtraction | None:
             return sky.SkySubtraction.of(run, sky.model_sky(run, inputs.sky, table, store), table)
 
-        return exposures.calibrate_and_locate(run, exposure, store, begin, zero, subtraction_of)
-    table, pending = exposures.calibrate(run, exposure, store, begin)
-    if run.parameters.darcheck != "none":
-        darcheck.check_refraction(run, table, store, pending)
-    cleaned = raman.clean(run, table, store, inputs.raman_lines, inputs.sky.lsf, inputs.sky.mask)
-    levelled = autocal.autocalibrate(run, table, store, inputs.factors, inputs.sky.mask)
-    found = sky.model_sky(run, inputs.sky, table, store, levelled.white_light)
-    position = exposures.locate(run, table, store, zero, sky.SkySubtraction.of(run, found, table))
+        with timed("Calibration, sky subtraction, position", n_rows):
+            return exposures.calibrate_and_locate(run, exposure, store, begin, zero, subtraction_of)
+    with timed("Calibration", n_rows):
+        table, pending = exposures.calibrate(run, exposure, store, begin)
+    if parameters.darcheck != "none":
+        with timed("Check of the refraction", n_rows):
+            darcheck.check_refraction(run, table, store, pending)
+    with timed("Raman lines", n_rows, wanted=inputs.raman_lines is not None):
+        cleaned = raman.clean(run, table, store, inputs.raman_lines, inputs.sky.lsf, inputs.sky.mask)
+    with timed("Autocalibration", n_rows, wanted=parameters.autocalib != "none"):
+        levelled = autocal.autocalibrate(run, table, store, inputs.factors, inputs.sky.mask)
+    with timed("Sky model", n_rows, wanted=parameters.skymethod in ("model", "simple")):
+        found = sky.model_sky(run, inputs.sky, table, store, levelled.white_light)
+    with timed("Sky subtraction, position", n_rows):
+        position = exposures.locate(run, table, store, zero, sky.SkySubtraction.of(run, found, table))
     if "autocal" in run.save:
         autocal.save_autocal(run, levelled)
     if "raman" in run.save and cleaned is not None:
@@ -256,13 +265,16 @@ def _finish(opened: _Opened, tables: list[Table], located: list[Located], store:
     """Make the products of all exposures together."""
     run, weights = opened.run, opened.weights
     table = _combine(run, tables, located, weights)
-    flagged = FlaggedRows()
+    flagged, n_rows = FlaggedRows(), table.stored.n_rows
     if opened.inputs.cube is not None:
-        flagged = final.make_cube(run, opened.inputs.cube, table, store, weights, opened.described)
+        with timed("Cube", n_rows):
+            flagged = final.make_cube(run, opened.inputs.cube, table, store, weights, opened.described)
     if "combined" in run.save:
-        final.save_combined(run, table, store, flagged, weights)
+        with timed("Combined table", n_rows):
+            final.save_combined(run, table, store, flagged, weights)
     if "stacked" in run.save:
-        stacked.make_stacked(run, table, store, flagged)
+        with timed("Stacked image", n_rows):
+            stacked.make_stacked(run, table, store, flagged)
 
 
 def _combine(run: Run, tables: list[Table], located: list[Located], weights: Weights | None) -> Table:

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Progress of long loops, for whoever wants to show it; nobody by default."""
+"""Progress of long loops, for whoever wants to show it (nobody by default), and a line in the log for each step."""
 
 import contextlib
 import contextvars
+import logging
+import resource
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
+_LOG = logging.getLogger(__name__)
 T = TypeVar("T")
+#: Unit of the largest resident memory of a process, in bytes.
+_RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
 #: Called with the name of a step, how much of it is done, and how much there is.
 Reporter = Callable[[str, int, int], None]
 _REPORTER: contextvars.ContextVar[Reporter | None] = contextvars.ContextVar("reporter", default=None)
@@ -35,3 +42,19 @@ def track(step: str, items: Iterable[T], sizes: Iterable[Sized]) -> Iterator[T]:
         yield item
         done += length
         reporter(step, done, total)
+
+
+def peak_memory() -> int:
+    """Return the largest resident memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RESIDENT_UNIT
+
+
+@contextlib.contextmanager
+def timed(step: str, n_rows: int, *, wanted: bool = True) -> Iterator[None]:
+    """Log, after the block, the rows and the seconds of a step, and the peak memory so far; unless it is not wanted."""
+    start = time.monotonic()
+    yield
+    if wanted:
+        seconds, memory = time.monotonic() - start, peak_memory() / 1e6
+        # the line is that of the caller, two frames above
+        _LOG.info("%s: %d rows, %.1f s, peak memory %.0f MB", step, n_rows, seconds, memory, stacklevel=3)

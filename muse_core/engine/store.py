@@ -198,12 +198,13 @@ class ScratchRowStore(RowStore):
 
     def __init__(self, n_rows: int, directory: Path, name: str | None = None):
         self._directory, self._name = directory, name
+        self._path = directory / (name or "scratch")  # for messages
         super().__init__(n_rows)
 
     def _open(self) -> BinaryIO:
         if self._name is None:
             return tempfile.TemporaryFile(dir=self._directory, buffering=0)
-        return open(os.open(self._directory / self._name, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        return open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
 
     def _allocate(self) -> None:
         self._file = None
@@ -214,8 +215,9 @@ class ScratchRowStore(RowStore):
         except OSError as error:
             if self._file is not None:
                 self._file.close()
-            message = describe_os_error(error, self._directory / "scratch", self.n_rows * ROW.itemsize)
-            raise ResourceError(f"{message}; see MUSE_SCRATCH") from error
+            message = describe_os_error(error, self._path, self.n_rows * ROW.itemsize)
+            hint = "; see MUSE_SCRATCH" if self._name is None else ""
+            raise ResourceError(message + hint) from error
 
     def place(self, start: int, n_rows: int) -> np.ndarray | None:
         """Return None: the rows are not in memory."""
@@ -228,14 +230,14 @@ class ScratchRowStore(RowStore):
                 done = os.pwrite(self._file.fileno(), view, position)
                 view, position = view[done:], position + done
         except OSError as error:
-            raise ResourceError(describe_os_error(error, self._directory / "scratch")) from error
+            raise ResourceError(describe_os_error(error, self._path)) from error
 
     def _get(self, start: int, out: np.ndarray) -> None:
         view, position = memoryview(out).cast("B"), start * ROW.itemsize
         while view:
             done = os.preadv(self._file.fileno(), [view], position)
             if not done:
-                raise ResourceError(f"{self._directory}: scratch file ended at byte {position}")
+                raise ResourceError(f"{self._path}: file ended at byte {position}")
             view, position = view[done:], position + done
 
     def checkpoint(self, begin: int, end: int) -> dict[int, _Index]:
@@ -243,7 +245,7 @@ class ScratchRowStore(RowStore):
         try:
             os.fdatasync(self._file.fileno())
         except OSError as error:
-            raise ResourceError(describe_os_error(error, self._directory / "scratch")) from error
+            raise ResourceError(describe_os_error(error, self._path)) from error
         return super().checkpoint(begin, end)
 
     def close(self) -> None:

@@ -29,11 +29,12 @@ def _padded(length: int) -> int:
 
 def describe_os_error(error: OSError, path: Path, needed: int | None = None) -> str:
     """Say in one line what went wrong with a file, which needs so many bytes if that is known."""
+    wanted = "" if needed is None else f", {needed / 1e6:.1f} MB needed"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         stat = os.statvfs(path.parent)
-        free = f"{stat.f_bavail * stat.f_frsize / 1e6:.1f} MB free"
-        wanted = "" if needed is None else f", {needed / 1e6:.1f} MB needed"
-        return f"{path}: no space left on the device ({free}{wanted})"
+        return f"{path}: no space left on the device ({stat.f_bavail * stat.f_frsize / 1e6:.1f} MB free{wanted})"
+    if error.errno == errno.EFBIG:
+        return f"{path}: larger than files may be on this file system or in this process{wanted}"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"{path}: folder is not writable ({error.strerror})"
     return f"{path}: {error.strerror or error}"

@@ -688,6 +688,28 @@ def test_full_scratch_folder(bench, small_disk, monkeypatch, planned, says):
     assert not os.listdir(scratch)
 
 
+@pytest.mark.parametrize(
+    ("planned", "says"),
+    [
+        (True, r"resume: found 2\.3 MB free, expected at least \d\.\d MB for rows; see MUSE_SCRATCH or MUSE_RESUME"),
+        (False, r"resume/.*no space left on the device"),
+    ],
+)
+def test_full_folder_of_unfinished_runs(bench, small_disk, monkeypatch, planned, says):
+    if not planned:
+        monkeypatch.setattr(plan, "SURELY_NEEDED", 0)
+    folder = bench.inputs / "resume"
+    small_disk(folder, "2200k")
+    monkeypatch.setenv("MUSE_RESUME", str(folder))
+    frames = bench.frames()
+    bench.fails(frames, says=says)
+    subprocess.run(["mount", "-o", "remount,size=9m", str(folder)], check=True)
+    status, output = bench.run(frames)
+    assert status == 0, output
+    assert ("taken over from the interrupted run" in output) is not planned
+    assert not os.listdir(folder)
+
+
 def test_read_only_disk(bench, small_disk):
     small_disk(bench.products, "8m")
     (bench.products / "DATACUBE_FINAL.fits").write_bytes(OLD_PRODUCT)

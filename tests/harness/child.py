@@ -3,6 +3,7 @@
 
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,8 @@ def start(
     *,
     planes: int | None = None,
     records: int | None = None,
+    largest_file: int | None = None,
+    in_memory: int | None = None,
 ) -> multiprocessing.Process:
     """Start muse-esorex in `folder`; what it says goes to a file `OUTPUT` there.
 
@@ -35,15 +38,21 @@ def start(
         Planes of a slab.
     records : int, optional
         Let it kill itself when it has this many records in the journal and is about to name the next one.
+    largest_file : int, optional
+        No file can become larger than so many bytes: a full disk for those who cannot mount one.
+    in_memory : int, optional
+        Bytes of rows beyond which there is a scratch file.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    process = _CONTEXT.Process(target=_run, args=(folder, list(arguments), dict(environment), planes, records))
+    process = _CONTEXT.Process(
+        target=_run, args=(folder, list(arguments), dict(environment), planes, records, largest_file, in_memory)
+    )
     process.start()
     return process
 
 
-def _run(folder: Path, arguments: list[str], environment: dict[str, str], planes: int | None, records: int | None):
-    from muse_core.engine import journal, slabs
+def _run(folder, arguments, environment, planes, records, largest_file, in_memory):
+    from muse_core.engine import journal, resources, slabs
     from muse_core.frontends.esorex import main
 
     for name in [name for name in os.environ if name.startswith("MUSE_")]:
@@ -53,10 +62,15 @@ def _run(folder: Path, arguments: list[str], environment: dict[str, str], planes
     output = os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
+    sys.stdout.reconfigure(line_buffering=True)
     if planes is not None:
         slabs.slab_planes = lambda *arguments: planes
     if records is not None:
         journal.os = _DeadlyOs(records)
+    if in_memory is not None:
+        resources.IN_MEMORY_BYTES = in_memory
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.exit(main.main(arguments, "muse-esorex"))
 
 

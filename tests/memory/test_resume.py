@@ -4,6 +4,7 @@
 import contextlib
 import os
 import random
+import re
 import shutil
 import signal
 import time
@@ -43,7 +44,7 @@ class Bench:
         """Run to the end; return the products and what was said."""
         process, folder = self.start(*parameters, **how)
         process.join()
-        output = (folder / child.OUTPUT).read_text()
+        output = said(folder)
         assert process.exitcode == status, output
         return products(folder), output
 
@@ -52,6 +53,12 @@ class Bench:
         self.run(*parameters, status=-signal.SIGKILL, records=records, **how)
         (folder,) = self.resume.iterdir()
         return folder
+
+
+def said(folder: Path) -> str:
+    """Return what the run in a folder has said so far."""
+    path = folder / child.OUTPUT
+    return path.read_text() if path.exists() else ""
 
 
 def products(folder: Path) -> dict:
@@ -82,11 +89,10 @@ def bench(tmp_path, data):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, data):
-    """Products of a run without a journal, and how long it took."""
-    start = time.monotonic()
-    found, _ = Bench(tmp_path_factory.mktemp("whole"), data).run(resume=False)
+    """Products of a run without a journal, and what it said."""
+    found, output = Bench(tmp_path_factory.mktemp("whole"), data).run(resume=False)
     assert {name for name, _ in found} >= {"DATACUBE_FINAL.fits", "PIXTABLE_COMBINED.fits", "OBJECT_RESAMPLED.fits"}
-    return found, time.monotonic() - start
+    return found, output
 
 
 def test_without_interruption(bench, whole):
@@ -97,11 +103,16 @@ def test_without_interruption(bench, whole):
 
 
 def test_killed_at_random(bench, whole):
-    expected, duration = whole
+    """A moment is so many lines of messages and a while: then it does not depend on the machine."""
+    expected, output = whole
+    lines = output.split("Calculating product checksums")[0].count("\n")
     moments, taken_over = random.Random(6), 0
     for _ in range(10):
+        line, while_ = moments.randrange(lines), moments.uniform(0, 0.1)
         process, folder = bench.start()
-        process.join(moments.uniform(0, duration))
+        while process.is_alive() and said(folder).count("\n") < line:
+            time.sleep(0.005)
+        process.join(while_)
         process.kill()
         process.join()
         found, output = bench.run(folder=folder)
@@ -110,7 +121,7 @@ def test_killed_at_random(bench, whole):
         assert not os.listdir(bench.resume)
         assert not [name for name in os.listdir(folder) if name.startswith(".")]
         shutil.rmtree(folder)
-    assert taken_over  # else the moments, or the resumption, need a look
+    assert taken_over >= 3  # else the moments, or the resumption, need a look
 
 
 @pytest.mark.parametrize(("records", "exposures", "planes"), [(1, 1, 0), (5, 2, 6)])
@@ -233,3 +244,39 @@ def test_hidden_folder_of_a_running_process_stays(tmp_path):
         assert first.is_dir()
         assert first != second
     assert not os.listdir(tmp_path)
+
+
+MB = 10**6
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (
+            {"largest_file": 2 * MB, "resume": False},
+            r"/DATACUBE_FINAL\.fits: larger than files may be .*, 6\.2 MB needed",
+        ),
+        (
+            {"largest_file": 2 * MB, "resume": False, "in_memory": 0},
+            r"/scratch: larger .* 3\.3 MB needed; see MUSE_SCR",
+        ),
+        ({"largest_file": 2 * MB}, r"/rows: larger than files may be .* 3\.3 MB needed"),
+        ({"largest_file": 4 * MB}, r"/DATACUBE_FINAL\.fits: larger than files may be"),
+    ],
+)
+def test_full_disk(bench, whole, how, says):
+    """Clear words, no product, nothing left; with a journal the run goes on when there is space again."""
+    process, folder = bench.start(**how)
+    process.join()
+    assert process.exitcode == 255
+    errors = [line for line in said(folder).splitlines() if "ERROR" in line]
+    assert re.search(says, errors[0])
+    assert sorted(os.listdir(folder)) == ["esorex.log", child.OUTPUT]
+    if not how.get("resume", True):
+        assert not os.listdir(bench.resume)
+        return
+    assert "What has been done is kept in" in said(folder)
+    found, output = bench.run(folder=folder)
+    assert found == whole[0]
+    assert output.count(f": {TAKEN_OVER}") == (2 if how["largest_file"] > 3 * MB else 0)
+    assert not os.listdir(bench.resume)

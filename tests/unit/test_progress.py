@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Progress is reported to whoever asks, and only then."""
 
-from muse_core.engine.progress import reporting, track
+import re
+
+from muse_core.engine.progress import peak_memory, reporting, timed, track
 
 
 def test_reports_sizes_of_finished_items():
@@ -13,3 +15,20 @@ def test_reports_sizes_of_finished_items():
 
 def test_silent_without_a_reporter():
     assert list(track("step", iter("ab"), ())) == ["a", "b"]
+
+
+def test_line_of_a_step(caplog):
+    with caplog.at_level("INFO"):
+        with timed("Step", 12):
+            pass
+        with timed("Other step", 12, wanted=False):
+            pass
+    (record,) = caplog.records
+    assert re.fullmatch(r"Step: 12 rows, 0\.0 s, peak memory \d+ MB", record.getMessage())
+    assert record.funcName == "test_line_of_a_step"
+
+
+def test_peak_memory_does_not_shrink():
+    before = peak_memory()
+    held = bytearray(before + (64 << 20))
+    assert peak_memory() >= len(held)
