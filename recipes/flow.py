@@ -71,7 +71,7 @@ def reduce(frames: Sequence[Frame], parameters: ScipostParameters, directory: Pa
     with (
         journal,
         factory.all_or_none(journal.products),
-        journal.make_store(int(begins[-1]), run.resources) as store,
+        journal.make_store(np.diff(begins).tolist(), run.resources) as store,
     ):
         tables, located = [], []
         for number, (exposure, begin) in enumerate(zip(opened.exposures, begins[:-1].tolist(), strict=True), 1):

@@ -60,7 +60,8 @@ def make_plan(run: Run, cube: CubeInputs | None, opened: Sequence[Exposure]) -> 
         There is not enough memory for a single plane of the cube.
     """
     resources, parameters = run.resources, run.parameters
-    n_rows = sum(exposure.rows.n_rows for exposure in opened)
+    lengths = [exposure.rows.n_rows for exposure in opened]
+    n_rows = sum(lengths)
     grid = None if cube is None else _expected_grid(run, cube, opened)
     n_voxels = 0 if grid is None else math.prod(grid.shape)
     tables = sum(name in run.save for name in _TABLES)
@@ -75,7 +76,7 @@ def make_plan(run: Run, cube: CubeInputs | None, opened: Sequence[Exposure]) -> 
             scratch_bytes += product_bytes
     else:
         scratch = resources.scratch
-        scratch_bytes = 0 if resources.keeps_in_memory(n_rows) else row_bytes
+        scratch_bytes = 0 if resources.keeps_in_memory(lengths) else row_bytes
     seconds = (
         n_rows * (model.ROW_SECONDS + model.SKY_SECONDS[parameters.skymethod] + tables * model.TABLE_SECONDS)
         + n_voxels * model.VOXEL_SECONDS
@@ -108,10 +109,11 @@ def _disk(folder: Path, needed: int) -> Disk:
 
 def _memory(run: Run, cube: CubeInputs | None, grid: OutputGrid | None, opened: Sequence[Exposure]) -> int:
     resources = run.resources
-    n_rows = sum(exposure.rows.n_rows for exposure in opened)
+    lengths = [exposure.rows.n_rows for exposure in opened]
+    n_rows = sum(lengths)
     longest = max(chunk.file_stop - chunk.file_start for exposure in opened for chunk in exposure.rows.chunks)
     lasting = BASE_BYTES + INDEX_BYTES * n_rows
-    if resources.resume is None and resources.keeps_in_memory(n_rows):
+    if resources.resume is None and resources.keeps_in_memory(lengths):
         lasting += ROW.itemsize * n_rows
     chunks = _COPIES * ROW.itemsize * longest * resources.n_threads
     if grid is None:

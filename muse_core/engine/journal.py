@@ -12,7 +12,7 @@ import pickle
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -109,10 +109,11 @@ class Journal:
             _LOG.info("What has been done is kept in %s: the same run will go on from there", self._folder)
         self._lock.close()
 
-    def make_store(self, n_rows: int, resources: Resources) -> RowStore:
-        """Return the store of the rows; one that lasts if there is a journal."""
+    def make_store(self, lengths: Sequence[int], resources: Resources) -> RowStore:
+        """Return the store of the rows of exposures of these lengths; one that lasts if there is a journal."""
         if self._folder is None:
-            return resources.make_store(n_rows)
+            return resources.make_store(lengths)
+        n_rows = sum(lengths)
         rows = self._folder / "rows"
         if not rows.exists() or rows.stat().st_size != n_rows * ROW.itemsize:
             self.forget_exposures()

@@ -4,7 +4,7 @@
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from muse_core.engine.store import RowStore, ScratchRowStore
@@ -119,14 +119,19 @@ class Resources:
             )
         return left
 
-    def keeps_in_memory(self, n_rows: int) -> bool:
-        """Do `n_rows` rows stay in memory: because they are few, or because they are too many for the page cache?"""
-        size = n_rows * ROW.itemsize
+    def keeps_in_memory(self, lengths: Sequence[int]) -> bool:
+        """Do the rows of exposures with these numbers of rows stay in memory?
+
+        They do if they are few, or those of a single exposure if they are too many for the page cache: memory does not
+        grow with the number of exposures.
+        """
+        size = sum(lengths) * ROW.itemsize
         if size <= min(IN_MEMORY_BYTES, self.working_bytes // 4):
             return True
         room = min(ROWS_SHARE * self.working_bytes, self.working_bytes - BESIDE_ROWS_BYTES)
-        return PAGE_CACHE_SHARE * available_memory() < size <= room
+        return len(lengths) == 1 and PAGE_CACHE_SHARE * available_memory() < size <= room
 
-    def make_store(self, n_rows: int) -> RowStore:
-        """Return a store for `n_rows` rows: in memory if they are few, or too many for the page cache, else a file."""
-        return RowStore(n_rows) if self.keeps_in_memory(n_rows) else ScratchRowStore(n_rows, self.scratch)
+    def make_store(self, lengths: Sequence[int]) -> RowStore:
+        """Return a store for the rows of exposures with these numbers of rows."""
+        n_rows = sum(lengths)
+        return RowStore(n_rows) if self.keeps_in_memory(lengths) else ScratchRowStore(n_rows, self.scratch)

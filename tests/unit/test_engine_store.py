@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 
+from muse_core.engine import resources as resources_module
 from muse_core.engine.resources import Resources, parse_size
 from muse_core.engine.store import RowStore, ScratchRowStore
 from muse_core.engine.threads import map_in_order, thread_count
@@ -92,10 +93,21 @@ def test_resources_from_environment(tmp_path):
 
 def test_large_tables_go_to_scratch(tmp_path):
     resources = Resources(memory_bytes=1 << 30, scratch=tmp_path, n_threads=1)
-    with resources.make_store(1000) as store:
+    with resources.make_store([1000]) as store:
         assert type(store) is RowStore
-    with resources.make_store((1 << 27) // ROW.itemsize) as store:
+    with resources.make_store([(1 << 27) // ROW.itemsize]) as store:
         assert type(store) is ScratchRowStore
+
+
+def test_what_the_page_cache_cannot_take_stays_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources_module, "available_memory", lambda: 1 << 30)
+    resources = Resources(memory_bytes=8 << 30, scratch=tmp_path, n_threads=1)
+    half = (100 << 20) // ROW.itemsize
+    assert not resources.keeps_in_memory([half])
+    assert resources.keeps_in_memory([2 * half])
+    assert not resources.keeps_in_memory([half, half])  # memory does not grow with the exposures
+    small = Resources(memory_bytes=1 << 30, scratch=tmp_path, n_threads=1)
+    assert not small.keeps_in_memory([2 * half])
 
 
 def test_thread_count(monkeypatch):
