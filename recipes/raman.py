@@ -17,7 +17,7 @@ from muse_core.io.raman import read_raman_lines
 from muse_core.model.cards import card
 from muse_core.model.dq import DQ
 from muse_core.model.header import get_float, is_ao
-from muse_core.model.lsf import LsfCubes
+from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
 from muse_core.model.skymask import SkyMask
 from muse_core.recipes.declaration import QC_PREFIX
@@ -28,6 +28,7 @@ from muse_core.recipes.whitelight import WhiteLight, make_white_light
 from muse_core.steps import raman
 from muse_core.steps.order import sort_rows
 from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels
+from muse_core.steps.sky.model import is_parametrised
 from muse_core.steps.sky.options import parse_crsigma
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +68,12 @@ class RamanResult:
 
 
 def clean(
-    run: Run, table: Table, store: RowStore, lines: RamanLines | None, lsf: LsfCubes, sky_mask: SkyMask | None
+    run: Run,
+    table: Table,
+    store: RowStore,
+    lines: RamanLines | None,
+    lsf: LsfCubes | HermiteProfiles,
+    sky_mask: SkyMask | None,
 ) -> RamanResult | None:
     """Fit and subtract the Raman lines of an exposure whose rows are in pix; None if there is nothing to do.
 
@@ -81,8 +87,8 @@ def clean(
         Its rows; changed.
     lines : RamanLines, optional
         The lines.
-    lsf : LsfCubes
-        Line spread functions.
+    lsf : LsfCubes or HermiteProfiles
+        Line spread functions; only cubes can be used.
     sky_mask : SkyMask, optional
         Given mask of the sky.
     """
@@ -90,8 +96,8 @@ def clean(
         return None
     try:
         raman.check_width(run.parameters.raman_width)
-        if not lsf:
-            raise InputError("RAMAN_LINES: found no frame with tag LSF_PROFILE, expected those of all IFUs")
+        if not lsf or is_parametrised(lsf):
+            raise InputError("RAMAN_LINES: found no LSF_PROFILE in the format of cubes, expected those of all IFUs")
         bands = _bands(run, table, store)
         if not bands:
             return None

@@ -86,7 +86,7 @@ def load_sky_inputs(
     lsf: LsfCubes | HermiteProfiles = {}
     lines = continuum = mask = None
     if for_raman or method in ("model", "subtract-model"):
-        lsf = _load_lsf(frames, factory, compat)
+        lsf = _load_lsf(frames, factory, compat, for_sky=method in ("model", "subtract-model"))
     if method in ("model", "subtract-model"):
         if lsf or method == "model":
             lines = _load_first(frames, factory, "SKY_LINES", lambda path: read_sky_lines(path, compat))
@@ -108,11 +108,16 @@ def _load_first(frames: FrameSelection, factory: ProductFactory, tag: str, reade
     return loaded
 
 
-def _load_lsf(frames: FrameSelection, factory: ProductFactory, compat: Compat) -> LsfCubes:
+def _load_lsf(
+    frames: FrameSelection, factory: ProductFactory, compat: Compat, *, for_sky: bool
+) -> LsfCubes | HermiteProfiles:
     paths = frames.all("LSF_PROFILE")
     if not paths:
         return {}
     lsf, used = read_lsf(paths, compat)
+    if is_parametrised(lsf) and not for_sky:
+        _LOG.warning("LSF_PROFILE: tables of parameters are not used for Raman lines")
+        return {}
     for path in used:
         factory.use_calibration(path, "LSF_PROFILE")
     _LOG.info("Loaded %d LSF_PROFILE from %d files", len(lsf), len(used))

@@ -181,6 +181,9 @@ DEFECTS = {
     "no epoch of the coordinates": Case(edits=(("PIXTABLE_OBJECT", "EQUINOX", None, 0),)),
     "response of another mode": Case(edits=(("STD_RESPONSE", "ESO INS MODE", "NFM-AO-N", 0),)),
     "no LSF for an IFU": sky(without="LSF_PROFILE-13"),
+    "Raman lines with parametrised LSF": Case(
+        data="ao", sof="lsf_table", others=(("ao", "calib/RAMAN_LINES.fits", "RAMAN_LINES"),)
+    ),
     "text as threshold": sky("--sky_crsigma=off,15"),
     "text as drop size": Case("--pixfrac=wide,0.8"),
     "four drop sizes": Case("--pixfrac=1,1,1,1"),
