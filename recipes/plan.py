@@ -14,7 +14,7 @@ from muse_core.engine import plan as model
 from muse_core.engine.exposure import Limits as RowLimits
 from muse_core.engine.plan import Disk, Plan
 from muse_core.engine.resources import BASE_BYTES
-from muse_core.engine.slabs import SLAB_BYTES, refuse_empty_grid
+from muse_core.engine.slabs import plan_slab, refuse_empty_grid, rows_per_plane
 from muse_core.engine.store import INDEX_BYTES
 from muse_core.errors import MuseError
 from muse_core.model import units
@@ -27,7 +27,7 @@ from muse_core.recipes.final import CubeInputs
 from muse_core.recipes.inputs import Run
 from muse_core.steps.astrometry import Positioning
 from muse_core.steps.passes import locate_rows
-from muse_core.steps.resample import slab_bytes, slab_planes
+from muse_core.steps.resample import slab_memory
 
 #: Bytes of a voxel in the cube and in the journal, of a spaxel in an image that accumulates, of a value in a product.
 _CUBE, _JOURNAL, _IMAGE, _PIXEL = 8, 12, 16, 4
@@ -112,17 +112,15 @@ def _memory(run: Run, cube: CubeInputs | None, grid: OutputGrid | None, opened: 
     lengths = [exposure.rows.n_rows for exposure in opened]
     n_rows = sum(lengths)
     longest = max(chunk.file_stop - chunk.file_start for exposure in opened for chunk in exposure.rows.chunks)
-    lasting = BASE_BYTES + INDEX_BYTES * n_rows
-    if resources.resume is None and resources.keeps_in_memory(lengths):
-        lasting += ROW.itemsize * n_rows
-    chunks = _COPIES * ROW.itemsize * longest * resources.n_threads
-    if grid is None:
-        return int(lasting + chunks)
-    budget = min(SLAB_BYTES, resources.working_bytes // 2)
-    slab_planes(budget, grid, cube.options, 2 * n_rows / grid.nz, resources.n_threads)
-    whole = 2 * ROW.itemsize * n_rows + slab_bytes(grid, cube.options, grid.nz, n_rows, resources.n_threads)
-    images = _IMAGE * grid.nx * grid.ny * len(cube.filters)
-    return int(lasting + max(chunks, min(budget, whole) + images))
+    in_memory = resources.resume is None and resources.keeps_in_memory(lengths)
+    row_bytes = ROW.itemsize * n_rows if in_memory else 0
+    largest = _COPIES * ROW.itemsize * longest * resources.n_threads
+    if grid is not None:
+        options, n_threads = cube.options, resources.n_threads
+        thickness = plan_slab(n_rows, grid, options, resources.slab_bytes(row_bytes), n_threads)
+        slab = slab_memory(grid, options, thickness, rows_per_plane(n_rows, grid), n_threads)
+        largest = max(largest, slab + _IMAGE * grid.nx * grid.ny * len(cube.filters))
+    return int(BASE_BYTES + INDEX_BYTES * n_rows + row_bytes + largest)
 
 
 def _expected_grid(run: Run, cube: CubeInputs, opened: Sequence[Exposure]) -> OutputGrid | None:

@@ -15,10 +15,20 @@ from muse_core.engine.store import RowStore, Window
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
-from muse_core.steps.resample import SlabResampler, SlabResult, slab_planes
+from muse_core.steps.resample import ResampleOptions, SlabResampler, SlabResult, slab_planes
 
-#: Memory that a slab with its rows aims at; more gains nothing.
+#: Memory that a slab with its rows aims at; more gains nothing but where that is only a few planes.
 SLAB_BYTES = 400 << 20
+
+
+def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> int:
+    """Return the number of planes of a slab of a cube from `n_rows` rows; see `slab_planes`."""
+    return slab_planes(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, SLAB_BYTES)
+
+
+def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
+    """Return twice the mean: rows are not spread evenly over the planes, and the next slab is read meanwhile."""
+    return 2 * n_rows / grid.nz
 
 
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
@@ -124,10 +134,8 @@ class SlabSource:
         self._begin, self._end = begin, store.n_rows if end is None else end
         self._weights, self._select = weights, select
         grid = resampler.grid
-        # Twice the mean: rows are not spread evenly over the planes, and the next slab is read meanwhile.
-        per_plane = 2 * (self._end - begin) / grid.nz
-        budget = min(SLAB_BYTES, resources.working_bytes // 2)
-        self.thickness = slab_planes(budget, grid, resampler.options, per_plane, resources.n_threads)
+        n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes)
+        self.thickness = plan_slab(n_rows, grid, resampler.options, budget, resources.n_threads)
 
     def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
         """Return the range of wavelengths of the rows that some planes need."""

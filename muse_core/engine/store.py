@@ -78,6 +78,11 @@ class RowStore:
         self._sorted: _Index | None = None
         self._allocate()
 
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the rows take."""
+        return self.n_rows * ROW.itemsize
+
     def _allocate(self) -> None:
         self._rows = np.empty(self.n_rows, ROW)
 
@@ -200,6 +205,11 @@ class ScratchRowStore(RowStore):
         self._directory, self._name = directory, name
         self._path = directory / (name or "scratch")  # for messages
         super().__init__(n_rows)
+
+    @property
+    def memory_bytes(self) -> int:
+        """None: a file is in the page cache."""
+        return 0
 
     def _open(self) -> BinaryIO:
         if self._name is None:

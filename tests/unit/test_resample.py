@@ -180,5 +180,6 @@ def test_memory_formula():
     budget = 28 * 700 + slab_bytes(GRID, options, 3, 700)
     assert slab_planes(budget, GRID, options, 100) == 3
     assert slab_planes(10**9, GRID, options, 100) == GRID.nz
+    assert slab_planes(budget, GRID, options, 100, enough=1) == 3  # no thinner than need be
     with pytest.raises(ResourceError, match="single plane"):
         slab_planes(1000, GRID, options, 100)

@@ -2,7 +2,7 @@
 """From rows on the sky to voxels: output grid, cosmic-ray rejection, six methods of resampling."""
 
 from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions, cosmic_ray_direction, parse_pixfrac
-from muse_core.steps.resample.slab import SlabResampler, SlabResult, slab_bytes, slab_planes
+from muse_core.steps.resample.slab import SlabResampler, SlabResult, slab_bytes, slab_memory, slab_planes
 
 __all__ = [
     "CosmicRayDirection",
@@ -12,5 +12,6 @@ __all__ = [
     "cosmic_ray_direction",
     "parse_pixfrac",
     "slab_bytes",
+    "slab_memory",
     "slab_planes",
 ]

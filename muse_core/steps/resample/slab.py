@@ -36,6 +36,7 @@ _COSMIC_RAY_TYPES = {"iraf": 0, "mean": 1, "median": 2}
 _PADDING = 16  # of arrays of which kernels may read this much beyond the end
 _THICKNESS = 16  # planes that a thread works on at once
 _INT32 = 2**31 - 1
+_FEW = 6  # planes, of which the halo is no more than half
 # Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
 _NARROW = 0.9  # a drop of this part of a voxel at most cannot reach both neighbours of its cell
 _REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
@@ -92,35 +93,52 @@ def slab_bytes(grid: OutputGrid, options: ResampleOptions, n_planes: int, n_rows
     return row * n_rows + n_spaxels * (4 * (n_planes + 2 * options.halo) + 24 * n_planes + 24) + sums
 
 
-def slab_planes(
-    budget: int, grid: OutputGrid, options: ResampleOptions, rows_per_plane: float, n_threads: int = 1
+def slab_memory(
+    grid: OutputGrid, options: ResampleOptions, n_planes: int, rows_per_plane: float, n_threads: int = 1
 ) -> int:
-    """Largest number of planes that `SlabResampler.slab` can make within `budget` bytes, including its input rows.
+    """Memory in bytes that a slab of `n_planes` takes with its input rows; parameters as for `slab_planes`."""
+    n_rows = math.ceil(rows_per_plane * (n_planes + 2 * options.halo))
+    return ROW.itemsize * n_rows + slab_bytes(grid, options, n_planes, n_rows, n_threads)
+
+
+def slab_planes(
+    budget: int,
+    grid: OutputGrid,
+    options: ResampleOptions,
+    rows_per_plane: float,
+    n_threads: int = 1,
+    enough: int | None = None,
+) -> int:
+    """Return how many planes `SlabResampler.slab` shall make at once.
 
     Parameters
     ----------
     budget : int
-        Memory in bytes.
+        Memory in bytes that the slab may take with its input rows.
+    grid, options : OutputGrid, ResampleOptions
+        As for `SlabResampler`.
     rows_per_plane : float
         Expected (largest) number of rows a plane.
+    n_threads : int
+        Number of threads.
+    enough : int, optional
+        Memory beyond which more planes gain nothing, if they are not few: the halo is made again for each slab.
 
     Raises
     ------
     ResourceError
-        If not even one plane fits.
+        If not even one plane fits into the budget.
     """
-
-    def needed(n_planes: int) -> int:
-        n_rows = math.ceil(rows_per_plane * (n_planes + 2 * options.halo))
-        return ROW.itemsize * n_rows + slab_bytes(grid, options, n_planes, n_rows, n_threads)
-
-    fixed, slope = needed(0), max(needed(1) - needed(0), 1)
+    fixed, single = (slab_memory(grid, options, n, rows_per_plane, n_threads) for n in (0, 1))
+    slope = max(single - fixed, 1)
     n_planes = (budget - fixed) // slope
+    if enough is not None:
+        n_planes = min(n_planes, max((enough - fixed) // slope, _FEW))
     cells = _INT32 // (grid.nx * grid.ny) - 2 * options.halo
     n_planes = min(n_planes, cells, grid.nz)
     if n_planes < 1:
         raise ResourceError(
-            f"resampling into {grid.nx} x {grid.ny} spaxels needs {needed(1) / 1e9:.2f} GB for a single plane, "
+            f"resampling into {grid.nx} x {grid.ny} spaxels needs {single / 1e9:.2f} GB for a single plane, "
             f"found {budget / 1e9:.2f} GB"
         )
     return int(n_planes)
