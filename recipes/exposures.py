@@ -14,13 +14,14 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, read_pass, write_pass
+from muse_core.engine.slabs import Weights
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.pixtable import AS_TABLE_VARIABLE, PixelTableFile, PixelTableWriter
 from muse_core.io.products import RawFrame
 from muse_core.model import origin, units
-from muse_core.model.header import instrument_mode, require_float
+from muse_core.model.header import PIXTABLE, instrument_mode, require_float
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.recipes.inputs import Run
@@ -53,6 +54,8 @@ class Table:
         State of the rows.
     flat_field : FlatFieldSpectrum, optional
         Attached flat-field spectrum.
+    weights : Weights, optional
+        Weights of the exposures that it is combined of.
     """
 
     header: Header
@@ -61,6 +64,7 @@ class Table:
     data_unit: str
     stat_unit: str
     flat_field: FlatFieldSpectrum | None = None
+    weights: Weights | None = None
 
     @property
     def extent(self) -> str:
@@ -96,6 +100,8 @@ class Exposure:
         Spectrum of a merged file, which was corrected before.
     keeps_limits : bool
         A merged file of which nothing is cut: the limits in its header count, which have seven digits.
+    weights : Weights, optional
+        Weights of the exposures in a combined table.
     """
 
     header: Header
@@ -104,6 +110,7 @@ class Exposure:
     spectra: list[FlatFieldSpectrum]
     attached: FlatFieldSpectrum | None
     keeps_limits: bool = False
+    weights: Weights | None = None
 
 
 def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
@@ -129,6 +136,12 @@ def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
         if missing and group.ifus != (merge.MERGED_FILE,):
             _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
         exposures.append(_open_exposure(run, [files[i] for i in group.files], group))
+    weighted = [str(file.path) for file in files if file.has_weight]
+    if weighted and len(files) > 1:
+        raise InputError(
+            f"{', '.join(weighted)}: found a column weight, expected pixel tables of single exposures; a combined "
+            "table can only be used alone, else give the tables of all exposures instead"
+        )
     return exposures
 
 
@@ -144,12 +157,6 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
                 f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
                 f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
             )
-    weighted = [str(file.path) for file in files if file.has_weight]
-    if weighted:
-        raise InputError(
-            f"{', '.join(weighted)}: found a column weight, expected pixel tables of single exposures; combined tables "
-            "cannot be combined again, give the tables of all exposures instead"
-        )
     cut = [merge.is_cut_needed(file.header, low, high) for file in files]
     spectra = [
         flatfield.trim(file.flat_field, low, high) if needed else file.flat_field
@@ -170,7 +177,15 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
     rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
     if already_merged:
         keeps_limits = is_merged and not cut[0]
-        return Exposure(header, rows, scales, [], spectra[0] if spectra else None, keeps_limits)
+        edges = rows.exposure_edges()
+        for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
+            if is_merged and len(edges) > 2:
+                header[f"{PIXTABLE}EXP{number} FIRST"], header[f"{PIXTABLE}EXP{number} LAST"] = first, end - 1
+        weights = rows.weights()
+        attached = spectra[0] if spectra else None
+        return Exposure(
+            header, rows, scales, [], attached, keeps_limits, None if weights is None else Weights(*weights)
+        )
     return Exposure(header, rows, scales, spectra, None)
 
 
@@ -195,6 +210,7 @@ class _Calibration:
             data_unit=first.units["data"],
             stat_unit=first.units["stat"],
             flat_field=spectrum,
+            weights=exposure.weights,
         )
         self._refraction = _refraction(run, table)
         self._flux = _flux_calibration(run, table)
@@ -346,11 +362,14 @@ def _flux_calibration(run: Run, table: Table) -> flux.FluxCalibration | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Located:
-    """Position of an exposure on the sky (None if it stays in pixels), its offset, and the limits of its rows."""
+    """Position of an exposure on the sky (None if it stays as it is), its offset, and the limits of its rows.
+
+    Without limits those in the header of the table hold, as for a table that comes on the sky.
+    """
 
     positioning: Positioning | None
     offset: Offset | None
-    limits: Limits
+    limits: Limits | None
 
 
 class RowStep(Protocol):
@@ -390,6 +409,7 @@ class _Location:
             table.position_unit = units.RAD
         self._offset = find_offset(run.calibrations.offsets, table.header)
         self._scale = 1.0 if self._offset is None else self._offset.scale
+        self._is_on_sky = table.position_unit == units.DEG and subtraction is None
         self._own = _positioning(run, table, self._offset)
         self._final = None if self._own is None else Positioning.at(self._own.ra_deg, self._own.dec_deg, zero)
         self._run, self._table = run, table
@@ -421,20 +441,21 @@ class _Location:
         else:
             locate_rows(rows, self._stretch, self._projection)
             if self._individual is not None:
-                self._individual.write(chunk.row, rows)
+                self._individual.write(chunk, rows)
             if self._positioned is not None:
                 copy = rows.copy()
                 locate_rows(copy, positioning=self._own, flux_scale=self._scale)
-                self._positioned.write(chunk.row, copy)
+                self._positioned.write(chunk, copy)
             locate_rows(rows, positioning=self._final, flux_scale=self._scale)
         return rows, limits or Limits.of(rows)
 
     def finish(self, limits: Limits) -> Located:
         """Complete the products with the limits of all rows."""
+        kept = None if self._is_on_sky else limits
         for saver in (self._individual, self._positioned):
             if saver is not None:
-                saver.finish(limits if self._own is None else saver.limits)
-        return Located(self._own, self._offset, limits)
+                saver.finish(kept if self._own is None else saver.limits)
+        return Located(self._own, self._offset, kept)
 
 
 def locate(
@@ -556,7 +577,7 @@ def put_on_sky(table: Table, own: Positioning | None, offset: Offset | None, num
 class TableSaver:
     """A product that is a pixel table, written in pieces; its header is final when the limits of all rows are known."""
 
-    def __init__(self, run: Run, table: Table, tag: str, *, weighted: bool = False):
+    def __init__(self, run: Run, table: Table, tag: str):
         self._factory, self._table, self._tag = run.factory, table, tag
         self._path = run.factory.next_path(tag)
         self.limits, self._lock = Limits(), threading.Lock()
@@ -568,16 +589,17 @@ class TableSaver:
             data_unit=table.data_unit,
             stat_unit=table.stat_unit,
             flat_field=table.flat_field,
-            weighted=weighted,
+            weighted=table.weights is not None,
             as_table=_is_positive(os.environ.get(AS_TABLE_VARIABLE, "")),
         )
 
     def _header(self) -> Header:
         return self._factory.header(self._tag, self._table.header.cards, self._path, primary_header())
 
-    def write(self, start: int, rows: np.ndarray, weight: np.ndarray | None = None) -> None:
-        """Write rows from number `start` of the table on."""
-        self._writer.write(start, rows, weight)
+    def write(self, chunk: Chunk, rows: np.ndarray) -> None:
+        """Write the rows of a chunk."""
+        weights, start = self._table.weights, self._table.stored.begin + chunk.start
+        self._writer.write(chunk.row, rows, None if weights is None else weights.between(start, start + len(rows)))
         limits = Limits.of(rows)
         with self._lock:
             self.limits.include(limits)

@@ -11,7 +11,7 @@ from astropy.io.fits import Card
 
 from muse_core.engine.exposure import Chunk, write_pass
 from muse_core.engine.exposure import Limits as RowLimits
-from muse_core.engine.slabs import FlaggedRows, SlabSource, Weights, refuse_empty_grid
+from muse_core.engine.slabs import FlaggedRows, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import InputError
 from muse_core.io import calibration
@@ -95,7 +95,6 @@ def make_cube(
     inputs: CubeInputs,
     table: Table,
     store: RowStore,
-    weights: Weights | None,
     described: Sequence[Exposure] = (),
 ) -> FlaggedRows:
     """Resample all rows into DATACUBE_FINAL, and collapse it to images; planes are written as they are made.
@@ -110,8 +109,6 @@ def make_cube(
         The combined pixel table.
     store : RowStore
         Its rows.
-    weights : Weights, optional
-        Weights of the exposures.
     described : sequence of Exposure
         What format sdpCube says of the exposures.
 
@@ -132,7 +129,7 @@ def make_cube(
     _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
-    source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, weights)
+    source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
     cards = object_cards(table.header)
     writer_of = _FORMATS[run.parameters.format]
     if writer_of is not Euro3D:
@@ -199,12 +196,12 @@ def _measure_fwhm(run: Run, table: Table, grid: OutputGrid, source: SlabSource) 
     return [card(QC_PREFIX + name, value) for name, value in found]
 
 
-def save_combined(run: Run, table: Table, store: RowStore, flagged: FlaggedRows, weights: Weights | None) -> None:
+def save_combined(run: Run, table: Table, store: RowStore, flagged: FlaggedRows) -> None:
     """Write PIXTABLE_COMBINED; rows that the cube flagged as cosmic rays carry that flag."""
-    with TableSaver(run, table, "PIXTABLE_COMBINED", weighted=weights is not None) as saver:
+    with TableSaver(run, table, "PIXTABLE_COMBINED") as saver:
         for chunk in table.stored.chunks:
             start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
             rows = store.read(start, stop)
             rows["dq"][flagged.within(start, stop)] |= DQ.COSMIC_RAY
-            saver.write(chunk.row, rows, None if weights is None else weights.between(start, stop))
+            saver.write(chunk, rows)
         saver.finish()

@@ -256,22 +256,22 @@ def _load_inputs(run: Run) -> _Inputs:
 
 def _weights(run: Run, opened: list[Exposure], begins: np.ndarray) -> Weights | None:
     if len(opened) < 2:
-        return None
+        return opened[0].weights
     values = exposure_weights([exposure.header for exposure in opened], run.parameters.weight, run.compat)
     return None if values is None else Weights(begins[:-1], np.asarray(values, np.float32))
 
 
 def _finish(opened: _Opened, tables: list[Table], located: list[Located], store: RowStore) -> None:
     """Make the products of all exposures together."""
-    run, weights = opened.run, opened.weights
-    table = _combine(run, tables, located, weights)
+    run = opened.run
+    table = _combine(run, tables, located, opened.weights)
     flagged, n_rows = FlaggedRows(), table.stored.n_rows
     if opened.inputs.cube is not None:
         with timed("Cube", n_rows):
-            flagged = final.make_cube(run, opened.inputs.cube, table, store, weights, opened.described)
+            flagged = final.make_cube(run, opened.inputs.cube, table, store, opened.described)
     if "combined" in run.save:
         with timed("Combined table", n_rows):
-            final.save_combined(run, table, store, flagged, weights)
+            final.save_combined(run, table, store, flagged)
     if "stacked" in run.save:
         with timed("Stacked image", n_rows):
             stacked.make_stacked(run, table, store, flagged)
@@ -282,7 +282,8 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
     first = tables[0]
     if len(tables) == 1:
         exposures.put_on_sky(first, located[0].positioning, located[0].offset)
-        first.write_limits(located[0].limits)
+        if located[0].limits is not None:
+            first.write_limits(located[0].limits)
         return first
     states = {table.position_unit for table in tables}
     if states != {units.RAD}:
@@ -296,6 +297,7 @@ def _combine(run: Run, tables: list[Table], located: list[Located], weights: Wei
     )
     located[0].positioning.write_cards(first.header)
     first.position_unit = units.DEG
+    first.weights = weights
     limits = Limits()
     for item in located:
         limits.include(item.limits)

@@ -95,7 +95,8 @@ def make_plan(run: Run, cube: CubeInputs | None, opened: Sequence[Exposure]) -> 
 
 
 def _has_weights(run: Run, opened: Sequence[Exposure]) -> bool:
-    return "combined" in run.save and len(opened) > 1 and run.parameters.weight != "none"
+    made = len(opened) > 1 and run.parameters.weight != "none"
+    return "combined" in run.save and (made or opened[0].weights is not None)
 
 
 def _disk(folder: Path, needed: int) -> Disk:

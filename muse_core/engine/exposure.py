@@ -15,9 +15,10 @@ from muse_core.cython_ext import rows as row_kernels
 from muse_core.engine.progress import track
 from muse_core.engine.store import RowStore, room
 from muse_core.engine.threads import map_in_order
-from muse_core.errors import DataError
+from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model import origin
+from muse_core.model.header import PIXTABLE
 from muse_core.model.rows import COLUMNS, ROW
 
 T = TypeVar("T")
@@ -150,7 +151,10 @@ class ExposureRows:
     def _scan(self, part: int) -> tuple[np.ndarray, list[int], bool]:
         """Find the edges of the chunks of a file, and how many rows each keeps."""
         file = self.files[part]
-        edges, grouped = _chunk_edges(file)
+        exposures = _exposure_edges(file)
+        found = [_chunk_edges(file, a, b) for a, b in zip(exposures[:-1], exposures[1:], strict=True)]
+        edges = np.unique(np.concatenate([edges for edges, _ in found]))
+        grouped = len(found) == 1 and found[0][1]
         if not self._cut[part]:
             return edges, list(np.diff(edges)), grouped
         kept = [
@@ -187,6 +191,41 @@ class ExposureRows:
             limits.include(found)
         return limits
 
+    def exposure_edges(self) -> list[int]:
+        """Return the first of the rows kept of each exposure of a combined table, and their number."""
+        starts = {chunk.file_start: chunk.start for chunk in self.chunks if chunk.part == 0}
+        return [*(starts[edge] for edge in _exposure_edges(self.files[0])[:-1]), self.n_rows]
+
+    def weights(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the weights of the exposures of a combined table, if it has any.
+
+        Returns
+        -------
+        begins : ndarray of int64
+            Numbers of the rows, of those kept, from which on a weight holds.
+        values : ndarray of float32
+            The weights.
+
+        Raises
+        ------
+        InputError
+            There are different weights in what is one exposure after the header.
+        """
+        if not self.files[0].has_weight:
+            return None
+        values = []
+        for chunk in self.chunks:
+            file = self.files[chunk.part]
+            found = file.column("weight", chunk.file_start, chunk.file_stop)
+            if (found != found[0]).any():
+                raise InputError(
+                    f"{file.path}: column weight: found {found.min():g} to {found.max():g} in rows {chunk.file_start} "
+                    f"to {chunk.file_stop - 1}, expected one weight for each exposure in the header ({PIXTABLE}EXPn)"
+                )
+            values.append(found[0])
+        self.close()
+        return np.array([chunk.start for chunk in self.chunks]), np.array(values, np.float32)
+
     def close(self) -> None:
         """Close the files until rows are read again; many exposures have more files than a process may open."""
         for file in self.files:
@@ -199,25 +238,35 @@ class ExposureRows:
         self.close()
 
 
-def _chunk_edges(file: PixelTableFile) -> tuple[np.ndarray, bool]:
-    """Cut a file into chunks of whole slices; one chunk if its rows are not grouped by slice."""
-    if file.n_rows <= CHUNK_ROWS:
-        keys = origin.slice_key(file.column("origin"))
-        return np.array([0, file.n_rows]), bool((keys[1:] >= keys[:-1]).all())
+def _exposure_edges(file: PixelTableFile) -> list[int]:
+    """Return the first rows of the exposures of a combined table and its length, as far as its header has them all."""
+    edges = [0]
+    while (last := file.header.get(f"{PIXTABLE}EXP{len(edges)} LAST")) is not None:
+        if file.header.get(f"{PIXTABLE}EXP{len(edges)} FIRST") != edges[-1] or not edges[-1] <= last < file.n_rows:
+            break
+        edges.append(int(last) + 1)
+    return edges if edges[-1] == file.n_rows else [0, file.n_rows]
+
+
+def _chunk_edges(file: PixelTableFile, begin: int, end: int) -> tuple[np.ndarray, bool]:
+    """Cut a range of rows into chunks of whole slices; one chunk if they are not grouped by slice."""
+    if end - begin <= CHUNK_ROWS:
+        keys = origin.slice_key(file.column("origin", begin, end))
+        return np.array([begin, end]), bool((keys[1:] >= keys[:-1]).all())
     changes, last = [], -1
-    for a in range(0, file.n_rows, CHUNK_ROWS):
-        keys = origin.slice_key(file.column("origin", a, min(a + CHUNK_ROWS, file.n_rows)))
+    for a in range(begin, end, CHUNK_ROWS):
+        keys = origin.slice_key(file.column("origin", a, min(a + CHUNK_ROWS, end)))
         if keys[0] < last or (keys[1:] < keys[:-1]).any():
-            return np.array([0, file.n_rows]), False
+            return np.array([begin, end]), False
         found = np.flatnonzero(keys[1:] != keys[:-1]) + 1 + a
-        changes.extend(([a] if keys[0] != last and a else []) + found.tolist())
+        changes.extend(([a] if keys[0] != last and a > begin else []) + found.tolist())
         last = keys[-1]
-    edges, previous = [0], 0
-    for position in [*changes, file.n_rows]:
+    edges, previous = [begin], begin
+    for position in [*changes, end]:
         if position - edges[-1] > CHUNK_ROWS and previous > edges[-1]:
             edges.append(previous)
         previous = position
-    return np.array([*edges, file.n_rows]), True
+    return np.array([*edges, end]), True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

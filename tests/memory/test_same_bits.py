@@ -2,7 +2,9 @@
 """Threads and memory change nothing: all products are the same to the last bit."""
 
 import os
+from pathlib import Path
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -52,6 +54,29 @@ def test_one_pass_or_two(signatures, monkeypatch, tmp_path, method):
     once, stored = found.values()
     assert len(once) > 10
     assert {key: stored[key] for key in once} == once
+
+
+def test_order_of_rows_and_files(signatures, monkeypatch, datasets, tmp_path):
+    """Rows are sorted by slice and wavelength after they are merged."""
+    rng = np.random.default_rng(5)
+    lines = []
+    for line in datasets["small"].frames("none"):
+        path, tag = line.split()
+        if tag == "PIXTABLE_OBJECT":
+            with fits.open(path) as hdus:
+                columns = [hdu for hdu in hdus[1:] if hdu.is_image]
+                order = rng.permutation(len(columns[0].data))
+                for hdu in columns:
+                    hdu.data = hdu.data[order]
+                path = tmp_path / Path(path).name
+                hdus.writeto(path)
+        lines.append(f"{path} {tag}")
+    (tmp_path / "permuted.sof").write_text("\n".join(reversed(lines)) + "\n")
+    parameters = ("--skymethod=none", "--save=cube,individual,combined")
+    monkeypatch.setitem(RUNS, "as they are", ("small", "none", *parameters))
+    monkeypatch.setitem(RUNS, "permuted", ("small", "permuted", *parameters))
+    monkeypatch.setitem(datasets["small"].sofs, "permuted", tmp_path / "permuted.sof")
+    assert signatures("permuted", "permuted") == signatures("as they are", "as they are")
 
 
 @pytest.mark.parametrize("name", RUNS)
