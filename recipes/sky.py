@@ -43,6 +43,7 @@ from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
 from muse_core.recipes.whitelight import WhiteLight, make_white_light
 from muse_core.steps import flatfield
+from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import locate_rows
 from muse_core.steps.sky.continuum import continuum_of_spectrum
@@ -256,6 +257,7 @@ class _SkyRows:
 
     def __init__(self, run: Run, table: Table, store: RowStore, mask: SkyMask, white_light: WhiteLight):
         self._run, self._table, self._store = run, table, store
+        self._limits = wavelength_limits(table.header)
         self._mask, self._flagged = mask, white_light.flagged
         self.counts = empty_counts()
 
@@ -271,10 +273,6 @@ class _SkyRows:
             accumulator.add(samples)
         return accumulator.spectrum()
 
-    def _limits(self) -> tuple[float, float]:
-        header = self._table.header
-        return tuple(float(header[f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}"]) for end in ("LOW", "HIGH"))
-
     def spectrum(self, sampling: float, sigma: float) -> Spectrum:
         """Return the sky spectrum, after one clipping with `sigma`; counts the rows of slices on the way."""
         counts = []
@@ -288,11 +286,11 @@ class _SkyRows:
         def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
             return usable_samples(rows, *self._select(rows, chunk))
 
-        first = self._accumulate(counting_step, SpectrumAccumulator(*self._limits(), sampling))
+        first = self._accumulate(counting_step, SpectrumAccumulator(*self._limits, sampling))
         self.counts = sum(counts)
         if sigma <= 0:
             return first
-        return self._accumulate(step, SpectrumAccumulator(*self._limits(), sampling, first, sigma))
+        return self._accumulate(step, SpectrumAccumulator(*self._limits, sampling, first, sigma))
 
     def lineless_continuum(self, lines: SkyLines, lsf: HermiteProfiles) -> Continuum:
         """Return the continuum that goes with parametrised line spread functions."""
@@ -302,7 +300,7 @@ class _SkyRows:
             return lineless_samples(rows, selected, lines, lsf, flagged, self._run.compat)
 
         width = self._run.parameters.skymodel_csampling
-        return continuum_of_spectrum(self._accumulate(step, SpectrumAccumulator(*self._limits(), width)))
+        return continuum_of_spectrum(self._accumulate(step, SpectrumAccumulator(*self._limits, width)))
 
 
 class SkySubtraction:
@@ -310,11 +308,9 @@ class SkySubtraction:
 
     def __init__(self, run: Run, result: SkyResult, table: Table):
         self._result, self._compat = result, run.compat
-        header, continuum = table.header, result.continuum
         self._cut = None
-        if continuum is not None:
-            limits = (float(header[f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}"]) for end in ("LOW", "HIGH"))
-            self._cut = continuum_cut(continuum, *limits)
+        if result.continuum is not None:
+            self._cut = continuum_cut(result.continuum, *wavelength_limits(table.header))
 
     @classmethod
     def of(cls, run: Run, result: SkyResult, table: Table) -> "SkySubtraction | None":

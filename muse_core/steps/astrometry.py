@@ -125,7 +125,7 @@ class Projection:
         if limits is None:
             keys = _BEFORE_REFRACTION if has_limits_before_refraction(header) else loaded
             limits = [require_float(header, key, where) for key in keys]
-        xlo, xhi, ylo, yhi = (float(limit) for limit in limits[:4])
+        xlo, xhi, ylo, yhi = (float(np.float32(limit)) for limit in limits[:4])
         crpix = ((xhi + xlo) / 2 + solution.crpix[0], (yhi + ylo) / 2 + solution.crpix[1])
         return cls(crpix, rotate(solution.cd, position_angle(header, compat).value), solution)
 

@@ -54,3 +54,9 @@ def write_limits(
     for name, (first, last) in (("IFU", ifu), ("SLICE", slice_number)):
         set_card(header, f"{PREFIX}{name} LOW", int(first))
         set_card(header, f"{PREFIX}{name} HIGH", int(last))
+
+
+def wavelength_limits(header: Header) -> tuple[float, float]:
+    """Return the lowest and highest wavelength in Angstrom from the LIMITS cards, as single-precision numbers."""
+    low, high = (float(np.float32(header[f"{PREFIX}LAMBDA {end}"])) for end in ("LOW", "HIGH"))
+    return low, high

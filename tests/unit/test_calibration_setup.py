@@ -197,6 +197,13 @@ def test_projection_is_about_the_centre_before_refraction(header):
     assert Projection.from_header(header, solution).crpix == (0.5, 1.5)
 
 
+def test_limits_from_a_file_count_in_single_precision(header):
+    header[PIXTABLE + "LIMITS X LOW"], header[PIXTABLE + "LIMITS X HIGH"] = -151.8506, 151.1849
+    found = Projection.from_header(header, AstrometricSolution.default(header)).crpix[0]
+    assert found == (float(np.float32(-151.8506)) + float(np.float32(151.1849))) / 2
+    assert found != (-151.8506 + 151.1849) / 2
+
+
 def test_default_solution(header):
     assert np.diag(AstrometricSolution.default(header).cd) == pytest.approx([-0.2 / 3600, 0.2 / 3600])
     set_card(header, "ESO INS MODE", "NFM-AO-N")
