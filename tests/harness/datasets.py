@@ -5,7 +5,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from muse_core.simulate.dataset import make_dataset
+from muse_core.simulate.dataset import dithered, make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 
 #: Two IFUs and 40 Angstrom with strong OH lines: small, but with everything that a full exposure has.
@@ -35,6 +35,15 @@ def _tiny_pair(angle: float) -> list[ExposureSpec]:
     return [first, dataclasses.replace(first, posang=(angle + 90) % 360, **again)]
 
 
+def _eight() -> list[ExposureSpec]:
+    """Eight exposures of one IFU and ten Angstrom that differ in all that weights and offsets are made from."""
+    exposures = dithered(dataclasses.replace(_SMALL, ifus=(12,)), 8, error_arcsec=0.7)
+    return [
+        dataclasses.replace(spec, exptime=300.0 + 40 * i, seeing=0.7 + 0.1 * (i % 4), transparency=1 - 0.03 * i)
+        for i, spec in enumerate(exposures)
+    ]
+
+
 SPECS = {
     "wfm": [WFM],
     "table": [dataclasses.replace(WFM, file_format="table")],
@@ -53,6 +62,7 @@ SPECS = {
     "raman": [dataclasses.replace(AO, raman_flux=300.0, slice_gain_rms=0.03)],
     "nfm": [dataclasses.replace(WFM, mode="NFM-AO-N", exptime=1200.0, date_obs="2019-11-21T06:32:33.123")],
     "two": [_FIRST, _SECOND],
+    "eight": _eight(),
     # on both sides of RA 0
     "nfmtwo": [
         dataclasses.replace(_NFM, ra_deg=359.999999),

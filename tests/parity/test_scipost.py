@@ -78,6 +78,12 @@ WITHOUT_SKY = {
     "two exposures, weights fwhm": Case("--weight=fwhm", data="two"),
     "two exposures, no weights": Case("--weight=none", data="two"),
     "two exposures, offsets and scales": Case(data="two", sof="offsets"),
+    "three exposures, offsets and scales": Case(data="eight", sof="offsets", without="PIXTABLE_OBJECT_000[4-8]"),
+    "three exposures, weights fwhm": Case("--weight=fwhm", data="eight", without="PIXTABLE_OBJECT_000[4-8]"),
+    "eight exposures": Case(data="eight"),
+    "eight exposures, offsets and scales": Case(data="eight", sof="offsets"),
+    "eight exposures, weights fwhm, offsets": Case("--weight=fwhm", data="eight", sof="offsets"),
+    "eight exposures, no weights, offsets": Case("--weight=none", data="eight", sof="offsets"),
 }
 WITH_SKY = {
     "model": sky(),
