@@ -121,7 +121,7 @@ class Resources:
 
     def slab_bytes(self, row_bytes: int) -> int:
         """Memory for a slab of planes and the rows that are read for it, where all rows take `row_bytes`."""
-        return min(self.working_bytes // 2, self.working_bytes - row_bytes)
+        return min(3 * self.working_bytes // 4, self.working_bytes - row_bytes)
 
     def keeps_in_memory(self, lengths: Sequence[int]) -> bool:
         """Do the rows of exposures with these numbers of rows stay in memory?

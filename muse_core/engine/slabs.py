@@ -178,14 +178,17 @@ class SlabSource:
         if not ranges:
             return
         longest = max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges)
-        buffers = itertools.cycle([np.empty(longest, ROW) for _ in ranges[:2]])
+        ahead = 2 * longest * ROW.itemsize <= SLAB_BYTES // 2  # else the rows of a single slab are enough in memory
+        buffers = itertools.cycle([np.empty(longest, ROW) for _ in ranges[: 1 + ahead]])
         with ThreadPoolExecutor(1) as reader:
             pending = reader.submit(self._read, *ranges[0], next(buffers))
             for following, (first, last) in zip([*ranges[1:], None], ranges, strict=True):
                 window = pending.result()
-                if following is not None:
+                if following is not None and ahead:
                     pending = reader.submit(self._read, *following, next(buffers))
                 yield self._make(window, first, last)
+                if following is not None and not ahead:
+                    pending = reader.submit(self._read, *following, next(buffers))
 
 
 class FlaggedRows:

@@ -19,9 +19,9 @@ from muse_core.io.fitswriter import describe_os_error
 from muse_core.model.rows import ROW
 
 #: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
-INDEX_ROWS = 256
-#: Memory of the index for each row: an entry has 24 bytes, and is there twice.
-INDEX_BYTES = 48 / INDEX_ROWS
+INDEX_ROWS = 128
+#: Memory of the index for each row: an entry has 24 bytes.
+INDEX_BYTES = 24 / INDEX_ROWS
 
 
 @dataclasses.dataclass(slots=True)
@@ -119,8 +119,12 @@ class RowStore:
 
     def _index(self) -> _Index:
         if self._sorted is None:
-            parts = [self._parts[key] for key in sorted(self._parts)]
-            columns = (np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(_Index))
+            keys = sorted(self._parts)
+            parts = [self._parts[key] for key in keys]
+            columns = [np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(_Index)]
+            edges = np.cumsum([0, *(len(part.start) for part in parts)])
+            for key, a, b in zip(keys, edges[:-1], edges[1:], strict=True):  # no second copy of the index
+                self._parts[key] = _Index(*(column[a:b] for column in columns))
             self._sorted = _Index(*columns)
         return self._sorted
 

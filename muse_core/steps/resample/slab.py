@@ -36,7 +36,7 @@ _COSMIC_RAY_TYPES = {"iraf": 0, "mean": 1, "median": 2}
 _PADDING = 16  # of arrays of which kernels may read this much beyond the end
 _THICKNESS = 16  # planes that a thread works on at once
 _INT32 = 2**31 - 1
-_FEW = 6  # planes, of which the halo is no more than half
+_FEW = 3  # planes: with fewer most of the work is for the halo
 # Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
 _NARROW = 0.9  # a drop of this part of a voxel at most cannot reach both neighbours of its cell
 _REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
