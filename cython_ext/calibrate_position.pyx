@@ -8,6 +8,11 @@ Each is computed in float64 and rounded to float32 once, so that one pass and th
 from libc.math cimport asin, atan, atan2, cos, sin, sqrt
 from rows_types cimport row_t
 
+cdef extern from "location.h" nogil:
+    void to_native "muse_to_native"(const double *x, const double *y, int count, float *phi, float *theta, int *done)
+    void to_sky "muse_to_sky"(const double *phi, const double *theta, int count, double sin_dec, double cos_dec,
+                              float *ra, double *sine, int *done)
+
 cdef enum:
     BLOCK = 256  # rows: 7 kB
 
@@ -58,6 +63,46 @@ cdef inline void position(row_t* row, const double* c) noexcept nogil:
     row.ypos = <float>(DEGREES * asin(s) - dec)
 
 
+cdef struct block_t:
+    double[BLOCK] x
+    double[BLOCK] y
+    float[BLOCK] first
+    float[BLOCK] second
+    double[BLOCK] sine
+    int[BLOCK] done
+
+
+cdef void project_block(row_t* rows, int n, const double* c, block_t *b) noexcept nogil:
+    cdef int i
+    cdef double p, q
+    for i in range(n):
+        p = rows[i].xpos - c[0]
+        q = rows[i].ypos - c[1]
+        b.x[i] = c[2] * p + c[3] * q
+        b.y[i] = c[5] * q + c[4] * p
+    to_native(b.x, b.y, n, b.first, b.second, b.done)
+    for i in range(n):
+        if b.done[i]:
+            rows[i].xpos = b.first[i]
+            rows[i].ypos = b.second[i]
+        else:
+            project(&rows[i], c)
+
+
+cdef void position_block(row_t* rows, int n, const double* c, block_t *b) noexcept nogil:
+    cdef int i
+    for i in range(n):
+        b.x[i] = rows[i].xpos
+        b.y[i] = rows[i].ypos
+    to_sky(b.x, b.y, n, c[0], c[1], b.first, b.sine, b.done)
+    for i in range(n):
+        if b.done[i]:
+            rows[i].xpos = b.first[i]
+            rows[i].ypos = <float>(DEGREES * asin(b.sine[i]) - c[2])
+        else:
+            position(&rows[i], c)
+
+
 def locate(
     row_t[::1] rows,
     double stretch,
@@ -89,27 +134,20 @@ def locate(
     cdef Py_ssize_t i, start = 0, stop, n = rows.shape[0]
     cdef bint has_stretch = stretch != 1, has_scale = flux_scale != 1
     cdef bint has_projection = projection.shape[0] > 0, has_positioning = positioning.shape[0] > 0, has_offset = False
-    cdef const double* to_native = NULL
-    cdef const double* to_sky = NULL
-    if has_projection:
-        to_native = &projection[0]
+    cdef block_t block
     if has_positioning:
-        to_sky = &positioning[0]
-        has_offset = to_sky[3] != 0 or to_sky[4] != 0
+        has_offset = positioning[3] != 0 or positioning[4] != 0
     with nogil:
-        # a block at a time, so that one row need not wait for all functions of the one before
         while start < n:
             stop = min(start + BLOCK, n)
             if has_projection:
-                for i in range(start, stop):
-                    project(&rows[i], to_native)
+                project_block(&rows[start], <int>(stop - start), &projection[0], &block)
             if has_positioning:
-                for i in range(start, stop):
-                    position(&rows[i], to_sky)
+                position_block(&rows[start], <int>(stop - start), &positioning[0], &block)
             if has_offset:
                 for i in range(start, stop):
-                    rows[i].xpos = <float>(rows[i].xpos + to_sky[3])
-                    rows[i].ypos = <float>(rows[i].ypos + to_sky[4])
+                    rows[i].xpos = <float>(rows[i].xpos + positioning[3])
+                    rows[i].ypos = <float>(rows[i].ypos + positioning[4])
             if has_stretch:
                 for i in range(start, stop):
                     rows[i].lbda = <float>(rows[i].lbda * stretch)
