@@ -58,6 +58,11 @@ class Window:
         return self.starts[run] + (positions - self.offsets[run])
 
 
+def words(rows: np.ndarray) -> np.ndarray:
+    """Return contiguous rows as an array of uint32, of which copies are faster."""
+    return rows.view(np.uint32)
+
+
 def room(n_rows: int, buffer: np.ndarray | None) -> np.ndarray:
     """Return room for rows: the begin of `buffer` if it is large enough, since fresh memory costs more than a copy."""
     return np.empty(n_rows, ROW) if buffer is None or len(buffer) < n_rows else buffer[:n_rows]
@@ -93,10 +98,10 @@ class RowStore:
     def _put(self, start: int, rows: np.ndarray) -> None:
         kept = self._rows[start : start + len(rows)]
         if rows.ctypes.data != kept.ctypes.data:
-            kept[:] = rows
+            words(kept)[:] = words(rows)
 
     def _get(self, start: int, out: np.ndarray) -> None:
-        out[:] = self._rows[start : start + len(out)]
+        words(out)[:] = words(self._rows[start : start + len(out)])
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
