@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Peak resident memory of the command stays below MUSE_MAX_MEMORY, however many rows and exposures there are."""
 
+import dataclasses
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from astropy.io import fits
 
 from muse_core.simulate.dataset import dithered, make_dataset
 from muse_core.simulate.exposure import ExposureSpec
@@ -15,11 +18,11 @@ SPEC = ExposureSpec(ifus=(11, 12, 13, 14), lbda_min=7000, lbda_max=7300)
 ALLOWANCE_MIB = 20
 
 
-def peak_mib(folder, sof, limit_mib: int) -> float:
+def peak_mib(folder, sof, limit_mib: int, *parameters: str) -> float:
     """Run the command with a limit of memory; return the peak resident memory that it had."""
     folder.mkdir()
     command = [sys.executable, "-m", "muse_core.frontends.esorex.main", "muse_scipost"]
-    command += ["--save=cube,skymodel,individual,combined", str(sof)]
+    command += ["--save=cube,skymodel,individual,combined", *parameters, str(sof)]
     env = {**os.environ, "OMP_NUM_THREADS": "2", "MUSE_MAX_MEMORY": f"{limit_mib}M"}
     with open(folder / "output.txt", "w+") as output:
         process = subprocess.Popen(command, cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT)
@@ -30,7 +33,9 @@ def peak_mib(folder, sof, limit_mib: int) -> float:
     return usage.ru_maxrss / 1024  # kB on Linux
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="unit of ru_maxrss")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="unit of ru_maxrss")
+
+
 @pytest.mark.parametrize("n_exposures", [1, 3])
 def test_peak_memory(tmp_path, n_exposures):
     limit = 260
@@ -38,3 +43,17 @@ def test_peak_memory(tmp_path, n_exposures):
     rows_mib = sum(path.stat().st_size for path in (tmp_path / "data").glob("PIXTABLE_OBJECT*")) / 2**20
     assert rows_mib > 90 * n_exposures  # more than fits beside the interpreter
     assert peak_mib(tmp_path / "run", sofs["model"], limit) < limit + ALLOWANCE_MIB
+
+
+def test_eight_exposures_take_the_memory_of_one_and_the_grid(tmp_path):
+    spec = dataclasses.replace(SPEC, ifus=(11, 12), lbda_max=7100)
+    sofs = make_dataset(tmp_path / "data", dithered(spec, 8))
+    one = tmp_path / "one.sof"
+    lines = sofs["none"].read_text().splitlines()
+    one.write_text("\n".join(line for line in lines if not re.search("OBJECT_000[2-8]", line)))
+    peaks = [
+        peak_mib(tmp_path / name, sof, 260, "--skymethod=none") for name, sof in (("one", one), ("eight", sofs["none"]))
+    ]
+    with fits.open(tmp_path / "eight" / "DATACUBE_FINAL.fits") as hdus:
+        grid_mib = sum(hdu.size for hdu in hdus) / 2**20
+    assert peaks[1] < 1.1 * peaks[0] + grid_mib
