@@ -16,6 +16,8 @@ from muse_core.errors import ProductError
 from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
 from muse_core.model.cards import formatted
 
+#: Length of data, in bytes, of which the signature is computed in the background.
+_LONG = 1 << 24
 #: Elements that are brought into the order of the file at once: few, so that they stay in the cache.
 PIECE = 1 << 17
 #: Cards that `finish` adds to the primary header and to each header.
@@ -79,6 +81,10 @@ class FitsStreamWriter:
             position += length + _padded(self._data_length[-1])
         self._sums = [0] * len(headers)
         self._lock = threading.Lock()
+        #: HDUs of which the first bytes, all that DATAMD5 needs to know of them, have not been written.
+        self._headless = {hdu for hdu, length in enumerate(self._data_length) if length}
+        self._digest = DataMD5()
+        self._digesting: threading.Thread | None = None
         self._file = None
         try:
             self._file = open(self._partial, "wb+", buffering=0)  # noqa: SIM115 (closed by finish or abort)
@@ -113,19 +119,36 @@ class FitsStreamWriter:
             raise ProductError(describe_os_error(error, self.path)) from error
         with self._lock:
             self._sums[hdu] = fold(self._sums[hdu] + total)
+            if start == 0 and values.nbytes >= min(MD5_CHUNK, self._data_length[hdu]):
+                self._headless.discard(hdu)
+                if not self._headless and sum(self._data_length) >= _LONG:
+                    self._start_digest()
+
+    def _start_digest(self) -> None:
+        """Compute DATAMD5, which takes 2 s per GB, while the other data are written."""
+        units = []
+        for start, length in zip(self._data_start, self._data_length, strict=True):
+            length = _padded(length)
+            units.append((os.pread(self._file.fileno(), min(MD5_CHUNK, length), start), length))
+
+        def digest() -> None:
+            for unit in units:
+                self._digest.add_unit(*unit)
+
+        self._digesting = threading.Thread(target=digest, daemon=True)
+        self._digesting.start()
 
     def finish(self) -> Path:
         """Write headers and signatures, give the file its final name, and return that."""
         fd = self._file.fileno()
         try:
-            digest = DataMD5()
-            for start, length in zip(self._data_start, self._data_length, strict=True):
-                length = _padded(length)
-                digest.add_unit(os.pread(fd, min(MD5_CHUNK, length), start), length)
+            if self._digesting is None:
+                self._start_digest()
+            self._digesting.join()
             headers = [formatted(header) for header in self.headers]
             primary = headers[0]
             primary.remove("DATAMD5", ignore_missing=True)
-            primary.append(("DATAMD5", digest.hexdigest(), "MD5 checksum"), end=True)
+            primary.append(("DATAMD5", self._digest.hexdigest(), "MD5 checksum"), end=True)
             for header, start, length, total in zip(
                 headers, self._data_start, self._header_length, self._sums, strict=True
             ):

@@ -87,9 +87,10 @@ class DataMD5:
         length : int
             Length in bytes with padding.
         """
+        many = first * 16 if length > 16 * len(first) else first  # fewer calls
         while length > 0:
-            self._md5.update(first[:length] if length < len(first) else first)
-            length -= len(first)
+            self._md5.update(many[:length] if length < len(many) else many)
+            length -= len(many)
 
     def hexdigest(self) -> str:
         """32 hexadecimal digits."""

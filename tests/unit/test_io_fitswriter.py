@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 
 from muse_core.errors import ProductError
-from muse_core.io import signature
+from muse_core.io import fitswriter, signature
 from muse_core.io.fitswriter import FitsStreamWriter, image_header, primary_header, write_hdus
 from muse_core.io.products import CardList
 from muse_core.model.cards import card, format_number, set_card
@@ -37,6 +37,16 @@ def test_pieces_in_any_order_make_the_same_file(tmp_path, planes):
         assert np.array_equal(y[1].data, planes)
         assert x[1].header["DATASUM"] == y[1].header["DATASUM"]
         assert x[0].header["DATAMD5"] == y[0].header["DATAMD5"]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0, 2]])
+def test_signature_in_the_background(tmp_path, monkeypatch, order):
+    """DATAMD5 of long files is computed while they are written, whichever of their pieces comes first."""
+    planes = np.random.default_rng(6).normal(size=(3, 120, 120)).astype(np.float32)
+    assert planes[0].nbytes > signature.MD5_CHUNK
+    expected = fits.getheader(_write(tmp_path / "short.fits", planes, order))["DATAMD5"]
+    monkeypatch.setattr(fitswriter, "_LONG", 0)
+    assert fits.getheader(_write(tmp_path / "long.fits", planes, order))["DATAMD5"] == expected
 
 
 def test_checksums_are_those_of_the_standard(tmp_path, planes):
