@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from unittest import mock
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["muse_core.frontends.esorex.main", "muse_core.recipes.flow", "astropy.table"])
@@ -47,7 +48,9 @@ def start(
     process = _CONTEXT.Process(
         target=_run, args=(folder, list(arguments), dict(environment), planes, records, largest_file, in_memory)
     )
-    process.start()
+    # the first of them starts the server, which has to import the installed package, not that of the folder it is in
+    with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
+        process.start()
     return process
 
 
