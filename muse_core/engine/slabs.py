@@ -2,10 +2,9 @@
 """A cube from the row store, slab by slab: a range of planes each; the rows of the next are read while one is made."""
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -149,14 +148,15 @@ class SlabSource:
     def _read(self, first: int, last: int, buffer: np.ndarray | None = None) -> Window:
         return self._store.window(*self._wavelengths(first, last), self._begin, self._end, buffer)
 
-    def _make(self, window: Window, first: int, last: int) -> Slab:
+    def _make(self, window: Window, first: int, last: int, when_sorted: Callable[[], object] | None = None) -> Slab:
         rows = window.rows
         weights = None if self._weights is None else self._weights.of(window)
         if self._select is None:
-            result = self._resampler.slab(rows, weights, first, last)
+            result = self._resampler.slab(rows, weights, first, last, when_sorted)
             return Slab(first, result, window.numbers(result.cosmic_rays))
         kept = np.flatnonzero(self._select(rows))
-        result = self._resampler.slab(rows[kept], None if weights is None else weights[kept], first, last)
+        chosen = None if weights is None else weights[kept]
+        result = self._resampler.slab(rows[kept], chosen, first, last, when_sorted)
         return Slab(first, result, window.numbers(kept[result.cosmic_rays]))
 
     def plane(self, number: int) -> SlabResult:
@@ -177,18 +177,22 @@ class SlabSource:
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
         if not ranges:
             return
-        longest = max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges)
-        ahead = 2 * longest * ROW.itemsize <= SLAB_BYTES // 2  # else the rows of a single slab are enough in memory
-        buffers = itertools.cycle([np.empty(longest, ROW) for _ in ranges[: 1 + ahead]])
+        buffer = np.empty(
+            max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges), ROW
+        )
         with ThreadPoolExecutor(1) as reader:
-            pending = reader.submit(self._read, *ranges[0], next(buffers))
-            for following, (first, last) in zip([*ranges[1:], None], ranges, strict=True):
-                window = pending.result()
-                if following is not None and ahead:
-                    pending = reader.submit(self._read, *following, next(buffers))
-                yield self._make(window, first, last)
-                if following is not None and not ahead:
-                    pending = reader.submit(self._read, *following, next(buffers))
+            following = iter(ranges)
+            pending: Future[Window]
+
+            def read_next() -> None:
+                nonlocal pending
+                planes = next(following, None)
+                if planes is not None:
+                    pending = reader.submit(self._read, *planes, buffer)
+
+            read_next()
+            for first, last in ranges:
+                yield self._make(pending.result(), first, last, read_next)
 
 
 class FlaggedRows:

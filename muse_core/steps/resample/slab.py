@@ -3,6 +3,7 @@
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -199,7 +200,14 @@ class SlabResampler:
         """Return the planes (first, last + 1) whose rows the slab of planes `first`...`last` - 1 needs."""
         return max(first - self.options.halo, 0), min(last + self.options.halo, self.grid.nz)
 
-    def slab(self, rows: np.ndarray, weights: np.ndarray | None, first: int, last: int) -> SlabResult:
+    def slab(
+        self,
+        rows: np.ndarray,
+        weights: np.ndarray | None,
+        first: int,
+        last: int,
+        when_sorted: Callable[[], object] | None = None,
+    ) -> SlabResult:
         """Make the planes `first`...`last` - 1.
 
         Parameters
@@ -211,6 +219,8 @@ class SlabResampler:
             Weight of each row.
         first, last : int
             Planes.
+        when_sorted : callable, optional
+            Called as soon as `rows` and `weights` are not needed any more.
         """
         if not 0 <= first < last <= self.grid.nz:
             raise DataError(f"planes {first} to {last}: the cube has {self.grid.nz}")
@@ -218,6 +228,8 @@ class SlabResampler:
         values = self._statistics_buffer("values", self.options.rejects_cosmic_rays, len(rows))
         variances = self._statistics_buffer("variances", self._needs_variances, len(rows))
         cells, offsets, starts, fullest = self._sort(rows, weights, values, variances, low, high)
+        if when_sorted is not None:
+            when_sorted()
         cosmic_rays = np.empty(0, np.int32)
         if values is not None:
             cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, low, first, last)
