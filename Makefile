@@ -27,7 +27,7 @@ $(VENV)/installed: $(BIN)/python $(SOURCES)
 demo: $(VENV)/installed
 	mkdir -p demo
 	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 6500 6600 --seed 1
-	cd demo && ../$(BIN)/muse-esorex muse_scipost --save=cube,skymodel demo.sof
+	cd demo && ../$(BIN)/muse-esorex muse_scipost --save=cube,skymodel model.sof
 	cd demo && ../$(BIN)/python ../sof_examples/plot_field.py DATACUBE_FINAL.fits demo.png
 	@echo "the field and a spectrum: demo/demo.png"
 

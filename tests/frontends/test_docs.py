@@ -68,3 +68,13 @@ def test_every_block_is_run_or_text():
     for page in PAGES:
         languages = {language for language, _, _ in BLOCK.findall((DOCS / f"{page}.md").read_text())}
         assert languages <= {"sh", "python", "text"}
+
+
+def test_demo_of_the_makefile(tmp_path):
+    """The commands of ``make demo``, with two IFUs."""
+    lines = (DOCS.parent / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0].splitlines()[1:]
+    code = "\n".join(line.strip().removeprefix("@") for line in lines).replace("--ifus 1-24", "--ifus 12,13")
+    code = re.sub(r"(\.\./)?\$\(BIN\)", str(Path(sys.executable).parent), code)
+    code = re.sub(r"^cd demo && (.*)$", r"(cd demo && \1)", code, flags=re.MULTILINE)
+    run("sh", code.replace("../sof_examples", str(DOCS.parent / "sof_examples")), tmp_path)
+    assert (tmp_path / "demo" / "demo.png").stat().st_size > 10_000
