@@ -9,6 +9,8 @@ from libc.math cimport asin, atan, atan2, cos, sin, sqrt
 from rows_types cimport row_t
 
 cdef extern from "location.h" nogil:
+    const double DEGREES "MUSE_DEGREES"
+    const double PI_2 "MUSE_PI_2"
     void to_native "muse_to_native"(const double *x, const double *y, int count, float *phi, float *theta, int *done)
     void to_sky "muse_to_sky"(const double *phi, const double *theta, int count, double sin_dec, double cos_dec,
                               float *ra, double *sine, int *done)
@@ -16,51 +18,27 @@ cdef extern from "location.h" nogil:
 cdef enum:
     BLOCK = 256  # rows: 7 kB
 
-cdef double PI_2 = 1.5707963267948966  # pi / 2, rounded ...
-cdef double PI_2_REST = 6.123233995736766e-17  # ... and what the rounding took off
 cdef double TWO_PI = 6.283185307179586
-cdef double DEGREES = 57.29577951308232
-cdef double SMALL_ANGLE = 1e-2  # up to here the series are exact to 1e-16
 
 
 cdef inline void project(row_t* row, const double* c) noexcept nogil:
     """pix to native spherical; c: CRPIX1, CRPIX2, CD1_1, CD1_2, CD2_1, CD2_2."""
     cdef double p = row.xpos - c[0], q = row.ypos - c[1]
     cdef double x = c[2] * p + c[3] * q, y = c[5] * q + c[4] * p
-    cdef double phi = atan2(x, -y), t = sqrt(x * x + y * y) / DEGREES, t2 = t * t, theta
+    cdef double phi = atan2(x, -y)
     if phi < 0:
         phi += TWO_PI
-    if t < SMALL_ANGLE:  # theta = atan(1 / t) = pi/2 - atan(t), with the rounding of the subtraction
-        theta = PI_2 - (t * (1 - t2 * (1 / 3.0 - t2 * (1 / 5.0 - t2 * (1 / 7.0)))) - PI_2_REST)
-    else:
-        theta = atan(1 / t)
     row.xpos = <float>phi
-    row.ypos = <float>(theta - PI_2)
+    row.ypos = <float>(atan(DEGREES / sqrt(x * x + y * y)) - PI_2)
 
 
 cdef inline void position(row_t* row, const double* c) noexcept nogil:
     """Native spherical to right ascension and declination relative to the centre; c: sin, cos of DEC, DEC, in degrees."""
-    cdef double sin_dec = c[0], cos_dec = c[1], dec = c[2]
+    cdef double sin_dec = c[0], cos_dec = c[1]
     cdef double phi = row.xpos, theta = row.ypos + PI_2
-    cdef double u = PI_2_REST - (theta - PI_2), u2 = u * u  # pi/2 - theta, with the rounding of theta
-    cdef double sin_phi = sin(phi), cos_phi = cos(phi), sin_theta, cos_theta, a, b, q, q2, ra, s
-    if -SMALL_ANGLE < u < SMALL_ANGLE:
-        cos_theta = u * (1 - u2 * (1 / 6.0 - u2 * (1 / 120.0)))
-        sin_theta = 1 - u2 * (1 / 2.0 - u2 * (1 / 24.0))
-    else:
-        cos_theta = cos(theta)
-        sin_theta = sin(theta)
-    a = cos_theta * sin_phi
-    b = sin_theta * cos_dec + cos_theta * sin_dec * cos_phi
-    s = sin_theta * sin_dec - cos_theta * cos_dec * cos_phi
-    q = a / b
-    if b > 0 and -SMALL_ANGLE < q < SMALL_ANGLE:
-        q2 = q * q
-        ra = q * (1 - q2 * (1 / 3.0 - q2 * (1 / 5.0 - q2 * (1 / 7.0))))
-    else:
-        ra = atan2(a, b)
-    row.xpos = <float>(DEGREES * ra)
-    row.ypos = <float>(DEGREES * asin(s) - dec)
+    cdef double a = cos(theta) * sin(phi), b = sin(theta) * cos_dec + cos(theta) * sin_dec * cos(phi)
+    row.xpos = <float>(DEGREES * atan2(a, b))
+    row.ypos = <float>(DEGREES * asin(sin(theta) * sin_dec - cos(theta) * cos_dec * cos(phi)) - c[2])
 
 
 cdef struct block_t:

@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Positions on the sky (or in spaxels) and wavelengths to the cells of a grid: plain loops that the compiler turns into
- * vector instructions. Where compiler and system allow, a copy for AVX2 is chosen at run time; it does the same
- * operations.
+ * vector instructions.
  */
 #ifndef MUSE_CELLS_H
 #define MUSE_CELLS_H
 
 #include <math.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define MUSE_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define MUSE_CLONES
-#endif
+#include "clones.h"
 
 /* Tan-plane projection about a reference point, by series. */
 typedef struct {

@@ -2,19 +2,14 @@
  *
  * Positions in the field of view to native spherical coordinates, and from these to the sky: plain loops that the
  * compiler turns into vector instructions, with series for the trigonometric functions (Cephes' and fdlibm's
- * constants). They agree with those of the C library to one or two units in the last place of a double. Where compiler
- * and system allow, a copy for AVX2 is chosen at run time; it does the same operations.
+ * constants). They agree with those of the C library to one or two units in the last place of a double.
  */
 #ifndef MUSE_LOCATION_H
 #define MUSE_LOCATION_H
 
 #include <math.h>
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define MUSE_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define MUSE_CLONES
-#endif
+#include "clones.h"
 
 #define MUSE_PI_2 1.5707963267948966          /* pi / 2, rounded ... */
 #define MUSE_PI_2_REST 6.123233995736766e-17  /* ... and what the rounding took off */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The quick test of the cosmic-ray rejection, written for the vector units (vector extensions of GCC and Clang).
- * Where compiler and system allow, a copy for AVX2 is chosen at run time; it does the same operations.
  */
 #ifndef MUSE_QUICKTEST_H
 #define MUSE_QUICKTEST_H
@@ -11,16 +10,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "clones.h"
+
 #define MUSE_LANES 8
 #define MUSE_BINS 16
 #define MUSE_NIBBLES 60 /* values that four-bit counters in four lanes take */
 #define MUSE_BYTES 240  /* values that byte counters take */
-
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
-#define MUSE_CLONES __attribute__((target_clones("avx2", "default")))
-#else
-#define MUSE_CLONES
-#endif
 
 typedef float muse_f8 __attribute__((vector_size(32)));
 typedef int32_t muse_i8 __attribute__((vector_size(32)));

@@ -285,7 +285,7 @@ def calibrate_and_locate(
     exposure: Exposure,
     store: RowStore,
     begin: int,
-    zero: "Positioning | None",
+    zero: Positioning | None,
     find_subtraction: Callable[[Table], "RowStep | None"],
 ) -> tuple[Table, "Located"]:
     """Do `calibrate` and `locate` in one pass over the rows, where nothing between them needs all rows.

@@ -18,6 +18,9 @@ from muse_core.steps.resample import ResampleOptions, SlabResampler, SlabResult,
 
 #: Memory that a slab with its rows aims at; more gains nothing but where that is only a few planes.
 SLAB_BYTES = 400 << 20
+#: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
+_EMPTY_VOXELS_PER_ROW = 1000
+_SMALL_GRID = 10**8
 
 
 def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> int:
@@ -26,13 +29,8 @@ def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: i
 
 
 def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
-    """Return twice the mean: rows are not spread evenly over the planes, and the next slab is read meanwhile."""
+    """Return twice the mean, since rows are not spread evenly over the planes."""
     return 2 * n_rows / grid.nz
-
-
-#: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
-_EMPTY_VOXELS_PER_ROW = 1000
-_SMALL_GRID = 10**8
 
 
 def refuse_empty_grid(grid: OutputGrid, n_rows: int, limits: str) -> None:

@@ -22,7 +22,6 @@ _LONG = 1 << 24
 PIECE = 1 << 17
 #: Cards that `finish` adds to the primary header and to each header.
 _SIGNATURE_CARDS = {"primary": 3, "other": 2}
-_MD5_PENDING = "0" * 32
 
 
 def _padded(length: int) -> int:

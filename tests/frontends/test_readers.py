@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
+from mpdaf import drs, obj
 
 import muse_core
-
-mpdaf_obj = pytest.importorskip("mpdaf.obj")
-mpdaf_drs = pytest.importorskip("mpdaf.drs")
 
 SAVE = "cube,autocal,raman,skymodel,individual,positioned,combined,stacked"
 CUBES = ("Cube", "xCube", "sdpCube")
@@ -101,7 +99,7 @@ def test_fitsverify_finds_no_error(products, form):
 def test_cubes_in_mpdaf(products, form):
     path = products(form) / "DATACUBE_FINAL.fits"
     data, stat = data_and_stat(path)
-    cube = mpdaf_obj.Cube(str(path))
+    cube = obj.Cube(str(path))
     assert str(cube.unit) == "1e-20 erg / (Angstrom s cm2)"
     np.testing.assert_array_equal(cube.mask, np.isnan(data))
     np.testing.assert_array_equal(cube.data.filled(np.nan), data)
@@ -123,8 +121,8 @@ def test_cubes_in_mpdaf(products, form):
 @pytest.mark.parametrize("n", [1, 2])
 def test_images_of_filters_in_mpdaf(products, filters, n):
     """The image of a filter is what MPDAF makes of the cube, which takes the mean of the curve in each plane."""
-    image = mpdaf_obj.Image(str(products("Cube") / f"IMAGE_FOV_{n:04d}.fits"))
-    cube = mpdaf_obj.Cube(str(products("Cube") / "DATACUBE_FINAL.fits"))
+    image = obj.Image(str(products("Cube") / f"IMAGE_FOV_{n:04d}.fits"))
+    cube = obj.Cube(str(products("Cube") / "DATACUBE_FINAL.fits"))
     assert image.wcs.isEqual(cube.wcs)
     assert image.unit == cube.unit
     name = image.primary_header["ESO DRS MUSE FILTER NAME"]
@@ -149,7 +147,7 @@ def test_images_of_filters_in_mpdaf(products, filters, n):
 )
 def test_pixel_tables_in_mpdaf(products, product, unit, projection):
     path = products("Cube") / f"{product}.fits"
-    table = mpdaf_drs.PixTable(str(path))
+    table = drs.PixTable(str(path))
     with fits.open(path) as hdus:
         columns = {hdu.name.lower(): hdu.data.ravel() for hdu in hdus[1:] if hdu.is_image}
         primary = hdus[0].header
