@@ -5,9 +5,14 @@
 Each of the four is computed in float64 and rounded to float32 once, in this order, as if they were separate steps.
 Curves come as tables of intervals: ``start`` has the lower ends, from -inf to a closing +inf, and one record an interval
 has the coefficients of what is to be evaluated there, with ``d = lambda - base``.
+
+The coefficients of the flux calibration are good to some 1e-14, which may end on the wrong side of the edge between two
+float32 numbers. Results that come close to an edge, one in a million, are computed again with the reference's formulas.
 """
 
-from libc.math cimport exp
+from libc.math cimport exp, hypot, log, pow
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
 from rows_types cimport row_t
 
 cdef packed struct factor_t:  # muse_core.steps.flatfield.FACTOR
@@ -25,11 +30,31 @@ cdef packed struct flux_t:  # muse_core.steps.flux.INTERVAL
     long long outside
     long long has_telluric
 
+cdef packed struct segment_t:  # of a curve, muse_core.steps.flux.SEGMENT
+    double[2] lbda
+    double[2] value
+    double[2] error
+
+cdef packed struct curves_t:  # muse_core.steps.flux.CURVES
+    segment_t response
+    segment_t extinction
+    segment_t telluric
+
+cdef packed struct constants_t:  # muse_core.steps.flux.CONSTANTS
+    double airmass
+    double exptime  # s
+    double step  # Angstrom
+    double step_error
+    double unit
+
 cdef enum:
     WALK = 8  # intervals to walk before bisection
     MULTIPLY = 1  # bits of flat_mode
     DIVIDE = 2
     OUTSIDE_RANGE = -2147483648  # bit 31 of dq
+    LOST_BITS = 536870911  # of a float64 when it becomes a float32
+    EDGE = 268435456  # their value half-way between two float32
+    CLOSE = 512  # 1e-13, relative
 
 
 cdef inline Py_ssize_t find(const double* start, Py_ssize_t n, double x, Py_ssize_t i) noexcept nogil:
@@ -60,6 +85,46 @@ cdef inline double exponential(double z) noexcept nogil:
     return exp(z)
 
 
+cdef inline bint near_edge(double value) noexcept nogil:
+    """Could an error in the last bits of `value` change the float32 that it is rounded to?"""
+    cdef int64_t bits
+    memcpy(&bits, &value, sizeof(bits))
+    bits = (bits & LOST_BITS) - EDGE
+    return -CLOSE <= bits <= CLOSE
+
+
+cdef inline double between(const segment_t* s, double lbda, double* error) noexcept nogil:
+    """Value of a segment of a curve, and its error."""
+    cdef double weight = (lbda - s.lbda[0]) / (s.lbda[1] - s.lbda[0])
+    error[0] = hypot(s.error[0] * (1 - weight), s.error[1] * weight)
+    return s.value[0] + (s.value[1] - s.value[0]) * weight
+
+
+cdef void calibrate_exactly(
+    row_t* row, const curves_t* curves, bint has_telluric, const constants_t* c
+) noexcept nogil:
+    """Flux calibration with the operations of the reference in their order, to the last bit of float64."""
+    cdef double lbda = row.lbda, f = row.data, v = row.stat, step = c.step, t = c.exptime
+    cdef double gain, response, error, extinction, s, telluric
+    extinction = pow(10, 0.4 * c.airmass * between(&curves.extinction, lbda, &error))
+    f *= extinction
+    v *= extinction * extinction
+    response = pow(10, 0.4 * between(&curves.response, lbda, &error))
+    error = error * log(10) * response / 2.5
+    gain = 1 / (response * t * step)
+    s = f * error / (response * response * t * step)
+    v = v * (gain * gain) + s * s
+    s = f * c.step_error / (response * t * step * step)
+    v = (v + s * s) * (c.unit * c.unit)
+    f = f / (response * t * step) * c.unit
+    if has_telluric:
+        telluric = between(&curves.telluric, lbda, &error)
+        v = telluric * telluric * v + f * f * (error * error)
+        f *= telluric
+    row.data = <float>f
+    row.stat = <float>v
+
+
 def calibrate(
     row_t[::1] rows,
     double scale,
@@ -69,6 +134,8 @@ def calibrate(
     const double[::1] dar,
     const double[::1] flux_start,
     const flux_t[::1] flux,
+    const curves_t[::1] curves,
+    const constants_t[::1] constants,
     bint flag_outside,
 ):
     """Calibrate rows in place; a part is left out if its array is empty.
@@ -91,6 +158,10 @@ def calibrate(
         Ends of the intervals of `flux` in Angstrom.
     flux : ndarray of steps.flux.INTERVAL, shape (n_flux,)
         Factors and variances of the flux calibration.
+    curves : ndarray of steps.flux.CURVES, shape (n_flux,)
+        The segments of the curves that they come from.
+    constants : ndarray of steps.flux.CONSTANTS, shape (1,) or (0,)
+        Constants of the exposure.
     flag_outside : bool
         Set OUTSIDE_RANGE in dq of rows outside of `flat` or of the response.
 
@@ -153,7 +224,10 @@ def calibrate(
                         node.telluric_error[0] + d * (node.telluric_error[1] + d * node.telluric_error[2])
                     )
                     f = f * g
-                row.data = <float>f
-                row.stat = <float>v
+                if near_edge(f) or near_edge(v):
+                    calibrate_exactly(row, &curves[i_flux], node.has_telluric, &constants[0])
+                else:
+                    row.data = <float>f
+                    row.stat = <float>v
                 if flag_outside and node.outside:
                     row.dq |= OUTSIDE_RANGE

@@ -74,8 +74,9 @@ def compute_airmass(ra_deg: float, dec_deg: float, lst_s: float, exptime_s: floa
     hour_angle = math.radians(hour_angle)
     latitude, dec = math.radians(latitude_deg), math.radians(dec_deg)
 
+    # the order of the operations here is the reference's: its last bit shows in float32 data now and then
     def at(angle: float) -> float:
-        cosz = math.sin(latitude) * math.sin(dec) + math.cos(angle) * math.cos(latitude) * math.cos(dec)
+        cosz = math.sin(latitude) * math.sin(dec) + math.cos(latitude) * math.cos(dec) * math.cos(angle)
         if cosz < _FLT_EPSILON:
             raise DataError(f"airmass: object below the horizon (cosine of zenith distance {cosz:g})")
         secz = 1 / cosz
@@ -85,7 +86,7 @@ def compute_airmass(ra_deg: float, dec_deg: float, lst_s: float, exptime_s: floa
     if exptime_s == 0:
         return at(hour_angle)
     half = math.radians(exptime_s / 2 * (15 / 3600))
-    return at(hour_angle) / 6 + 2 * at(hour_angle + half) / 3 + at(hour_angle + 2 * half) / 6
+    return 1 / 6 * at(hour_angle) + 2 / 3 * at(hour_angle + half) + 1 / 6 * at(hour_angle + 2 * half)
 
 
 def airmass(header: Header, compat: Compat = OURS) -> HeaderValue:

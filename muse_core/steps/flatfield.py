@@ -144,10 +144,14 @@ def _running_mean(values: np.ndarray, symmetric: bool, skip: int) -> np.ndarray:
     if symmetric:
         left = right = np.minimum(left, right)
     padded = np.pad(values, MEAN_HALF_WIDTH)
-    neighbours = np.lib.stride_tricks.sliding_window_view(padded, 2 * MEAN_HALF_WIDTH + 1)
-    distance = np.arange(-MEAN_HALF_WIDTH, MEAN_HALF_WIDTH + 1)
-    inside = (distance >= -left[:, None]) & (distance <= right[:, None])
-    return np.where(inside, neighbours, 0).sum(axis=1) / (left + right + 1)
+    mean, count = np.zeros((2, len(values)))
+    for distance in range(-MEAN_HALF_WIDTH, MEAN_HALF_WIDTH + 1):
+        # a running mean of one neighbour after the other, not their sum: its rounding shows in float32 data
+        inside = (distance >= -left) & (distance <= right)
+        count += inside
+        neighbour = padded[MEAN_HALF_WIDTH + distance :][: len(values)]
+        mean += np.where(inside, (neighbour - mean) / np.maximum(count, 1), 0)
+    return mean
 
 
 def _lines(lbda, data, index, other):

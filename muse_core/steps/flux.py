@@ -2,7 +2,8 @@
 """Flux calibration: response, extinction, telluric correction, exposure time.
 
 Everything that depends on wavelength only is put on the nodes of all curves together; between them the logarithm of the
-factor is linear in wavelength, and the variances are of second order.
+factor is linear in wavelength, and the variances are of second order. The curves themselves are kept for the few rows
+whose rounding to float32 depends on the last bits.
 """
 
 import dataclasses
@@ -42,6 +43,15 @@ INTERVAL = np.dtype(
     ]
 )
 
+#: A segment of a curve: two nodes with values and errors.
+SEGMENT = np.dtype([("lbda", np.float64, 2), ("value", np.float64, 2), ("error", np.float64, 2)])
+
+#: The segments of the curves in one interval of wavelength; outside of a curve, values and errors are 0.
+CURVES = np.dtype([("response", SEGMENT), ("extinction", SEGMENT), ("telluric", SEGMENT)])
+
+#: Constants of an exposure.
+CONSTANTS = np.dtype([(name, np.float64) for name in ("airmass", "exptime", "step", "step_error", "unit")])
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class FluxCalibration:
@@ -53,10 +63,16 @@ class FluxCalibration:
         Ends of the intervals in Angstrom, from -inf to inf.
     intervals : ndarray of INTERVAL, shape (n,)
         Coefficients for each interval.
+    curves : ndarray of CURVES, shape (n,)
+        Segments of the curves in each interval.
+    constants : ndarray of CONSTANTS, shape (1,)
+        Constants of the exposure.
     """
 
     starts: np.ndarray
     intervals: np.ndarray
+    curves: np.ndarray
+    constants: np.ndarray
 
     @classmethod
     def from_header(
@@ -129,34 +145,36 @@ class FluxCalibration:
         Outside of the response the factor is that of a response of 1 without error, outside of the extinction there is
         none. The telluric factor is raised to the airmass at the nodes of its curve, and applies from 6273 Angstrom.
         """
-        curves = [curve.lbda for curve in (response, extinction, telluric) if curve is not None]
+        nodes = [curve.lbda for curve in (response, extinction, telluric) if curve is not None]
         if telluric is not None:
-            curves.append(np.array([TELLURIC_START]))
-        starts = interval_starts(*curves)
-        out = np.zeros(len(starts) - 1, INTERVAL)
+            nodes.append(np.array([TELLURIC_START]))
+        starts = interval_starts(*nodes)
         begin = starts[:-1].copy()
+        begin[0] = -np.inf  # not inside of anything
+        curves = np.zeros(len(begin), CURVES)
+        curves["extinction"]["lbda"][:, 1] = curves["telluric"]["lbda"][:, 1] = 1.0  # no curve: any width
+        out = np.zeros(len(begin), INTERVAL)
+        curves["response"] = _segments(response.lbda, response.response, response.error, begin)
+        out["outside"] = ~segments(response.lbda, begin)[2]
+        if extinction is not None:
+            curves["extinction"] = _segments(extinction.lbda, extinction.extinction, None, begin)
+        if telluric is not None:
+            # not numpy's power, whose last bit depends on the processor
+            factor = np.array([math.pow(value, -airmass) if value > 0 else value for value in telluric.transmission])
+            curves["telluric"] = _segments(telluric.lbda, factor, telluric.error, begin)
+            out["has_telluric"] = segments(telluric.lbda, begin)[2] & (begin >= TELLURIC_START)
+
         begin[0] = starts[1]
         out["base"] = begin
-        begin[0] = -np.inf  # not inside of anything
-
-        magnitude = np.zeros((2, len(out)))
-        if extinction is not None:
-            magnitude += airmass * _linear(extinction.lbda, extinction.extinction, begin)
-        magnitude -= _linear(response.lbda, response.response, begin)
+        magnitude = airmass * _line(curves["extinction"], begin) - _line(curves["response"], begin)
         out["gain"] = 10 ** (0.4 * magnitude[0]) / (exptime_s * WAVELENGTH_STEP) * FLUX_UNIT
         out["slope"] = 0.4 * math.log(10) * magnitude[1]
-        out["error"] = _variance(response.lbda, response.error, begin) * (math.log(10) / 2.5) ** 2
+        out["error"] = _variance(curves["response"], begin) * (math.log(10) / 2.5) ** 2
         out["error"][:, 0] += (WAVELENGTH_STEP_ERROR / WAVELENGTH_STEP) ** 2
-        out["outside"] = ~segments(response.lbda, begin)[2]
-        if telluric is not None:
-            transmission = telluric.transmission.copy()
-            absorbed = transmission > 0
-            transmission[absorbed] **= -airmass
-            inside = segments(telluric.lbda, begin)[2] & (begin >= TELLURIC_START)
-            out["telluric"] = _linear(telluric.lbda, transmission, begin).T
-            out["telluric_error"] = _variance(telluric.lbda, telluric.error, begin)
-            out["has_telluric"] = inside
-        return cls(starts, out)
+        out["telluric"] = _line(curves["telluric"], begin).T
+        out["telluric_error"] = _variance(curves["telluric"], begin)
+        constants = (airmass, exptime_s, WAVELENGTH_STEP, WAVELENGTH_STEP_ERROR, FLUX_UNIT)
+        return cls(starts, out, curves, np.array([constants], CONSTANTS))
 
 
 def write_cards(header: Header) -> None:
@@ -168,28 +186,34 @@ def _with(flag: bool) -> str:
     return "with" if flag else "without"
 
 
-def _linear(nodes, values, begin):
-    """Value of a curve at `begin` and its slope, shape (2, n); 0 outside."""
+def _segments(nodes, values, errors, begin):
+    """Segments of a curve in the intervals that begin at `begin`, ndarray of SEGMENT, shape (n,); 0 outside."""
     index, other, inside = segments(nodes, begin)
-    width = np.where(other > index, nodes[other] - nodes[index], 1.0)
-    slope = np.where(inside, (values[other] - values[index]) / width, 0.0)
-    offset = np.where(inside, begin - nodes[index], 0.0)
-    return np.array([np.where(inside, values[index] + slope * offset, 0.0), slope])
+    out = np.zeros(len(begin), SEGMENT)
+    for name, column in (("lbda", nodes), ("value", values), ("error", errors)):
+        if column is not None:
+            out[name] = np.where(inside, np.stack([column[index], column[other]]), 0.0).T
+    out["lbda"][:, 1] += out["lbda"][:, 0] == out["lbda"][:, 1]  # last node, or outside: any width
+    return out
 
 
-def _variance(nodes, errors, begin):
-    """Polynomial in the distance from `begin` of the variance of a curve interpolated linearly; shape (n, 3)."""
-    index, other, inside = segments(nodes, begin)
-    width = np.where(other > index, nodes[other] - nodes[index], 1.0)
-    weight = np.where(inside, (begin - nodes[index]) / width, 0.0)
-    first, second = errors[index], np.where(other > index, errors[other], 0.0)
-    # (first (1 - w))^2 + (second w)^2 with w = weight + d / width
-    terms = np.array(
+def _line(segment, begin):
+    """Value of segments at `begin` and their slope, shape (2, n)."""
+    (first, second), (low, high) = segment["lbda"].T, segment["value"].T
+    slope = (high - low) / (second - first)
+    return np.array([low + slope * (begin - first), slope])
+
+
+def _variance(segment, begin):
+    """Polynomial in the distance from `begin` of the variance of segments; shape (n, 3)."""
+    (first, second), (low, high) = segment["lbda"].T, segment["error"].T
+    width = second - first
+    weight = (begin - first) / width
+    # (low (1 - w))^2 + (high w)^2 with w = weight + d / width
+    return np.array(
         [
-            (first * (1 - weight)) ** 2 + (second * weight) ** 2,
-            2 * (second**2 * weight - first**2 * (1 - weight)) / width,
-            (first**2 + second**2) / width**2,
+            (low * (1 - weight)) ** 2 + (high * weight) ** 2,
+            2 * (high**2 * weight - low**2 * (1 - weight)) / width,
+            (low**2 + high**2) / width**2,
         ]
-    )
-    terms[1:, other == index] = 0.0
-    return np.where(inside, terms, 0.0).T
+    ).T

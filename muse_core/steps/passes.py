@@ -13,10 +13,10 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.steps.astrometry import Positioning, Projection
 from muse_core.steps.dar import DarCorrection
 from muse_core.steps.flatfield import FlatFieldFactor
-from muse_core.steps.flux import INTERVAL, FluxCalibration
+from muse_core.steps.flux import CONSTANTS, CURVES, INTERVAL, FluxCalibration
 
 _NOTHING = np.empty(0)
-_NO_FLUX = np.empty(0, INTERVAL)
+_NO_FLUX = FluxCalibration(_NOTHING, np.empty(0, INTERVAL), np.empty(0, CURVES), np.empty(0, CONSTANTS))
 _NO_FACTOR = FlatFieldFactor.none()
 
 
@@ -42,6 +42,7 @@ def calibrate_rows(
         With `unflagged_outside_calibration`, rows outside of flat-field spectrum or response are not flagged.
     """
     flat_field = _NO_FACTOR if flat_field is None else flat_field
+    flux = _NO_FLUX if flux is None else flux
     _calibrate.calibrate(
         rows,
         ifu_scale,
@@ -49,8 +50,10 @@ def calibrate_rows(
         flat_field.starts,
         flat_field.factors,
         _NOTHING if dar is None else dar.constants(),
-        _NOTHING if flux is None else flux.starts,
-        _NO_FLUX if flux is None else flux.intervals,
+        flux.starts,
+        flux.intervals,
+        flux.curves,
+        flux.constants,
         not compat.unflagged_outside_calibration,
     )
 
