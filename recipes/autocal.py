@@ -22,9 +22,9 @@ from muse_core.model.header import is_ao
 from muse_core.model.skymask import SkyMask
 from muse_core.recipes.cards import table_cards
 from muse_core.recipes.declaration import ScipostParameters
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
 from muse_core.recipes.sky import mask_selection, qc_cards, save_mask, save_table
+from muse_core.recipes.tables import Table
 from muse_core.recipes.whitelight import WhiteLight, make_white_light
 from muse_core.steps.autocalibration import (
     DEEPFIELD,

@@ -11,8 +11,8 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import grid as grids
 from muse_core.model.cards import set_card
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.tables import Table
 from muse_core.steps import darcheck
 from muse_core.steps.flux import FluxCalibration
 from muse_core.steps.passes import calibrate_rows

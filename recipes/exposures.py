@@ -5,29 +5,24 @@ import contextlib
 import dataclasses
 import logging
 import os
-import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, ExposureRows, Limits, StoredExposure, load_pass, read_pass, write_pass
-from muse_core.engine.slabs import Weights
+from muse_core.engine.exposure import Chunk, Limits, StoredExposure, load_pass, read_pass, write_pass
 from muse_core.engine.store import RowStore
-from muse_core.errors import DataError, InputError
-from muse_core.io.fitswriter import primary_header
-from muse_core.io.pixtable import AS_TABLE_VARIABLE, PixelTableFile, PixelTableWriter
-from muse_core.io.products import RawFrame
-from muse_core.model import origin, units
-from muse_core.model.header import PIXTABLE, instrument_mode, require_float
+from muse_core.errors import DataError
+from muse_core.model import units
+from muse_core.model.header import instrument_mode, require_float
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.recipes.inputs import Run
-from muse_core.steps import dar, flatfield, flux, merge
+from muse_core.recipes.opening import Exposure
+from muse_core.recipes.tables import Table, TableSaver
+from muse_core.steps import dar, flatfield, flux
 from muse_core.steps.astrometry import Positioning, Projection, has_limits_before_refraction
-from muse_core.steps.limits import write_limits
 from muse_core.steps.offsets import Offset, find_offset
 from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import calibrate_rows, locate_rows
@@ -35,158 +30,8 @@ from muse_core.steps.refraction import Method
 from muse_core.steps.velocity import VelocityCorrection
 
 _LOG = logging.getLogger(__name__)
-RAW_TAG = "PIXTABLE_OBJECT"
 #: Environment variable of the reference: formula of the refractive index.
 REFRACTION_VARIABLE = "MUSE_DAR_CORRECT_METHOD"
-
-
-@dataclasses.dataclass(slots=True)
-class Table:
-    """A pixel table whose rows are in the store.
-
-    Attributes
-    ----------
-    header : Header
-        Header of the table.
-    stored : StoredExposure
-        Its rows.
-    position_unit, data_unit, stat_unit : str
-        State of the rows.
-    flat_field : FlatFieldSpectrum, optional
-        Attached flat-field spectrum.
-    weights : Weights, optional
-        Weights of the exposures that it is combined of.
-    """
-
-    header: Header
-    stored: StoredExposure
-    position_unit: str
-    data_unit: str
-    stat_unit: str
-    flat_field: FlatFieldSpectrum | None = None
-    weights: Weights | None = None
-
-    @property
-    def extent(self) -> str:
-        """Limits and pointing of the table, for messages."""
-        limits = (f"{axis} {self._limit(axis, 'LOW')} to {self._limit(axis, 'HIGH')}" for axis in ("X", "Y", "LAMBDA"))
-        pointing = f"RA {self.header.get('RA')}, DEC {self.header.get('DEC')}"
-        return f"Limits of the pixel table of {self.header.get('DATE-OBS')} ({pointing}): {', '.join(limits)}"
-
-    def _limit(self, axis: str, end: str):
-        return self.header.get(f"ESO DRS MUSE PIXTABLE LIMITS {axis} {end}")
-
-    def write_limits(self, limits: Limits) -> None:
-        """Write the limits of the rows to the header."""
-        zero = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))
-        write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, zero)
-
-
-@dataclasses.dataclass(slots=True)
-class Exposure:
-    """An exposure whose files are known, but not loaded.
-
-    Attributes
-    ----------
-    header : Header
-        Header of the merged table.
-    rows : ExposureRows
-        Files in the order of the merged table.
-    scales : list of float
-        Factor on the data of each file.
-    spectra : list of FlatFieldSpectrum
-        Flat-field spectra of the files, if rows are to be corrected by their average.
-    attached : FlatFieldSpectrum, optional
-        Spectrum of a merged file, which was corrected before.
-    keeps_limits : bool
-        A merged file of which nothing is cut: the limits in its header count, which have seven digits.
-    weights : Weights, optional
-        Weights of the exposures in a combined table.
-    """
-
-    header: Header
-    rows: ExposureRows
-    scales: list[float]
-    spectra: list[FlatFieldSpectrum]
-    attached: FlatFieldSpectrum | None
-    keeps_limits: bool = False
-    weights: Weights | None = None
-
-
-def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
-    """Open the pixel tables and group them into exposures, in the order of time.
-
-    Raises
-    ------
-    InputError
-        A file is no pixel table, or says not enough about itself.
-    DataError
-        The files of an exposure do not fit together.
-    """
-    files = [PixelTableFile(path) for path in paths]
-    names = [str(path) for path in paths]
-    headers = [file.header for file in files]
-    groups = merge.group_exposures(headers, names, run.compat)
-    used = sorted(index for group in groups for index in group.files)
-    run.factory.use_raw(RawFrame(paths[index], RAW_TAG, headers[index]) for index in used)
-    exposures = []
-    for number, group in enumerate(groups, 1):
-        _LOG.info("Exposure %d of %d (DATE-OBS %s): %d IFUs", number, len(groups), group.date_obs, len(group.files))
-        missing = sorted(set(range(1, origin.N_IFU + 1)) - set(group.ifus))
-        if missing and group.ifus != (merge.MERGED_FILE,):
-            _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
-        exposures.append(_open_exposure(run, [files[i] for i in group.files], group))
-    weighted = [str(file.path) for file in files if file.has_weight]
-    if weighted and len(files) > 1:
-        raise InputError(
-            f"{', '.join(weighted)}: found a column weight, expected pixel tables of single exposures; a combined "
-            "table can only be used alone, else give the tables of all exposures instead"
-        )
-    return exposures
-
-
-def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureFiles) -> Exposure:
-    low, high = run.parameters.lambdamin, run.parameters.lambdamax
-    names = [str(file.path) for file in files]
-    is_merged = group.ifus == (merge.MERGED_FILE,)
-    scales = [1.0] if is_merged else merge.ifu_scales([f.header for f in files], names, run.compat)
-    files = files[: len(scales)]
-    for file in files[1:]:
-        if (file.position_unit, file.units["data"]) != (files[0].position_unit, files[0].units["data"]):
-            raise DataError(
-                f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
-                f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
-            )
-    cut = [merge.is_cut_needed(file.header, low, high) for file in files]
-    spectra = [
-        flatfield.trim(file.flat_field, low, high) if needed else file.flat_field
-        for file, needed in zip(files, cut, strict=True)
-        if file.flat_field is not None
-    ]
-    already_merged = is_merged or not merge.has_flat_levels(files[0].header, run.compat)
-    if not already_merged and spectra and len(spectra) != len(files):
-        without = [str(file.path) for file in files if file.flat_field is None]
-        raise DataError(
-            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel "
-            f"tables, expected it in all or none; not in {', '.join(without)}"
-        )
-    header = files[0].header.copy()
-    if not is_merged:
-        header = merge.merge_headers([f.header for f in files], 0 if already_merged else len(spectra))
-    merge.remove_quality_cards(header)
-    rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
-    if already_merged:
-        keeps_limits = is_merged and not cut[0]
-        edges = rows.exposure_edges()
-        for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
-            if is_merged and len(edges) > 2:
-                header[f"{PIXTABLE}EXP{number} FIRST"], header[f"{PIXTABLE}EXP{number} LAST"] = first, end - 1
-        weights = rows.weights()
-        attached = spectra[0] if spectra else None
-        return Exposure(
-            header, rows, scales, [], attached, keeps_limits, None if weights is None else Weights(*weights)
-        )
-    return Exposure(header, rows, scales, spectra, None)
 
 
 class _Calibration:
@@ -572,54 +417,3 @@ def put_on_sky(table: Table, own: Positioning | None, offset: Offset | None, num
     if own is not None and number == 1:
         own.write_cards(table.header)
         table.position_unit = units.DEG
-
-
-class TableSaver:
-    """A product that is a pixel table, written in pieces; its header is final when the limits of all rows are known."""
-
-    def __init__(self, run: Run, table: Table, tag: str):
-        self._factory, self._table, self._tag = run.factory, table, tag
-        self._path = run.factory.next_path(tag)
-        self.limits, self._lock = Limits(), threading.Lock()
-        self._writer = PixelTableWriter(
-            self._path,
-            self._header(),
-            table.stored.n_rows,
-            position_unit=table.position_unit,
-            data_unit=table.data_unit,
-            stat_unit=table.stat_unit,
-            flat_field=table.flat_field,
-            weighted=table.weights is not None,
-            as_table=_is_positive(os.environ.get(AS_TABLE_VARIABLE, "")),
-        )
-
-    def _header(self) -> Header:
-        return self._factory.header(self._tag, self._table.header.cards, self._path, primary_header())
-
-    def write(self, chunk: Chunk, rows: np.ndarray) -> None:
-        """Write the rows of a chunk."""
-        weights, start = self._table.weights, self._table.stored.begin + chunk.start
-        self._writer.write(chunk.row, rows, None if weights is None else weights.between(start, start + len(rows)))
-        limits = Limits.of(rows)
-        with self._lock:
-            self.limits.include(limits)
-
-    def finish(self, limits: Limits | None = None) -> None:
-        """Complete the product; with `limits`, after writing them to the header of its table."""
-        if limits is not None:
-            self._table.write_limits(limits)
-        self._writer.set_primary(self._header())
-        self._factory.register(self._writer.finish(), self._tag)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, value, traceback):
-        self._writer.__exit__(kind, value, traceback)
-
-
-def _is_positive(text: str) -> bool:
-    try:
-        return int(text) > 0
-    except ValueError:
-        return False

@@ -24,11 +24,11 @@ from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
 from muse_core.recipes.cards import object_cards
 from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
 from muse_core.recipes.euro3d import Euro3D
-from muse_core.recipes.exposures import Table, TableSaver
 from muse_core.recipes.formats import CubeFormat, CubeProduct, PlainCube
 from muse_core.recipes.images import read_filters, use_filters
 from muse_core.recipes.inputs import Run
 from muse_core.recipes.sdp import SdpCube
+from muse_core.recipes.tables import Table, TableSaver
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.qc import fwhm_plane, fwhm_qc
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction, parse_pixfrac

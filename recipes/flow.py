@@ -28,9 +28,11 @@ from muse_core.model.declare import parameter_specs
 from muse_core.model.raman import RamanLines
 from muse_core.recipes import autocal, darcheck, declaration, exposures, final, raman, sdp, sky, stacked
 from muse_core.recipes.declaration import ScipostParameters
-from muse_core.recipes.exposures import RAW_TAG, Exposure, Located, Table
+from muse_core.recipes.exposures import Located
 from muse_core.recipes.inputs import Run, load_calibrations, parse_save
+from muse_core.recipes.opening import RAW_TAG, Exposure, open_exposures
 from muse_core.recipes.plan import make_plan
+from muse_core.recipes.tables import Table
 from muse_core.steps.combine import combine_headers, exposure_weights
 from muse_core.steps.sdp import Exposure as Described
 
@@ -234,7 +236,7 @@ class _Opened:
         """Look at all inputs."""
         run = _prepare(frames, parameters, directory)
         inputs = _load_inputs(run)
-        opened = exposures.open_exposures(run, run.frames.all(RAW_TAG))
+        opened = open_exposures(run, run.frames.all(RAW_TAG))
         begins = np.cumsum([0, *(exposure.rows.n_rows for exposure in opened)])
         is_sdp = "cube" in run.save and parameters.format == sdp.FORMAT
         described = sdp.describe_exposures(run, opened) if is_sdp else []

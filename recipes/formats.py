@@ -14,9 +14,9 @@ from muse_core.io.fitswriter import primary_header
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_string
 from muse_core.recipes.cards import image_wcs
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.images import Filter, View, make_views
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.tables import Table
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.resample.slab import SlabResult
 from muse_core.steps.sdp import Exposure

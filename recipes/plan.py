@@ -22,9 +22,9 @@ from muse_core.model.grid import Limits, OutputGrid, make_grid
 from muse_core.model.header import PIXTABLE, get_float
 from muse_core.model.rows import ROW, make_rows
 from muse_core.recipes import exposures
-from muse_core.recipes.exposures import Exposure
 from muse_core.recipes.final import CubeInputs
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.opening import Exposure
 from muse_core.steps.astrometry import Positioning
 from muse_core.steps.passes import locate_rows
 from muse_core.steps.resample import slab_memory

@@ -21,9 +21,9 @@ from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
 from muse_core.model.skymask import SkyMask
 from muse_core.recipes.declaration import QC_PREFIX
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
 from muse_core.recipes.sky import mask_selection
+from muse_core.recipes.tables import Table
 from muse_core.recipes.whitelight import WhiteLight, make_white_light
 from muse_core.steps import raman
 from muse_core.steps.order import sort_rows

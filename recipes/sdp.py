@@ -10,17 +10,17 @@ from muse_core.io.cube import CubeWriter, variance_unit
 from muse_core.io.fitswriter import primary_header
 from muse_core.model import units
 from muse_core.model.cards import card, set_card
-from muse_core.recipes import exposures
 from muse_core.recipes.declaration import PIPELINE
 from muse_core.recipes.formats import TAG, CubeProduct
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.opening import Exposure
 from muse_core.steps import sdp
 from muse_core.steps.resample.slab import SlabResult
 
 FORMAT = "sdpCube"
 
 
-def describe_exposures(run: Run, opened: Sequence[exposures.Exposure]) -> list[sdp.Exposure]:
+def describe_exposures(run: Run, opened: Sequence[Exposure]) -> list[sdp.Exposure]:
     """Return what the keywords need to know of the exposures, from the headers of their first files.
 
     Raises

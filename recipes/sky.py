@@ -39,8 +39,8 @@ from muse_core.model.spectrum import Continuum, Spectrum
 from muse_core.recipes import exposures
 from muse_core.recipes.cards import table_cards
 from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.tables import Table
 from muse_core.recipes.whitelight import WhiteLight, make_white_light
 from muse_core.steps import flatfield
 from muse_core.steps.limits import wavelength_limits

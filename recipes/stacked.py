@@ -14,8 +14,8 @@ from muse_core.model import origin
 from muse_core.model.dq import DQ
 from muse_core.model.grid import Limits, make_grid
 from muse_core.recipes.cards import object_cards
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.tables import Table
 from muse_core.steps.order import sort_rows
 from muse_core.steps.resample.stacked import StackedGrid, stack, stack_slice, stacked_grid
 

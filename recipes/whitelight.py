@@ -13,8 +13,8 @@ from muse_core.model.cards import card
 from muse_core.model.filters import white
 from muse_core.model.grid import Limits, OutputGrid, make_grid
 from muse_core.recipes.cards import image_wcs, object_cards
-from muse_core.recipes.exposures import Table
 from muse_core.recipes.inputs import Run
+from muse_core.recipes.tables import Table
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
 

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pixel tables of a run: opened, checked, and grouped into exposures."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from astropy.io.fits import Header
+
+from muse_core.engine.exposure import ExposureRows
+from muse_core.engine.slabs import Weights
+from muse_core.errors import DataError, InputError
+from muse_core.io.pixtable import PixelTableFile
+from muse_core.io.products import RawFrame
+from muse_core.model import origin
+from muse_core.model.header import PIXTABLE
+from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.recipes.inputs import Run
+from muse_core.steps import flatfield, merge
+
+_LOG = logging.getLogger(__name__)
+RAW_TAG = "PIXTABLE_OBJECT"
+
+
+@dataclasses.dataclass(slots=True)
+class Exposure:
+    """An exposure whose files are known, but not loaded.
+
+    Attributes
+    ----------
+    header : Header
+        Header of the merged table.
+    rows : ExposureRows
+        Files in the order of the merged table.
+    scales : list of float
+        Factor on the data of each file.
+    spectra : list of FlatFieldSpectrum
+        Flat-field spectra of the files, if rows are to be corrected by their average.
+    attached : FlatFieldSpectrum, optional
+        Spectrum of a merged file, which was corrected before.
+    keeps_limits : bool
+        A merged file of which nothing is cut: the limits in its header count, which have seven digits.
+    weights : Weights, optional
+        Weights of the exposures in a combined table.
+    """
+
+    header: Header
+    rows: ExposureRows
+    scales: list[float]
+    spectra: list[FlatFieldSpectrum]
+    attached: FlatFieldSpectrum | None
+    keeps_limits: bool = False
+    weights: Weights | None = None
+
+
+def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
+    """Open the pixel tables and group them into exposures, in the order of time.
+
+    Raises
+    ------
+    InputError
+        A file is no pixel table, or says not enough about itself.
+    DataError
+        The files of an exposure do not fit together.
+    """
+    files = [PixelTableFile(path) for path in paths]
+    names = [str(path) for path in paths]
+    headers = [file.header for file in files]
+    groups = merge.group_exposures(headers, names, run.compat)
+    used = sorted(index for group in groups for index in group.files)
+    run.factory.use_raw(RawFrame(paths[index], RAW_TAG, headers[index]) for index in used)
+    exposures = []
+    for number, group in enumerate(groups, 1):
+        _LOG.info("Exposure %d of %d (DATE-OBS %s): %d IFUs", number, len(groups), group.date_obs, len(group.files))
+        missing = sorted(set(range(1, origin.N_IFU + 1)) - set(group.ifus))
+        if missing and group.ifus != (merge.MERGED_FILE,):
+            _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
+        exposures.append(_open_exposure(run, [files[i] for i in group.files], group))
+    weighted = [str(file.path) for file in files if file.has_weight]
+    if weighted and len(files) > 1:
+        raise InputError(
+            f"{', '.join(weighted)}: found a column weight, expected pixel tables of single exposures; a combined "
+            "table can only be used alone, else give the tables of all exposures instead"
+        )
+    return exposures
+
+
+def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureFiles) -> Exposure:
+    low, high = run.parameters.lambdamin, run.parameters.lambdamax
+    names = [str(file.path) for file in files]
+    is_merged = group.ifus == (merge.MERGED_FILE,)
+    scales = [1.0] if is_merged else merge.ifu_scales([f.header for f in files], names, run.compat)
+    files = files[: len(scales)]
+    for file in files[1:]:
+        if (file.position_unit, file.units["data"]) != (files[0].position_unit, files[0].units["data"]):
+            raise DataError(
+                f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
+                f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
+            )
+    cut = [merge.is_cut_needed(file.header, low, high) for file in files]
+    spectra = [
+        flatfield.trim(file.flat_field, low, high) if needed else file.flat_field
+        for file, needed in zip(files, cut, strict=True)
+        if file.flat_field is not None
+    ]
+    already_merged = is_merged or not merge.has_flat_levels(files[0].header, run.compat)
+    if not already_merged and spectra and len(spectra) != len(files):
+        without = [str(file.path) for file in files if file.flat_field is None]
+        raise DataError(
+            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel "
+            f"tables, expected it in all or none; not in {', '.join(without)}"
+        )
+    header = files[0].header.copy()
+    if not is_merged:
+        header = merge.merge_headers([f.header for f in files], 0 if already_merged else len(spectra))
+    merge.remove_quality_cards(header)
+    rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
+    if already_merged:
+        keeps_limits = is_merged and not cut[0]
+        edges = rows.exposure_edges()
+        for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
+            if is_merged and len(edges) > 2:
+                header[f"{PIXTABLE}EXP{number} FIRST"], header[f"{PIXTABLE}EXP{number} LAST"] = first, end - 1
+        weights = rows.weights()
+        attached = spectra[0] if spectra else None
+        return Exposure(
+            header, rows, scales, [], attached, keeps_limits, None if weights is None else Weights(*weights)
+        )
+    return Exposure(header, rows, scales, spectra, None)
