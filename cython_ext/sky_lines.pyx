@@ -75,13 +75,13 @@ cdef void add_profile(const double* x, const double* z, Py_ssize_t n_node, const
 
 
 cdef void add_lines(const double* lbda, Py_ssize_t n, const double[::1] line_lbda, const double[::1] line_flux,
-                    const double[:, ::1] image, const double* grid, double* nodes, double* out) noexcept nogil:
+                    const double[:, ::1] image, const double* grid, bint lone, double* nodes, double* out) noexcept nogil:
     cdef Py_ssize_t k, a, b, nx = image.shape[1]
     cdef double lo = grid[1] + grid[2] * (1 - grid[0]), hi = grid[1] + grid[2] * (nx - grid[0])
     for k in range(line_lbda.shape[0]):
         a = last_at_or_below(lbda, n, line_lbda[k] + lo)
         b = last_at_or_below(lbda, n, line_lbda[k] + hi)
-        if b <= a:
+        if b < a or (b == a and not lone):
             continue
         make_profile(image, grid, line_lbda[k], nodes, nodes + nx + 4)
         add_profile(nodes, nodes + nx + 4, nx + 4, lbda + a, b - a + 1, line_lbda[k], line_flux[k], out + a)
@@ -106,7 +106,8 @@ def profile(const double[:, ::1] image, const double[::1] grid, double line, dou
 
 
 def line_spectrum(const double[::1] lbda, const double[::1] line_lbda, const double[::1] line_flux,
-                  const double[:, ::1] image, const double[::1] grid, double[:, ::1] nodes, double[::1] out):
+                  const double[:, ::1] image, const double[::1] grid, bint lone, double[:, ::1] nodes,
+                  double[::1] out):
     """Add the spectrum of lines, seen through an LSF, to `out`.
 
     Parameters
@@ -117,13 +118,15 @@ def line_spectrum(const double[::1] lbda, const double[::1] line_lbda, const dou
         Wavelength in Angstrom and flux of each line; they are added in this order.
     image, grid, nodes : ndarray of float64
         As in `profile`; `nodes` is scratch.
+    lone : bool
+        Whether a line is added that reaches one wavelength only.
     out : ndarray of float64, shape (n,)
         Flux per Angstrom; updated.
     """
     if lbda.shape[0] == 0:
         return
     with nogil:
-        add_lines(&lbda[0], lbda.shape[0], line_lbda, line_flux, image, &grid[0], &nodes[0, 0], &out[0])
+        add_lines(&lbda[0], lbda.shape[0], line_lbda, line_flux, image, &grid[0], lone, &nodes[0, 0], &out[0])
 
 
 def subtract_lines(row_t[::1] rows, const double[::1] line_lbda, const double[::1] line_flux,
@@ -146,7 +149,7 @@ def subtract_lines(row_t[::1] rows, const double[::1] line_lbda, const double[::
         for i in range(n):
             scratch[0, i] = rows[i].lbda
             scratch[1, i] = 0
-        add_lines(&scratch[0, 0], n, line_lbda, line_flux, image, &grid[0], &nodes[0, 0], &scratch[1, 0])
+        add_lines(&scratch[0, 0], n, line_lbda, line_flux, image, &grid[0], False, &nodes[0, 0], &scratch[1, 0])
         for i in range(n):
             rows[i].data = <float>(<double>rows[i].data - scratch[1, i])
 

@@ -95,7 +95,7 @@ def average(spectra: Sequence[FlatFieldSpectrum], mode: str) -> FlatFieldSpectru
     total = on_grid(spectra[0])
     for spectrum in spectra[1:]:
         total = total + on_grid(spectrum)
-    mean = total / len(spectra)
+    mean = total * (1 / len(spectra))  # not a division, whose last bit differs
     valid = np.isfinite(mean)
     if not valid.any():
         raise DataError(f"flat-field spectra: {len(spectra)} IFUs have no wavelength in common")

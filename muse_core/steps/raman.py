@@ -115,7 +115,7 @@ def _line_spectra(rows, weighted_bands, lines: RamanLines, lsf: LsfCubes, compat
         lbda = rows["lbda"][first:end].astype(np.float64)
         for band, factor in weighted_bands:
             line_lbda, line_flux = lines.band(band)
-            spectrum[first:end] += line_spectrum(lbda, line_lbda, line_flux * factor, image)
+            spectrum[first:end] += line_spectrum(lbda, line_lbda, line_flux * factor, image, lone=True)
     return spectrum
 
 

@@ -34,14 +34,14 @@ def twin_interpolate(x, y, d):
     return (y[i - 1] - g * x[i - 1]) + g * d
 
 
-def twin_line_spectrum(lbda, lines, fluxes, image, grid):
+def twin_line_spectrum(lbda, lines, fluxes, image, grid, lone=False):
     ny, nx = image.shape
     lo = grid.offset_value + grid.offset_step * (1 - grid.offset_pixel)
     hi = grid.offset_value + grid.offset_step * (nx - grid.offset_pixel)
     out = np.zeros(len(lbda))
     for line, flux in zip(lines, fluxes, strict=True):
         a, b = last_le(lbda, line + lo), last_le(lbda, line + hi)
-        if b <= a:
+        if b < a + (not lone):
             continue
         p = min(max((line - grid.line_value) / grid.line_step + grid.line_pixel, 1), ny)
         j = math.floor(p)
@@ -82,6 +82,16 @@ def test_line_spectrum_equals_its_twin(rng, image):
     lines.lbda[1] = lbda[50] + 7.5
     out = line_spectrum(lbda, lines.lbda, lines.flux, image)
     np.testing.assert_array_equal(out, twin_line_spectrum(lbda, lines.lbda, lines.flux, image.data, GRID))
+
+
+@pytest.mark.parametrize("lone", [False, True])
+def test_line_that_reaches_one_wavelength(image, lone):
+    lbda = np.array([4980.0, 5001.0, 5025.0])
+    for line in (4974.0, 5002.0, 5019.0, 5032.55):
+        out = line_spectrum(lbda[1:], np.array([line]), np.ones(1), image, lone=lone)
+        np.testing.assert_array_equal(out, twin_line_spectrum(lbda[1:], [line], [1.0], image.data, GRID, lone))
+    alone = line_spectrum(lbda[1:2], np.array([5002.0]), np.ones(1), image, lone=lone)
+    assert (alone > 0.1) == lone
 
 
 def test_line_spectrum_on_rows_of_the_image_and_beyond(image):

@@ -44,11 +44,13 @@ class Settings:
         return ("--skymethod=none", f"--raman_width={self.width}", *parameters, *IN_PIXELS)
 
 
-SETTINGS = [Settings(), Settings(width=12.0), Settings(width=26.0, fraction=0.4, ignore=0.02)]
+SETTINGS = [Settings(), Settings(width=16.0), Settings(width=26.0, fraction=0.4, ignore=0.02)]
 AO = {"mode": "WFM-AO-N", "ifus": (13,), "raman_flux": 300.0, "date_obs": "2018-11-21T06:32:33.123"}
 SPECS = {
     "both": ExposureSpec(lbda_min=6474, lbda_max=6838, **AO),
     "O2": ExposureSpec(lbda_min=6465, lbda_max=6510, **AO),
+    # few rows a slice, of which sometimes only the last one is reached by the line
+    "edge-of-N2": ExposureSpec(lbda_min=6790, lbda_max=6820, seed=2, **AO),
 }
 
 

@@ -172,7 +172,9 @@ def lsf_nodes(image: LsfImage, line: float) -> np.ndarray:
     return nodes
 
 
-def line_spectrum(lbda: np.ndarray, line_lbda: np.ndarray, line_flux: np.ndarray, image: LsfImage) -> np.ndarray:
+def line_spectrum(
+    lbda: np.ndarray, line_lbda: np.ndarray, line_flux: np.ndarray, image: LsfImage, *, lone: bool = False
+) -> np.ndarray:
     """Spectrum of lines seen through an LSF.
 
     Parameters
@@ -185,6 +187,8 @@ def line_spectrum(lbda: np.ndarray, line_lbda: np.ndarray, line_flux: np.ndarray
         Fluxes of the lines.
     image : LsfImage
         LSF.
+    lone : bool
+        Whether a line counts that reaches one wavelength only: with the ESO pipeline sky lines do not, Raman lines do.
 
     Returns
     -------
@@ -193,7 +197,7 @@ def line_spectrum(lbda: np.ndarray, line_lbda: np.ndarray, line_flux: np.ndarray
     """
     out = np.zeros(len(lbda))
     nodes = np.empty((2, image.data.shape[1] + 4))
-    sky_lines.line_spectrum(lbda, line_lbda, line_flux, image.data, grid_numbers(image.grid), nodes, out)
+    sky_lines.line_spectrum(lbda, line_lbda, line_flux, image.data, grid_numbers(image.grid), lone, nodes, out)
     return out
 
 
