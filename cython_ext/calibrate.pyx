@@ -11,7 +11,7 @@ float32 numbers. Results that come close to an edge, one in a million, are compu
 """
 
 from libc.math cimport exp, hypot, log, pow
-from libc.stdint cimport int64_t
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 from rows_types cimport row_t
 
@@ -87,10 +87,9 @@ cdef inline double exponential(double z) noexcept nogil:
 
 cdef inline bint near_edge(double value) noexcept nogil:
     """Could an error in the last bits of `value` change the float32 that it is rounded to?"""
-    cdef int64_t bits
+    cdef uint64_t bits
     memcpy(&bits, &value, sizeof(bits))
-    bits = (bits & LOST_BITS) - EDGE
-    return -CLOSE <= bits <= CLOSE
+    return ((bits - (EDGE - CLOSE)) & LOST_BITS) <= 2 * CLOSE
 
 
 cdef inline double between(const segment_t* s, double lbda, double* error) noexcept nogil:
