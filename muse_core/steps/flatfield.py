@@ -66,9 +66,12 @@ def on_grid(spectrum: FlatFieldSpectrum) -> np.ndarray:
     after = np.searchsorted(lbda, x)
     segment = np.clip(after - 1, 0, len(lbda) - 2)
     intercept, gradient = _lines(lbda, data, segment, segment + 1)
-    values = np.where((x > lbda[0]) & (x <= lbda[-1]), intercept + gradient * x, np.nan)
-    if after[0] < len(lbda) and lbda[after[0]] == x[0]:  # the reference takes a node as it is only here
-        values[0] = data[after[0]]
+    inside = (x > lbda[0]) & (x <= lbda[-1])
+    inside[0] |= x[0] == lbda[0]
+    values = np.where(inside, intercept + gradient * x, np.nan)
+    first = int(np.argmax(inside))
+    if inside[first] and lbda[after[first]] == x[first]:  # only here the reference takes a node as it is
+        values[first] = data[after[first]]
     return values
 
 
