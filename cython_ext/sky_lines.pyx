@@ -6,7 +6,7 @@
 The order of operations decides about the last digit, which the line fit is sensitive to; it is fixed here.
 """
 
-from libc.math cimport M_PI, erf, exp, floor, sqrt
+from libc.math cimport M_PI, M_SQRT1_2, erf, exp, floor, sqrt
 from rows_types cimport row_t
 
 cdef double FAR_NODE = 10000.0  # Angstrom; a profile is 0 from its edge to there
@@ -217,7 +217,7 @@ def interpolate(const double[::1] x, const double[::1] lbda, const double[::1] f
 cdef inline double smooth_step(double x, const double* r) noexcept nogil:
     """Second antiderivative of the Gauss-Hermite line, up to a factor."""
     cdef double polynomial = r[0] + x * (r[1] + x * (r[2] + x * (r[3] + x * r[4])))
-    return exp(-x * x / 2) + polynomial * exp(-x * x) / 60 + x * sqrt(M_PI / 2) * erf(x / sqrt(2.0))
+    return exp(-x * x / 2) + exp(-x * x) * (1 / 60.0) * polynomial + sqrt(M_PI / 2) * erf(x * M_SQRT1_2) * x
 
 
 cdef inline double polynomial_at(const double[::1] coefficients, double t) noexcept nogil:
@@ -233,7 +233,7 @@ cdef void add_hermite_lines(const double* lbda, Py_ssize_t n, const double[::1] 
                             const double[::1] h6, double slit_width, double bin_width, double reach,
                             double* out) noexcept nogil:
     cdef Py_ssize_t k, i, a, b
-    cdef double t, w, p3, p4, p5, p6, x, bin_half, slit_half, norm
+    cdef double t, w, p3, p4, p5, p6, x, bin_half, slit_half, outer, inner, scale
     cdef double[5] r
     for k in range(line_lbda.shape[0]):
         a = last_at_or_below(lbda, n, line_lbda[k] - reach)
@@ -253,13 +253,15 @@ cdef void add_hermite_lines(const double* lbda, Py_ssize_t n, const double[::1] 
         r[0] = -2.5 * sqrt(6.0) * p4 + 1.5 * sqrt(5.0) * p6
         bin_half = bin_width / (2 * w)
         slit_half = slit_width / (2 * w)
-        norm = line_flux[k] / (sqrt(32 * M_PI) * bin_half * slit_half * w)
+        outer = slit_half + bin_half
+        inner = slit_half - bin_half
+        scale = 1 / (sqrt(32 * M_PI) * bin_half * slit_half * w * w)
         for i in range(a, b + 1):
-            x = (lbda[i] - line_lbda[k]) / w
-            out[i] += norm * (
-                smooth_step(x + slit_half + bin_half, r) - smooth_step(x + slit_half - bin_half, r)
-                - smooth_step(x - slit_half + bin_half, r) + smooth_step(x - slit_half - bin_half, r)
-            )
+            x = (lbda[i] - line_lbda[k]) * (1 / w)
+            out[i] += (
+                smooth_step(x + outer, r) - smooth_step(x + inner, r)
+                - smooth_step(x - inner, r) + smooth_step(x - outer, r)
+            ) * scale * w * line_flux[k]
 
 
 def hermite_spectrum(const double[::1] lbda, const double[::1] line_lbda, const double[::1] line_flux,

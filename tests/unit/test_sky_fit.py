@@ -11,7 +11,7 @@ from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
 from muse_core.steps.sky import lmdif, qc
 from muse_core.steps.sky.continuum import create_continuum
-from muse_core.steps.sky.fit import difference_weights, fit_lines
+from muse_core.steps.sky.fit import difference_noise, fit_lines
 from muse_core.steps.sky.lsf import (
     average_lsf,
     empty_counts,
@@ -189,9 +189,9 @@ def test_no_line_in_range(lsf, caplog):
     assert qc.line_qc(fit.lines) == []
 
 
-def test_weights_where_the_variance_is_not_positive():
+def test_noise_where_the_variance_is_not_positive():
     stat = np.array([1.0, 3.0, -3.0, np.nan, 1.0])
-    np.testing.assert_array_equal(difference_weights(stat), [0.5, 1, 1, 1])
+    np.testing.assert_array_equal(difference_noise(stat), [2, 1, 1, 1])
 
 
 def test_minimiser_finds_the_minimum_of_rosenbrock():

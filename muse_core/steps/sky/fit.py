@@ -45,11 +45,10 @@ class LineFit:
         return self.minimum.success
 
 
-def difference_weights(stat: np.ndarray) -> np.ndarray:
-    """Weights of the differences of neighbouring bins: 1 / sigma, and 1 where the variance is not positive."""
+def difference_noise(stat: np.ndarray) -> np.ndarray:
+    """Noise of the differences of neighbouring bins, and 1 where the variance is not positive."""
     variance = stat[:-1] + stat[1:]
-    valid = variance > 0
-    return np.where(valid, 1 / np.sqrt(np.where(valid, variance, 1.0)), 1.0)
+    return np.sqrt(np.where(variance > 0, variance, 1.0))
 
 
 class _LineModel(abc.ABC):
@@ -61,7 +60,7 @@ class _LineModel(abc.ABC):
     def __init__(self, spectrum: Spectrum, lines: SkyLines):
         self.spectrum = spectrum
         self.lines = lines
-        self.weight = difference_weights(spectrum.stat)
+        self.noise = difference_noise(spectrum.stat)
 
     @abc.abstractmethod
     def start(self) -> np.ndarray:
@@ -82,7 +81,11 @@ class _LineModel(abc.ABC):
 
     def residuals(self, parameters: np.ndarray) -> np.ndarray:
         difference = self.spectrum_of(parameters) - self.spectrum.data
-        return (difference[1:] - difference[:-1]) * self.weight
+        return self.in_noise(difference[1:] - difference[:-1])
+
+    def in_noise(self, difference: np.ndarray) -> np.ndarray:
+        """Differences of neighbouring bins in units of their noise."""
+        return difference / self.noise
 
     def window(self, row: int, half_width: float) -> slice:
         """Bins around line `row`."""
@@ -96,6 +99,10 @@ class _ImageModel(_LineModel):
     def __init__(self, spectrum: Spectrum, lines: SkyLines, image: LsfImage):
         super().__init__(spectrum, lines)
         self.image = image
+        self.weight = 1 / self.noise
+
+    def in_noise(self, difference: np.ndarray) -> np.ndarray:
+        return difference * self.weight  # the other last bit is the reference's
 
     def wavelengths(self, parameters: np.ndarray) -> np.ndarray:
         slope, offset = parameters[-2:]
@@ -114,9 +121,8 @@ class _ImageModel(_LineModel):
             window = self.window(row, 3.0)
             data = self.spectrum.data[window]
             background = (data[0] + data[-1]) / 2
-            # cumsum adds one by one, sum does not
-            observed = np.cumsum(np.maximum(data - background, 0))[-1]
-            expected = np.cumsum(model[window])[-1]
+            observed = _sum(np.maximum(data - background, 0))
+            expected = _sum(model[window])
             if expected > 0:
                 parameters[group] *= np.sqrt(observed / expected)
         return parameters
@@ -152,11 +158,17 @@ class _HermiteModel(_LineModel):
             for group, row in enumerate(strongest):
                 window = self.window(row, 2.0)
                 lbda, data, expected = self.spectrum.lbda[window], self.spectrum.data[window], model[window]
-                if expected.sum() > 0 and data.sum() > 0:
-                    parameters[group] *= np.sqrt(data.sum() / expected.sum())
-                    shifts.append(lbda @ data / data.sum() - lbda @ expected / expected.sum())
-            parameters[n_groups] += np.mean(shifts) if shifts else 0.0
+                total, total_expected = _sum(data), _sum(expected)
+                if total_expected > 0 and total > 0:
+                    parameters[group] *= np.sqrt(total / total_expected)
+                    shifts.append(_sum(lbda * data) / total - _sum(lbda * expected) / total_expected)
+            parameters[n_groups] += sum(shifts) / len(shifts) if shifts else 0.0
         return parameters
+
+
+def _sum(values: np.ndarray) -> float:
+    """Sum one by one, as the reference does and numpy's sum does not."""
+    return np.cumsum(values)[-1]
 
 
 def _last_at_or_below(ascending: np.ndarray, value: float) -> int:
