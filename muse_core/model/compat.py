@@ -42,6 +42,7 @@ class Compat:
     lsf_of_other_shape_ignored: bool = False  # an LSF_PROFILE of another shape is left out of the average
     slice_without_lsf_ignored: bool = False  # slices without LSF_PROFILE keep their sky lines
     text_counts_as_zero: bool = False  # what is no number in sky_crsigma or pixfrac counts as 0
+    continuum_of_other_rows: bool = False  # with parametrised LSFs and unsorted rows, not from the rows on sky
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded
 
     @classmethod

@@ -15,6 +15,7 @@ from muse_core.model.rows import make_rows
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
 from muse_core.steps.sky.lsf import count_slices, empty_counts, hermite_spectrum, line_spectrum, require_ifus
+from muse_core.steps.sky.model import lineless_samples
 from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
 from muse_core.steps.sky.subtract import continuum_cut, cut_rows, slice_ranges, subtract_continuum, subtract_lines
 
@@ -159,6 +160,24 @@ def test_parametrised_lines(rng, ifu_rows):
     assert sky.max() > 1
     expected = (ifu_rows["data"][a:b].astype(np.float64) - sky).astype(np.float32)
     np.testing.assert_array_equal(rows["data"][a:b], expected)
+
+
+def test_continuum_with_parametrised_lines_comes_from_the_rows_on_sky(rng, ifu_rows):
+    profile = HermiteProfile(np.array([0.9]), (np.zeros(1),) * 4, 2.61, 1.25)
+    profiles = {(3, s): profile for s in (1, 2, 5)}
+    lines = random_lines(rng, 5, 4950, 5050)
+    selected = rng.integers(0, 2, len(ifu_rows), np.uint8)
+    flagged = np.flatnonzero(rng.random(len(ifu_rows)) < 0.1)
+    expected = lineless_samples(ifu_rows, selected, lines, profiles, flagged)
+    without_lines = ifu_rows.copy()
+    subtract_lines(without_lines, lines, profiles)
+    np.testing.assert_array_equal(expected, usable_samples(without_lines, selected, flagged))
+    shuffled = rng.permutation(len(ifu_rows))
+    rows, on_sky = ifu_rows[shuffled], selected[shuffled]
+    flagged = np.flatnonzero(np.isin(shuffled, flagged))
+    np.testing.assert_array_equal(lineless_samples(rows, on_sky, lines, profiles, flagged), expected)
+    found = lineless_samples(rows, on_sky, lines, profiles, flagged, Compat.reference())
+    np.testing.assert_array_equal(found, usable_samples(without_lines, on_sky, shuffled[flagged]))
 
 
 def test_parametrised_profile_has_unit_integral():

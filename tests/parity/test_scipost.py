@@ -102,6 +102,7 @@ WITH_SKY = {
     "model, given continuum": sky(others=GIVEN_CONTINUUM),
     "model, one file of LSF": sky(sof="lsf_merged"),
     "model, parametrised LSF": sky(sof="lsf_table"),
+    "model, parametrised LSF, rows not sorted": sky(data="noflat", sof="lsf_table"),
     "model, no flux calibration": sky(without="STD_RESPONSE"),
     "model, range cut": sky("--lambdamin=7275 --lambdamax=7300"),
     "model, rows dropped, no limits from before refraction": sky("--lambdaref=-1", data="gap"),

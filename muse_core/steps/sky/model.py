@@ -9,6 +9,7 @@ import numpy as np
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes
+from muse_core.model.origin import SLICE_KEY_MASK
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
 from muse_core.steps.sky.continuum import create_continuum
@@ -106,22 +107,25 @@ def lineless_samples(
     Parameters
     ----------
     rows : ndarray of ROW, shape (n,)
-        Rows in the order (IFU, slice, wavelength); not changed.
+        Rows of whole slices, in any order; not changed.
     selected, flagged
         As in `muse_core.steps.sky.spectrum.usable_samples`.
-    lines, lsf, compat
+    lines, lsf
         As in `muse_core.steps.sky.subtract.subtract_lines`.
+    compat : Compat
+        ``continuum_of_other_rows``: rows are sorted by slice and wavelength, and `selected` is not. Others as in
+        `subtract_lines`.
 
     Returns
     -------
     ndarray of float32, shape (m, 3)
         For a `SpectrumAccumulator` with bins of ``skymodel_csampling``.
-
-    Notes
-    -----
-    The ESO pipeline takes the wrong rows here if the table was not in this order before (it sorts the rows and not the
-    selection).
     """
-    rows = rows.copy()
+    order = np.lexsort((rows["lbda"], rows["origin"] & SLICE_KEY_MASK))
+    rows = rows[order]
+    if not compat.continuum_of_other_rows:
+        selected = selected[order]
+    if flagged is not None:
+        flagged = np.flatnonzero(np.isin(order, flagged))
     subtract_lines(rows, lines, lsf, compat)
     return usable_samples(rows, selected, flagged)
