@@ -196,7 +196,7 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
 
     Notes
     -----
-    With an image it agrees with the ESO recipe 2.8.7 to the last bit of flux and wavelength for the same spectrum
+    It agrees with the ESO recipe 2.8.7 to the last bit of flux and wavelength for the same spectrum
     (tests/parity/test_sky.py).
     """
     lines = lines.restricted(spectrum.lbda[0] - MARGIN, spectrum.lbda[-1] + MARGIN)
