@@ -7,7 +7,7 @@ Curves come as tables of intervals: ``start`` has the lower ends, from -inf to a
 has the coefficients of what is to be evaluated there, with ``d = lambda - base``.
 
 The coefficients of the flux calibration are good to some 1e-14, which may end on the wrong side of the edge between two
-float32 numbers. Results that come close to an edge, one in a million, are computed again with the reference's formulas.
+float32 numbers. Results that come close to an edge, four in a million, are computed again with the reference's formulas.
 """
 
 from libc.math cimport exp, hypot, log, pow

@@ -75,7 +75,8 @@ cdef void add_profile(const double* x, const double* z, Py_ssize_t n_node, const
 
 
 cdef void add_lines(const double* lbda, Py_ssize_t n, const double[::1] line_lbda, const double[::1] line_flux,
-                    const double[:, ::1] image, const double* grid, bint lone, double* nodes, double* out) noexcept nogil:
+                    const double[:, ::1] image, const double* grid, bint lone, double* nodes,
+                    double* out) noexcept nogil:
     cdef Py_ssize_t k, a, b, nx = image.shape[1]
     cdef double lo = grid[1] + grid[2] * (1 - grid[0]), hi = grid[1] + grid[2] * (nx - grid[0])
     for k in range(line_lbda.shape[0]):

@@ -4,7 +4,13 @@
 import numpy as np
 
 from muse_core.cython_ext import rows as _kernels
+from muse_core.model.origin import SLICE_KEY_MASK
 from muse_core.model.rows import ROW
+
+
+def slice_order(rows: np.ndarray) -> np.ndarray:
+    """Return the order of `sort_rows`: numbers of rows (ndarray of int, shape (n,)), for what goes with the rows."""
+    return np.lexsort((rows["lbda"], rows["origin"] & SLICE_KEY_MASK))
 
 
 def sort_rows(rows: np.ndarray) -> bool:

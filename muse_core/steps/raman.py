@@ -23,6 +23,7 @@ from muse_core.model.lsf import LsfCubes
 from muse_core.model.origin import IFU_SHIFT, SLICE_KEY_MASK, SLICE_MASK
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
 from muse_core.model.skymask import SkyMask
+from muse_core.steps.order import slice_order
 from muse_core.steps.sky.lmdif import minimise
 from muse_core.steps.sky.lsf import line_spectrum
 from muse_core.steps.sky.subtract import slice_ranges
@@ -123,7 +124,7 @@ def sort_by_slice(rows) -> np.ndarray:
     """Rows (ndarray of ROW) in the order IFU, slice, wavelength, input order; `rows` themselves if they are."""
     keys, lbda = rows["origin"] & SLICE_KEY_MASK, rows["lbda"]
     ascending = (keys[1:] > keys[:-1]) | ((keys[1:] == keys[:-1]) & (lbda[1:] >= lbda[:-1]))
-    return rows if ascending.all() else rows[np.lexsort((lbda, keys))]
+    return rows if ascending.all() else rows[slice_order(rows)]
 
 
 def fit_raman(tables: Sequence, lines: RamanLines, lsf: LsfCubes, compat: Compat = OURS) -> RamanFit:

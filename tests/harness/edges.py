@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Numbers whose float32 product depends on the last bits of the float64 one: what tells two formulas apart."""
+"""Numbers whose float32 product depends on the last bits of the float64 one: what tells two formulas apart.
+
+And the formulas of the flux calibration before that rounding.
+"""
 
 import math
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from muse_core.model import origin
 from muse_core.model.rows import ROW, make_rows
-from muse_core.steps.order import sort_rows
+from muse_core.steps.order import slice_order, sort_rows
 
 
 def expected(rows):
@@ -27,9 +27,10 @@ def random_rows(rng, n, n_slice, grouped):
 @given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.integers(1, 48), st.booleans())
 def test_against_lexsort(seed, n, n_slice, grouped):
     rows = random_rows(np.random.default_rng(seed), n, n_slice, grouped)
+    in_order = rows[slice_order(rows)]
     wanted, ascending = expected(rows), (np.diff(origin.slice_key(rows["origin"]).astype(int)) >= 0).all()
     assert sort_rows(rows) == ascending
-    assert rows.tobytes() == wanted.tobytes()
+    assert rows.tobytes() == wanted.tobytes() == in_order.tobytes()
 
 
 @pytest.mark.parametrize("values", [[3.0, np.nan, -2.0, np.inf, -0.5, 1e-40, -np.inf, 0.0]])

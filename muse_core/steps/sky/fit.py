@@ -102,7 +102,7 @@ class _ImageModel(_LineModel):
         self.weight = 1 / self.noise
 
     def in_noise(self, difference: np.ndarray) -> np.ndarray:
-        return difference * self.weight  # the other last bit is the reference's
+        return difference * self.weight  # as the reference does here: a quotient has another last bit
 
     def wavelengths(self, parameters: np.ndarray) -> np.ndarray:
         slope, offset = parameters[-2:]

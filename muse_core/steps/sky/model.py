@@ -9,9 +9,9 @@ import numpy as np
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes
-from muse_core.model.origin import SLICE_KEY_MASK
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
+from muse_core.steps.order import slice_order
 from muse_core.steps.sky.continuum import create_continuum
 from muse_core.steps.sky.fit import MARGIN, fit_lines
 from muse_core.steps.sky.lsf import average_lsf, fold_with_bin
@@ -121,7 +121,7 @@ def lineless_samples(
     ndarray of float32, shape (m, 3)
         For a `SpectrumAccumulator` with bins of ``skymodel_csampling``.
     """
-    order = np.lexsort((rows["lbda"], rows["origin"] & SLICE_KEY_MASK))
+    order = slice_order(rows)
     rows = rows[order]
     if not compat.continuum_of_other_rows:
         selected = selected[order]
