@@ -191,7 +191,7 @@ def _journal(frames: Sequence[Frame], parameters: ScipostParameters, resources: 
     if resources.resume is None:
         return Journal()
     name = fingerprint(frames, declaration.VERSION, parameters)
-    return Journal(resources.resume / f"{declaration.NAME}-{name}")
+    return Journal(resources.resume / f"{declaration.NAME}-{name}", done=tuple[Table, Located])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

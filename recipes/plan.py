@@ -87,8 +87,8 @@ def make_plan(run: Run, cube: CubeInputs | None, opened: Sequence[Exposure]) -> 
         grid=None if grid is None else (grid.nx, grid.ny, grid.nz),
         memory_bytes=_memory(run, cube, grid, opened),
         memory_limit=resources.memory_bytes,
-        scratch=_disk(scratch, scratch_bytes),
-        products=_disk(run.factory.directory, product_bytes),
+        scratch=_disk(run, scratch, scratch_bytes),
+        products=_disk(run, run.factory.directory, product_bytes),
         n_threads=resources.n_threads,
         seconds=model.START_SECONDS + seconds / resources.n_threads,
     )
@@ -99,12 +99,15 @@ def _has_weights(run: Run, opened: Sequence[Exposure]) -> bool:
     return "combined" in run.save and (made or opened[0].weights is not None)
 
 
-def _disk(folder: Path, needed: int) -> Disk:
+def _disk(run: Run, folder: Path, needed: int) -> Disk:
+    device, resume = folder.stat().st_dev, run.resources.resume
+    is_journal = resume is not None and resume.stat().st_dev == device
     return Disk(
         folder=os.path.abspath(folder),
-        device=folder.stat().st_dev,
+        device=device,
         needed=needed,
         free=shutil.disk_usage(folder).free,
+        kept=run.journal.kept_bytes() if is_journal else 0,
     )
 
 

@@ -2,15 +2,18 @@
 """What a run has done so far, in a folder that outlives it: the same run goes on from there after it was killed.
 
 The folder of a run holds its rows, a record of each exposure that is on the sky, its products, and a record of each
-slab of the final cube. A record is complete or it does not exist; its content is checked before it is used.
+slab of the final cube. A record is complete or it does not exist. All that is taken over, records, rows and products,
+is checked by sums before; nothing in the folder is code (`muse_core.engine.records`), and it is ours alone
+(`muse_core.io.private`).
 """
 
+import contextlib
 import hashlib
 import logging
 import os
-import pickle
 import shutil
 import struct
+import types
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,19 +21,20 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from muse_core.engine.records import RecordError, pack, unpack
 from muse_core.engine.resources import ENVIRONMENT, RESUME_VARIABLE, Resources
 from muse_core.engine.slabs import Slab, SlabSource
-from muse_core.engine.store import RowStore, ScratchRowStore
-from muse_core.errors import DataError, InputError, ParameterError, ResourceError
+from muse_core.engine.store import KeptRows, KeptRowStore, RowStore
+from muse_core.errors import DataError, InputError, ParameterError, ProductError, ResourceError
 from muse_core.io.fitswriter import describe_os_error
-from muse_core.io.folders import lock_folder
-from muse_core.io.products import ProductFactory
+from muse_core.io.private import NotPrivateError, PrivateFolder
+from muse_core.io.products import Made, ProductFactory
 from muse_core.io.sof import Frame
-from muse_core.model.rows import ROW
 
 _LOG = logging.getLogger(__name__)
 #: Errors that come again when the run does: there is nothing to go on with.
 _LASTING = (DataError, InputError, ParameterError)
+_PRODUCTS = "products"
 #: Length and checksum of each block of a record.
 _BLOCK = struct.Struct("<QI")
 
@@ -67,150 +71,161 @@ class Journal:
     ----------
     folder : Path, optional
         Folder of this very run; made when the journal is entered, removed when the run ends well.
+    done : type
+        Type of what is kept of an exposure beside rows and products; see `muse_core.engine.records`.
     """
 
-    def __init__(self, folder: Path | None = None):
-        self._folder = folder
+    def __init__(self, folder: Path | None = None, done: Any = types.NoneType):
+        self._path = folder
+        self._exposure = tuple[done, dict[int, KeptRows], Made]
+        self._folder: PrivateFolder | None = None
         self._lock: BinaryIO | None = None
 
     @property
     def products(self) -> Path | None:
         """Folder of the products until the run ends; None without a journal."""
-        return None if self._folder is None else self._folder / "products"
+        return None if self._path is None else self._path / _PRODUCTS
+
+    def kept_bytes(self) -> int:
+        """Return the disk space that an interrupted run has taken already."""
+        if self._path is None:
+            return 0
+        try:
+            with PrivateFolder.open(self._path) as folder:
+                return folder.disk_bytes()
+        except OSError:
+            return 0  # there is none, or `__enter__` says what is wrong with it
 
     def __enter__(self):
-        if self._folder is None:
+        if self._path is None:
             return self
-        try:
-            while self._lock is None:
-                self._folder.mkdir(mode=0o700, exist_ok=True)
-                self.products.mkdir(exist_ok=True)
-                try:
-                    self._lock = lock_folder(self._folder)
-                except FileNotFoundError:
-                    continue  # another run ended just now, and took the folder with it
-            owner = self._folder.stat().st_uid
-        except BlockingIOError as error:
-            raise ResourceError(
-                f"{RESUME_VARIABLE}: {self._folder}: another run with the same inputs and parameters is at work there"
-            ) from error
-        except OSError as error:
-            raise ResourceError(f"{RESUME_VARIABLE}: {describe_os_error(error, self._folder)}") from error
-        if owner != os.geteuid():
-            raise ResourceError(f"{RESUME_VARIABLE}: {self._folder}: found a folder of another user, expected our own")
+        with contextlib.ExitStack() as opened:
+            try:
+                while self._lock is None:
+                    self._folder = opened.enter_context(PrivateFolder.make(self._path))
+                    try:
+                        self._lock = opened.enter_context(self._folder.lock())
+                    except FileNotFoundError:
+                        continue  # another run ended just now, and took the folder with it
+                self._folder.subfolder(_PRODUCTS).close()
+            except BlockingIOError as error:
+                raise ResourceError(
+                    f"{RESUME_VARIABLE}: {self._path}: another run with the same inputs and parameters is at work there"
+                ) from error
+            except NotPrivateError as error:
+                raise ResourceError(f"{RESUME_VARIABLE}: {error}") from error
+            except OSError as error:
+                raise ResourceError(f"{RESUME_VARIABLE}: {describe_os_error(error, self._path)}") from error
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(self, kind, value, traceback):
-        if self._folder is None:
+        if self._path is None:
             return
         if kind is None or issubclass(kind, _LASTING):
-            shutil.rmtree(self._folder, ignore_errors=True)
+            shutil.rmtree(self._path, ignore_errors=True)
         else:
-            _LOG.info("What has been done is kept in %s: the same run will go on from there", self._folder)
-        self._lock.close()
+            _LOG.info("What has been done is kept in %s: the same run will go on from there", self._path)
+        self._opened.close()
 
     def make_store(self, lengths: Sequence[int], resources: Resources) -> RowStore:
         """Return the store of the rows of exposures of these lengths; one that lasts if there is a journal."""
-        if self._folder is None:
-            return resources.make_store(lengths)
-        n_rows = sum(lengths)
-        rows = self._folder / "rows"
-        if not rows.exists() or rows.stat().st_size != n_rows * ROW.itemsize:
-            self.forget_exposures()
-        return ScratchRowStore(n_rows, self._folder, rows.name)
+        return resources.make_store(lengths) if self._path is None else KeptRowStore(sum(lengths), self._folder)
 
     def record_exposure(
         self, number: int, done: object, store: RowStore, span: tuple[int, int], factory: ProductFactory
     ) -> None:
         """Keep an exposure of which the rows, in a range of the store, and the products are complete."""
-        if self._folder is not None:
-            self._record(f"exposure-{number:04d}", (done, store.checkpoint(*span), factory.checkpoint()))
+        if self._path is not None:
+            kept = done, store.checkpoint(*span), factory.checkpoint()
+            self._record(f"exposure-{number:04d}", kept, self._exposure)
 
     def recall_exposure(self, number: int, store: RowStore, factory: ProductFactory) -> Any:
         """Return what an earlier run kept of an exposure, if anything, with store and factory in the state after it."""
-        kept = self._recall(f"exposure-{number:04d}")
+        kept = self._recall(f"exposure-{number:04d}", self._exposure)
         if kept is None:
             return None
         done, rows, made = kept
-        if not factory.restore(made):
-            _LOG.warning("Exposure %d: products of the interrupted run are missing; done again", number)
+        try:
+            store.restore(rows)
+            factory.restore(made)
+        except (DataError, ProductError) as error:
+            _LOG.warning("Exposure %d: %s; done again", number, error)
             return None
-        store.restore(rows)
         _LOG.info("Exposure %d: taken over from the interrupted run", number)
         return done
 
     def forget_exposures(self) -> None:
         """Say that the rows are about to change: an interrupted run has to begin with the exposures again."""
-        if self._folder is not None:
-            for path in self._folder.glob("exposure-*"):
-                path.unlink()
+        if self._path is not None:
+            for name in self._folder.names():
+                if name.startswith("exposure-"):
+                    self._folder.remove(name)
 
     def slabs(self, source: SlabSource) -> Iterator[Slab]:
         """Yield the slabs of the final cube: those that an earlier run kept, then the others, which are kept too."""
-        if self._folder is None:
+        if self._path is None:
             yield from source
             return
         first = 0
-        while (slab := self._recall(f"slab-{first:06d}")) is not None and len(slab.result.data) <= source.thickness:
+        while (slab := self._recall(f"slab-{first:06d}", Slab)) is not None and source.accepts(slab, first):
             first += len(slab.result.data)
             yield slab
         if first:
             _LOG.info("%d planes: taken over from the interrupted run", first)
         for slab in source.from_plane(first):
-            self._record(f"slab-{slab.first:06d}", slab)
+            self._record(f"slab-{slab.first:06d}", slab, Slab)
             yield slab
 
-    def _record(self, name: str, value: object) -> None:
-        path = self._folder / name
-        partial = path.with_suffix(".part")
-        buffers: list[pickle.PickleBuffer] = []
-        blocks = [memoryview(pickle.dumps(value, 5, buffer_callback=buffers.append))]
-        blocks += [buffer.raw() for buffer in buffers]
+    def _record(self, name: str, value: object, schema: Any) -> None:
+        partial = f"{name}.part"
         try:
-            with open(partial, "wb") as file:
+            blocks = pack(value, schema)
+        except RecordError as error:
+            _LOG.warning("%s: cannot be kept (%s); after an interruption this part is done again", name, error)
+            return
+        try:
+            self._folder.remove(partial)
+            with open(self._folder.open_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
                 for block in blocks:
                     file.write(_BLOCK.pack(block.nbytes, zlib.crc32(block)))
                     file.write(block)
-            os.replace(partial, path)
+            self._folder.rename(partial, name)
         except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise ResourceError(f"{describe_os_error(error, path)}; see {RESUME_VARIABLE}") from error
+            with contextlib.suppress(OSError):
+                self._folder.remove(partial)
+            raise ResourceError(f"{describe_os_error(error, self._path / name)}; see {RESUME_VARIABLE}") from error
 
-    def _recall(self, name: str) -> Any:
-        if self._folder is None:
+    def _recall(self, name: str, schema: Any) -> Any:
+        if self._path is None:
             return None
-        path = self._folder / name
         try:
-            head, *buffers = _read_blocks(path)
-            return pickle.loads(head, buffers=buffers)
+            return unpack(self._read_blocks(name), schema)
         except FileNotFoundError:
             return None
-        except Exception as error:  # unpickling may raise anything
-            _LOG.warning("%s: damaged (%s); this part is done again", path, error)
+        except (RecordError, OSError) as error:
+            _LOG.warning("%s: damaged (%s); this part is done again", self._path / name, error)
             return None
 
+    def _read_blocks(self, name: str) -> list[np.ndarray]:
+        """Return the blocks of a record, as bytes.
 
-def _read_blocks(path: Path) -> list[np.ndarray]:
-    """Return the blocks of a record, as bytes.
-
-    Raises
-    ------
-    ValueError
-        It is not as it was written.
-    """
-    blocks, left = [], path.stat().st_size
-    with open(path, "rb") as file:
-        while left:
-            entry = file.read(_BLOCK.size)
-            if len(entry) < _BLOCK.size:
-                raise ValueError("it ends too early")
-            length, checksum = _BLOCK.unpack(entry)
-            left -= _BLOCK.size + length
-            if left < 0:
-                raise ValueError("it ends too early")
-            block = np.empty(length, np.uint8)
-            file.readinto(block)
-            if zlib.crc32(block) != checksum:
-                raise ValueError("wrong checksum")
-            blocks.append(block)
-    return blocks
+        Raises
+        ------
+        RecordError
+            It is not as it was written.
+        """
+        blocks = []
+        with open(self._folder.open_file(name, os.O_RDONLY), "rb") as file:
+            left = os.fstat(file.fileno()).st_size
+            while left:
+                entry = file.read(_BLOCK.size)
+                length, checksum = _BLOCK.unpack(entry) if len(entry) == _BLOCK.size else (left, 0)
+                left -= _BLOCK.size + length
+                if left < 0:
+                    raise RecordError("it ends too early")
+                block = np.empty(length, np.uint8)
+                if file.readinto(block) != length or zlib.crc32(block) != checksum:
+                    raise RecordError("wrong checksum")
+                blocks.append(block)
+        return blocks

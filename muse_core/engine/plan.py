@@ -34,12 +34,23 @@ class Disk:
         Its file system.
     needed, free : int
         What the run will write there at most, and what is free, in bytes.
+    kept : int
+        What an interrupted run has taken of `needed` already.
     """
 
     folder: str
     device: int
     needed: int
     free: int
+    kept: int = 0
+
+    def __str__(self) -> str:
+        kept = f"{size_text(self.kept)} kept, " if self.kept else ""
+        return f"{size_text(self.needed)} ({kept}{size_text(self.free)} free)"
+
+    def lacks(self, needed: int) -> bool:
+        """Is there surely too little space for so many bytes?"""
+        return SURELY_NEEDED * needed > self.free + self.kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +88,7 @@ class Plan:
         return (
             f"{self.n_exposures} exposure{'s' * (self.n_exposures > 1)}, {self.n_rows} rows; {cube}; "
             f"memory {size_text(self.memory_bytes)} (limit {size_text(self.memory_limit)}), "
-            f"scratch {size_text(self.scratch.needed)} ({size_text(self.scratch.free)} free), "
-            f"products {size_text(self.products.needed)} ({size_text(self.products.free)} free); "
+            f"scratch {self.scratch}, products {self.products}; "
             f"about {self.seconds:.0f} s with {self.n_threads} thread{'s' * (self.n_threads > 1)}"
         )
 
@@ -103,10 +113,10 @@ class Plan:
             )
         where = f"{SCRATCH_VARIABLE} or {RESUME_VARIABLE}"
         for disk, hint in ((self.scratch, f"for rows; see {where}"), (self.products, "for products")):
-            if SURELY_NEEDED * disk.needed > disk.free:
+            if disk.lacks(disk.needed):
                 found.append(_too_full(disk, disk.needed, hint))
         both = self.scratch.needed + self.products.needed
-        if not found and self.scratch.device == self.products.device and SURELY_NEEDED * both > self.scratch.free:
+        if not found and self.scratch.device == self.products.device and self.scratch.lacks(both):
             found.append(_too_full(self.products, both, f"for rows and products; see {where}"))
         return found
 
@@ -124,4 +134,5 @@ class Plan:
 
 
 def _too_full(disk: Disk, needed: int, hint: str) -> str:
-    return f"{disk.folder}: found {size_text(disk.free)} free, expected at least {size_text(needed)} {hint}"
+    kept = f" beside the {size_text(disk.kept)} that are kept" if disk.kept else ""
+    return f"{disk.folder}: found {size_text(disk.free)} free{kept}, expected at least {size_text(needed)} {hint}"

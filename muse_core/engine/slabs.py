@@ -157,6 +157,15 @@ class SlabSource:
         result = self._resampler.slab(rows[kept], chosen, first, last, when_sorted)
         return Slab(first, result, window.numbers(kept[result.cosmic_rays]))
 
+    def accepts(self, slab: Slab, first: int) -> bool:
+        """Can a slab from elsewhere stand for those that this source makes from plane `first` on?"""
+        n_planes, *shape = slab.result.data.shape
+        return (
+            slab.first == first
+            and shape == list(self._resampler.grid.shape[1:])
+            and n_planes <= min(self.thickness, self._resampler.grid.nz - first)
+        )
+
     def plane(self, number: int) -> SlabResult:
         """Make a single plane."""
         return self._make(self._read(number, number + 1), number, number + 1).result

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The row store: the rows of all exposures of a run, in memory or in a scratch file, read by ranges or wavelengths.
 
-Both kinds give the same bits. The scratch file has no name (the system removes it however the run ends), unless it is
+All kinds give the same bits. The scratch file has no name (the system removes it however the run ends), unless it is
 to outlive the run. It is read and written with explicit calls, so that it costs page cache, which the system takes back
 when it needs to, but no memory of ours.
 """
@@ -9,13 +9,16 @@ when it needs to, but no memory of ours.
 import dataclasses
 import os
 import tempfile
+import threading
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from muse_core.errors import ResourceError
+from muse_core.errors import DataError, ResourceError
 from muse_core.io.fitswriter import describe_os_error
+from muse_core.io.private import PrivateFolder
 from muse_core.model.rows import ROW
 
 #: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
@@ -172,15 +175,6 @@ class RowStore:
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])
 
-    def checkpoint(self, begin: int, end: int) -> dict[int, _Index]:
-        """Make the rows of a range last, as far as the store does; return what `restore` needs to find them."""
-        return {start: part for start, part in self._parts.items() if begin <= start < end}
-
-    def restore(self, parts: dict[int, _Index]) -> None:
-        """Find the rows again that an earlier store has left in the same file."""
-        self._parts |= parts
-        self._sorted = None
-
     def close(self) -> None:
         """Give the memory or the scratch file back."""
         self._rows = np.empty(0, ROW)
@@ -193,7 +187,7 @@ class RowStore:
 
 
 class ScratchRowStore(RowStore):
-    """Rows in a file in `directory`: one without a name, or one that stays.
+    """Rows in a file without a name in `directory`.
 
     Parameters
     ----------
@@ -201,8 +195,6 @@ class ScratchRowStore(RowStore):
         Number of rows.
     directory : Path
         Folder of the file.
-    name : str, optional
-        Name of the file; what it holds stays in it.
 
     Raises
     ------
@@ -210,9 +202,11 @@ class ScratchRowStore(RowStore):
         The folder cannot be used or has no space left.
     """
 
-    def __init__(self, n_rows: int, directory: Path, name: str | None = None):
-        self._directory, self._name = directory, name
-        self._path = directory / (name or "scratch")  # for messages
+    #: Name of the file in messages, and what to look at if it cannot be made.
+    NAME, _HINT = "scratch", "; see MUSE_SCRATCH"
+
+    def __init__(self, n_rows: int, directory: Path):
+        self._directory, self._path = directory, directory / self.NAME
         super().__init__(n_rows)
 
     @property
@@ -221,9 +215,7 @@ class ScratchRowStore(RowStore):
         return 0
 
     def _open(self) -> BinaryIO:
-        if self._name is None:
-            return tempfile.TemporaryFile(dir=self._directory, buffering=0)
-        return open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+        return tempfile.TemporaryFile(dir=self._directory, buffering=0)
 
     def _allocate(self) -> None:
         self._file = None
@@ -235,8 +227,7 @@ class ScratchRowStore(RowStore):
             if self._file is not None:
                 self._file.close()
             message = describe_os_error(error, self._path, self.n_rows * ROW.itemsize)
-            hint = "; see MUSE_SCRATCH" if self._name is None else ""
-            raise ResourceError(message + hint) from error
+            raise ResourceError(message + self._HINT) from error
 
     def place(self, start: int, n_rows: int) -> np.ndarray | None:
         """Return None: the rows are not in memory."""
@@ -259,14 +250,130 @@ class ScratchRowStore(RowStore):
                 raise ResourceError(f"{self._path}: file ended at byte {position}")
             view, position = view[done:], position + done
 
-    def checkpoint(self, begin: int, end: int) -> dict[int, _Index]:
-        """See `RowStore`; the rows are on the disk then."""
-        try:
-            os.fdatasync(self._file.fileno())
-        except OSError as error:
-            raise ResourceError(describe_os_error(error, self._path)) from error
-        return super().checkpoint(begin, end)
-
     def close(self) -> None:
-        """Close the file; one without a name is gone then."""
+        """Close the file; it is gone then."""
         self._file.close()
+
+
+@dataclasses.dataclass(slots=True)
+class KeptRows:
+    """Rows in the file of a `KeptRowStore`: those of one call of `write`.
+
+    Attributes
+    ----------
+    start, stop, low, high : ndarray
+        Their index: first and last + 1 number, smallest and largest wavelength of each stretch.
+    checksum : int
+        CRC-32 of the rows.
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    checksum: int
+
+
+class KeptRowStore(ScratchRowStore):
+    """Rows in a file in `folder` that stays, with checksums.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of rows.
+    folder : PrivateFolder
+        Folder of the file; open as long as the store is.
+
+    Raises
+    ------
+    ResourceError
+        What is in the place of the file is not ours, or there is no space left.
+    """
+
+    NAME, _HINT = "rows", "; see MUSE_RESUME"
+
+    def __init__(self, n_rows: int, folder: PrivateFolder):
+        self._folder = folder
+        self._checksums: dict[int, int] = {}
+        self._sync: threading.Thread | None = None
+        self._sync_error: OSError | None = None
+        super().__init__(n_rows, folder.path)
+
+    def _open(self) -> BinaryIO:
+        return open(self._folder.open_file(self.NAME, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)
+
+    def _put(self, start: int, rows: np.ndarray) -> None:
+        super()._put(start, rows)
+        self._checksums[start] = _checksum(rows)
+
+    def checkpoint(self, begin: int, end: int) -> dict[int, KeptRows]:
+        """Let the rows of a range go to the disk; return what `restore` needs to find them.
+
+        It does not wait for the disk: a record of rows that did not get there is found out by their checksums.
+        """
+        self._start_sync()
+        return {
+            start: KeptRows(part.start, part.stop, part.low, part.high, self._checksums[start])
+            for start, part in self._parts.items()
+            if begin <= start < end
+        }
+
+    def restore(self, parts: dict[int, KeptRows]) -> None:
+        """Find the rows again that an earlier store has left in the same file.
+
+        Raises
+        ------
+        DataError
+            They are not those that it has written.
+        """
+        buffer = np.empty(max((_length(part) for part in parts.values()), default=0), ROW)
+        for start, part in parts.items():
+            rows = buffer[: _length(part)]
+            self._get(start, rows)
+            if _checksum(rows) != part.checksum:
+                raise DataError(f"{self._path}: rows {start} to {start + len(rows) - 1}: wrong checksum")
+        for start, part in parts.items():
+            self._parts[start] = _Index(part.start, part.stop, part.low, part.high)
+            self._checksums[start] = part.checksum
+        self._sorted = None
+
+    def _start_sync(self) -> None:
+        self._finish_sync()
+
+        def sync(descriptor: int) -> None:
+            try:
+                os.fdatasync(descriptor)
+            except OSError as error:
+                self._sync_error = error
+            finally:
+                os.close(descriptor)
+
+        self._sync = threading.Thread(target=sync, args=(os.dup(self._file.fileno()),), daemon=True)
+        self._sync.start()
+
+    def _finish_sync(self) -> None:
+        """Wait for what is on its way to the disk.
+
+        Raises
+        ------
+        ResourceError
+            It did not get there: what is read from the file may not be what was written.
+        """
+        if self._sync is not None:
+            self._sync.join()
+            self._sync = None
+        if self._sync_error is not None:
+            raise ResourceError(describe_os_error(self._sync_error, self._path)) from self._sync_error
+
+    def __exit__(self, kind, value, traceback):
+        super().__exit__(kind, value, traceback)
+        if kind is None and self._sync_error is not None:
+            self._finish_sync()
+
+
+def _length(part: KeptRows) -> int:
+    return int(part.stop[-1] - part.start[0]) if len(part.start) else 0
+
+
+def _checksum(rows: np.ndarray) -> int:
+    return zlib.crc32(memoryview(np.ascontiguousarray(rows)).cast("B")) if len(rows) else 0

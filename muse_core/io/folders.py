@@ -19,8 +19,8 @@ _LOG = logging.getLogger(__name__)
 _LOCK = ".lock"
 
 
-def lock_folder(folder: Path) -> BinaryIO:
-    """Hold a folder until the file that is returned is closed.
+def lock_folder(folder: Path | None = None, dir_fd: int | None = None) -> BinaryIO:
+    """Hold a folder, by its path or its descriptor, until the file that is returned is closed; no link is followed.
 
     Raises
     ------
@@ -29,11 +29,12 @@ def lock_folder(folder: Path) -> BinaryIO:
     FileNotFoundError
         It does not exist, or was removed just now.
     """
-    path = folder / _LOCK
-    file = open(path, "ab")  # noqa: SIM115 (closed by the caller)
+    path = _LOCK if folder is None else folder / _LOCK
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+    file = open(os.open(path, flags, 0o600, dir_fd=dir_fd), "ab")  # noqa: SIM115 (closed by the caller)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+        if not os.path.samestat(os.fstat(file.fileno()), os.stat(path, dir_fd=dir_fd, follow_symlinks=False)):
             raise FileNotFoundError(f"{path} was replaced")
     except OSError:
         file.close()

@@ -18,6 +18,7 @@ from astropy.io import fits
 from muse_core.errors import ProductError
 from muse_core.io.fitswriter import describe_os_error
 from muse_core.io.folders import hidden_folder
+from muse_core.io.signature import check_signature
 from muse_core.io.tables import open_fits
 from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
@@ -51,6 +52,15 @@ class Product:
     tag: str
     level: str
     frame_type: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Made:
+    """The products that a run has made so far: how many of each tag, and the length of each file in bytes."""
+
+    counters: dict[str, int]
+    products: list[Product]
+    lengths: list[int]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -186,21 +196,27 @@ class ProductFactory:
             for path, product in zip(staged, self.products, strict=True):
                 _move(path, product.path)
 
-    def checkpoint(self) -> tuple[dict[str, int], list[Product]]:
+    def checkpoint(self) -> Made:
         """Make the products so far last; return what `restore` needs."""
+        lengths = []
         for product in self.products:
             with open(self._folder / product.path.name, "rb") as file:
                 os.fsync(file.fileno())
-        return dict(self._counters), list(self.products)
+                lengths.append(os.fstat(file.fileno()).st_size)
+        return Made(dict(self._counters), list(self.products), lengths)
 
-    def restore(self, state: tuple[dict[str, int], list[Product]]) -> bool:
-        """Go on after the products of an earlier run, if they are still in the folder; say whether they are."""
-        counters, products = state
-        if not all((self._folder / product.path.name).is_file() for product in products):
-            return False
-        self._counters = dict(counters)
-        self.products[:] = [dataclasses.replace(p, path=self._directory / p.path.name) for p in products]
-        return True
+    def restore(self, made: Made) -> None:
+        """Go on after the products of an earlier run that are in the folder.
+
+        Raises
+        ------
+        ProductError
+            One of them is missing, or not as it was written.
+        """
+        for product, length in zip(made.products, made.lengths, strict=True):
+            check_signature(self._folder / product.path.name, length)
+        self._counters = dict(made.counters)
+        self.products[:] = [dataclasses.replace(p, path=self._directory / p.path.name) for p in made.products]
 
     def use_raw(self, frames: Iterable[RawFrame]) -> None:
         """Say which raw frames are used, in the order of the set of frames."""

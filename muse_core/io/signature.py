@@ -17,6 +17,8 @@ from muse_core.errors import ProductError
 
 BLOCK = 2880
 MD5_CHUNK = 16 * BLOCK
+#: Sum of an HDU with its CHECKSUM: zero of the ones' complement.
+_ALL_ONES = 0xFFFFFFFF
 
 
 def fold(total: int) -> int:
@@ -117,6 +119,30 @@ def _unit_sum(fd: int, start: int, length: int) -> int:
     for offset in range(0, length, step):
         total += word_sum(os.pread(fd, min(step, length - offset), start + offset))
     return fold(total)
+
+
+def check_signature(path: str | os.PathLike, length: int) -> None:
+    """Check that a file of so many bytes whose HDUs all have a CHECKSUM is as it was signed.
+
+    Raises
+    ------
+    ProductError
+        It cannot be read, or is not.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            found = os.fstat(fd).st_size
+            if found != length:
+                raise ProductError(f"{path}: found {found} bytes, expected {length}")
+            if _unit_sum(fd, 0, length) != _ALL_ONES:  # as CHECKSUM makes that of each HDU
+                raise ProductError(f"{path}: wrong checksum")
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if isinstance(error, ProductError):
+            raise
+        raise ProductError(f"{path}: {error.strerror}") from error
 
 
 def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = True) -> None:

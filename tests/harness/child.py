@@ -4,6 +4,7 @@
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ def start(
     records: int | None = None,
     largest_file: int | None = None,
     in_memory: int | None = None,
+    free: int | None = None,
 ) -> multiprocessing.Process:
     """Start muse-esorex in `folder`; what it says goes to a file `OUTPUT` there.
 
@@ -43,10 +45,12 @@ def start(
         No file can become larger than so many bytes: a full disk for those who cannot mount one.
     in_memory : int, optional
         Bytes of rows beyond which there is a scratch file.
+    free : int, optional
+        Let it find so many bytes free on the disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     process = _CONTEXT.Process(
-        target=_run, args=(folder, list(arguments), dict(environment), planes, records, largest_file, in_memory)
+        target=_run, args=(folder, list(arguments), dict(environment), planes, records, largest_file, in_memory, free)
     )
     # the first of them starts the server, which has to import the installed package, not that of the folder it is in
     with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
@@ -54,9 +58,10 @@ def start(
     return process
 
 
-def _run(folder, arguments, environment, planes, records, largest_file, in_memory):
-    from muse_core.engine import journal, resources, slabs
+def _run(folder, arguments, environment, planes, records, largest_file, in_memory, free):
+    from muse_core.engine import resources, slabs
     from muse_core.frontends.esorex import main
+    from muse_core.io import private
 
     for name in [name for name in os.environ if name.startswith("MUSE_")]:
         del os.environ[name]
@@ -69,9 +74,12 @@ def _run(folder, arguments, environment, planes, records, largest_file, in_memor
     if planes is not None:
         slabs.slab_planes = lambda *arguments: planes
     if records is not None:
-        journal.os = _DeadlyOs(records)
+        private.os = _DeadlyOs(records)
     if in_memory is not None:
         resources.IN_MEMORY_BYTES = in_memory
+    if free is not None:
+        usage = shutil.disk_usage(folder)
+        shutil.disk_usage = lambda path: usage._replace(free=free)
     if largest_file is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.exit(main.main(arguments, "muse-esorex"))
@@ -86,8 +94,8 @@ class _DeadlyOs:
     def __getattr__(self, name: str):
         return getattr(os, name)
 
-    def replace(self, source, target) -> None:
+    def replace(self, *arguments, **keywords) -> None:
         if self._allowed == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         self._allowed -= 1
-        os.replace(source, target)
+        os.replace(*arguments, **keywords)

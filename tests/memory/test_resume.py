@@ -3,11 +3,14 @@
 
 import contextlib
 import os
+import pickle
 import random
 import re
 import shutil
 import signal
+import struct
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from muse_core.engine.journal import Journal
 
 KINDS = "--save=cube,skymodel,autocal,individual,positioned,combined,stacked"
 PLANES = 2
+MB = 10**6
+SIZE = "SIZE"
 TAKEN_OVER = "taken over from the interrupted run"
 #: Keywords that have the time of the run in them, in value or comment.
 _TIMES = {"DATE", "CHECKSUM", "DATASUM"}
@@ -184,6 +189,21 @@ def test_damaged_record(bench, whole, name, damage):
     assert f"{name}: damaged (" in output
 
 
+def test_kept_files_are_no_missing_space(bench, whole):
+    """A disk that had just the room for the run, of which a part is taken now: by the run itself."""
+    room = 28 * MB
+    _, output = bench.run(status=255, free=3 * MB)
+    assert re.search(r"found 3\.0 MB free, expected at least .* MB for ", output)
+    journal = bench.interrupt(5, free=room)
+    taken = sum(512 * path.stat().st_blocks for path in journal.rglob("*") if path.is_file())
+    assert taken > room / 3
+    found, output = bench.run(free=room - taken)
+    assert found == whole[0]
+    assert f"scratch {SIZE} ({taken / MB:.1f} MB kept, {(room - taken) / MB:.1f} MB free)" in re.sub(
+        r"scratch [\d.]+ MB", f"scratch {SIZE}", output
+    )
+
+
 def test_missing_rows_and_products(bench, whole):
     journal = bench.interrupt(4)
     (journal / "rows").unlink()
@@ -195,7 +215,72 @@ def test_missing_rows_and_products(bench, whole):
     found, output = bench.run()
     assert found == whole[0]
     assert f"Exposure 1: {TAKEN_OVER}" in output
-    assert "Exposure 2: products of the interrupted run are missing; done again" in output
+    assert re.search(r"Exposure 2: .*/PIXTABLE_REDUCED_0002\.fits: No such file .*; done again", output)
+
+
+def test_a_flipped_bit_is_found_wherever_it_is(bench, whole):
+    """Ten times five bits; each round has other files, so that none is only done again because of another."""
+    journal = bench.interrupt(5)
+    kept = shutil.copytree(journal, bench.resume.parent / "kept")
+    used = [path.relative_to(kept) for path in kept.rglob("*") if path.is_file() and path.stat().st_size]
+    used = sorted(path for path in used if path.suffix != ".part")
+    assert {path.name for path in used} >= {"rows", "exposure-0001", "slab-000004", "PIXTABLE_POSITIONED_0002.fits"}
+    places = random.Random(5)
+    for number in range(10):
+        shutil.rmtree(journal, ignore_errors=True)
+        shutil.copytree(kept, journal)
+        chosen = {Path("rows")} if number == 0 else set(places.choices(used, k=5))
+        for path in sorted(chosen):
+            for _ in range(5 // len(chosen)):
+                content = bytearray((journal / path).read_bytes())
+                content[places.randrange(len(content))] ^= 1 << places.randrange(8)
+                (journal / path).write_bytes(content)
+        found, output = bench.run()
+        assert found == whole[0], chosen
+        assert "done again" in output, chosen
+
+
+def test_code_in_a_record_does_not_run(bench, whole, tmp_path):
+    """A record as they were once: whoever could write it had his code run."""
+    journal = bench.interrupt(4)
+    trace = tmp_path / "trace"
+
+    class Planted:
+        def __reduce__(self):
+            return os.mkdir, (str(trace),)
+
+    for content in (pickle.dumps(Planted()), b'{"py/object": "os.mkdir"}', b"[" * 10**5):
+        block = struct.pack("<QI", len(content), zlib.crc32(content)) + content
+        (journal / "exposure-0001").write_bytes(block)
+        found, output = bench.run()
+        assert found == whole[0]
+        assert "exposure-0001: damaged (record: " in output
+        assert not trace.exists()
+        journal.mkdir(mode=0o700)
+
+
+def test_what_others_may_have_planted_is_refused(bench, tmp_path):
+    journal = bench.interrupt(1)
+    journal.chmod(0o770)
+    _, output = bench.run(status=255)
+    assert f"MUSE_RESUME: {journal}: found a folder that others may write (mode 770), expected one" in output
+    foreign = tmp_path / "foreign"
+    journal.rename(foreign)
+    foreign.chmod(0o700)
+    content = {path: path.stat().st_mtime_ns for path in foreign.rglob("*")}
+    journal.symlink_to(foreign)
+    _, output = bench.run(status=255)
+    assert f"MUSE_RESUME: {journal}: found a link, expected a folder of our own" in output
+    assert {path: path.stat().st_mtime_ns for path in foreign.rglob("*")} == content
+    journal.unlink()
+    foreign.rename(journal)
+    (journal / "rows").unlink()
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (journal / "rows").symlink_to(victim)
+    _, output = bench.run(status=255)
+    assert f"{journal}/rows: found a link, expected a file of our own" in output
+    assert victim.read_text() == "mine"
 
 
 def test_vacuum(bench, datasets, tmp_path):
@@ -244,9 +329,6 @@ def test_hidden_folder_of_a_running_process_stays(tmp_path):
         assert first.is_dir()
         assert first != second
     assert not os.listdir(tmp_path)
-
-
-MB = 10**6
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,19 @@ def test_line():
     assert "no cube" in str(dataclasses.replace(PLAN, grid=None))
 
 
+def test_what_an_interrupted_run_keeps_is_there():
+    """After a kill the same run needs no more space than before."""
+    full = dataclasses.replace(PLAN, scratch=dataclasses.replace(PLAN.scratch, free=GB))
+    assert "/scratch: found 1.00 GB free, expected at least 3.00 GB" in full.problems()[0]
+    kept = dataclasses.replace(full, scratch=dataclasses.replace(full.scratch, kept=2 * GB))
+    assert kept.problems() == []
+    assert "scratch 3.00 GB (2.00 GB kept, 1.00 GB free)" in str(kept)
+    disk = Disk(folder="/out", device=1, needed=4 * GB, free=GB, kept=2 * GB)
+    both = dataclasses.replace(PLAN, products=disk, scratch=dataclasses.replace(disk, needed=3 * GB))
+    assert "/out: found 1.00 GB free beside the 2.00 GB that are kept, expected at least 4.00" in both.problems()[0]
+    assert Plan.from_json(both.to_json()) == both
+
+
 def test_json():
     assert Plan.from_json(PLAN.to_json()) == PLAN
     assert Plan.from_json(dataclasses.replace(PLAN, grid=None).to_json()).grid is None
