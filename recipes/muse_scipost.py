@@ -11,16 +11,9 @@ from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.engine.store import RowStore
-    from muse_core.model.autocal import AutocalFactors
-    from muse_core.model.raman import RamanLines
     from muse_core.recipe.run import Run
-    from muse_core.stages.autocalibration import AutocalibrationOptions
-    from muse_core.stages.calibrate import CalibrationOptions
     from muse_core.stages.exposures import ReducedExposure
-    from muse_core.stages.locate import LocationOptions
     from muse_core.stages.opening import OpenedExposure
-    from muse_core.stages.raman import RamanOptions
-    from muse_core.stages.sky import SkyInputs, SkyOptions
     from muse_core.steps.astrometry import Positioning
 
 _SAVE = parameters.save(
@@ -108,7 +101,7 @@ class MuseScipost(base.Recipe):
         """Reduce each exposure, combine them, make the cube."""
         save = parameters.parse_tokens(_SAVE, p.save)
         resample = p.resampling.options(run.compat)
-        steps = _ExposureSteps.prepare(run, p, save)
+        steps = _ExposureSteps(run, p, save)
         exposures = stages.opening.open_exposures(run, frames.PIXTABLE_OBJECT.tag, p.wavelengths)
         weights = stages.combine.find_weights(run, exposures, p.weight)
         cube = None
@@ -126,7 +119,7 @@ class MuseScipost(base.Recipe):
             row_seconds=steps.sky.row_seconds,
         )
         with stages.plan.begin(run, work) as store:
-            reduce_one = functools.partial(steps.reduce, run, store)
+            reduce_one = functools.partial(steps.reduce, store)
             reduced = stages.exposures.reduce_each(run, exposures, store, reduce_one)
             if not save & {"cube", "combined", "stacked"}:
                 return
@@ -138,54 +131,33 @@ class MuseScipost(base.Recipe):
                 stages.stacked.make_stacked(run, resample.step, table, store, flagged)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class _ExposureSteps:
     """The steps from the files of an exposure to its rows on the sky: their options and inputs."""
 
-    save: frozenset[str]
-    calibration: "CalibrationOptions"
-    darcheck: str
-    raman: "RamanOptions"
-    raman_lines: "RamanLines | None"
-    autocalibration: "AutocalibrationOptions"
-    factors: "AutocalFactors | None"
-    sky: "SkyOptions"
-    known_sky: "SkyInputs"
-    location: "LocationOptions"
-
-    @classmethod
-    def prepare(cls, run: "Run", p: ScipostParameters, save: frozenset[str]) -> "_ExposureSteps":
-        """Look at the inputs of the steps."""
-        curves = stages.calibrations.load_flux_curves(run)
-        pointing = stages.pointing.load_pointing(run)
-        raman_lines = stages.raman.load_lines(run)
-        factors = stages.autocalibration.load_factors(run, p.autocalib)
+    def __init__(self, run: "Run", p: ScipostParameters, save: frozenset[str]):
+        self.run, self.save, self.darcheck = run, save, p.darcheck
+        self.curves = stages.calibrations.load_flux_curves(run)
+        self.calibration = stages.calibrate.CalibrationOptions(
+            reference_wavelength=p.lambdaref, curves=self.curves, flux=p.darcheck == "none"
+        )
+        self.location = stages.locate.LocationOptions(
+            pointing=stages.pointing.load_pointing(run),
+            rvcorr=p.rvcorr,
+            project=p.astrometry,
+            individual="individual" in save,
+            positioned="positioned" in save,
+        )
         crsigma, _ = p.sky.thresholds(run.compat)
-        sky = stages.sky.SkyOptions(method=p.skymethod, model=p.sky)
-        return cls(
-            save=save,
-            calibration=stages.calibrate.CalibrationOptions(
-                reference_wavelength=p.lambdaref, curves=curves, flux=p.darcheck == "none"
-            ),
-            darcheck=p.darcheck,
-            raman=stages.raman.RamanOptions(width=p.raman_width, crsigma=crsigma, region=p.sky),
-            raman_lines=raman_lines,
-            autocalibration=stages.autocalibration.AutocalibrationOptions(method=p.autocalib, crsigma=crsigma),
-            factors=factors,
-            sky=sky,
-            known_sky=stages.sky.load_sky_inputs(
-                run,
-                sky,
-                lsf_for_raman=raman_lines is not None,
-                mask_for_autocalibration=p.autocalib == "deepfield",
-            ),
-            location=stages.locate.LocationOptions(
-                pointing=pointing,
-                rvcorr=p.rvcorr,
-                project=p.astrometry,
-                individual="individual" in save,
-                positioned="positioned" in save,
-            ),
+        self.raman_lines = stages.raman.load_lines(run)
+        self.raman = stages.raman.RamanOptions(width=p.raman_width, crsigma=crsigma, region=p.sky)
+        self.autocalibration = stages.autocalibration.AutocalibrationOptions(method=p.autocalib, crsigma=crsigma)
+        self.factors = stages.autocalibration.load_factors(run, p.autocalib)
+        self.sky = stages.sky.SkyOptions(method=p.skymethod, model=p.sky)
+        self.known_sky = stages.sky.load_sky_inputs(
+            run,
+            self.sky,
+            lsf_for_raman=self.raman_lines is not None,
+            mask_for_autocalibration=p.autocalib == "deepfield",
         )
 
     @property
@@ -200,15 +172,10 @@ class _ExposureSteps:
         )
 
     def reduce(
-        self,
-        run: "Run",
-        store: "RowStore",
-        exposure: "OpenedExposure",
-        first_row: int,
-        reference: "Positioning | None",
+        self, store: "RowStore", exposure: "OpenedExposure", first_row: int, reference: "Positioning | None"
     ) -> "ReducedExposure":
         """Reduce an exposure up to its rows on the sky, and write its own products."""
-        pointing, known = self.location.pointing, self.known_sky
+        run, pointing, known = self.run, self.location.pointing, self.known_sky
         if self.need_no_barrier:
             calibration = stages.calibrate.Calibration(run, exposure, first_row, self.calibration)
             subtraction = functools.partial(stages.sky.SkySubtraction.of, run, stages.sky.given_sky(known))
@@ -217,7 +184,7 @@ class _ExposureSteps:
         table = stages.calibrate.calibrate(run, exposure, store, first_row, self.calibration)
         if self.darcheck != "none":
             stages.darcheck.check_refraction(run, table, store, correct=self.darcheck == "correct")
-            stages.calibrate.calibrate_flux(run, table, store, self.calibration.curves)
+            stages.calibrate.calibrate_flux(run, table, store, self.curves)
         cleaned = stages.raman.clean(run, self.raman, pointing, table, store, self.raman_lines, known.lsf, known.mask)
         levelled = stages.autocalibration.autocalibrate(
             run, self.autocalibration, pointing, table, store, self.factors, known.mask
