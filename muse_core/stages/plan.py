@@ -158,7 +158,9 @@ def make_plan(run: Run, work: Work) -> Plan:
     )
 
 
-def _disk(folder: Path, needed: int) -> Disk:
+def _disk(run: Run, folder: Path, needed: int) -> Disk:
+    device, resume = folder.stat().st_dev, run.resources.resume
+    is_journal = resume is not None and resume.stat().st_dev == device
     return Disk(
         folder=os.path.abspath(folder),
         device=device,
