@@ -2,7 +2,7 @@
  *
  * Native CPL plugin of a recipe in Python, for esorex, python-cpl and PyCPL's CRecipe.
  *
- * The description of the recipe is static (recipe_table.h, generated from the Python class by describe.py): listing and
+ * The description of the recipe is static (RECIPE_TABLE, generated from the Python class by describe.py): listing and
  * describing it start no Python. To execute it, a fresh interpreter is started as a separate process; frames and
  * parameters go to it through its standard input, messages, products and errors come back through a pipe, as records of
  * netstrings (muse_core/frontends/protocol.py). Hosts fork, run threads, have another Python or another CPL loaded:
@@ -20,6 +20,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,13 +42,17 @@ struct input {
   int raw, minimum, maximum;
 };
 
-#include "recipe_table.h"
+#include RECIPE_TABLE
 
 #define EXPORT __attribute__((visibility("default")))
 #define REPLY_DESCRIPTOR 3
 #define FAILED (-1) /* what ESO's recipes return */
+#define PYTHON_VARIABLE "MUSE_SCIPOST_PYTHON"
 
 extern char **environ;
+
+/* The process that loaded this library. */
+static pid_t loader;
 
 /* ---- description ------------------------------------------------------- */
 
@@ -85,6 +92,10 @@ static cpl_parameter *new_parameter(const struct parameter *entry)
 
 static int recipe_create(cpl_plugin *plugin)
 {
+  if (cpl_error_get_code() == CPL_ERROR_FILE_NOT_CREATED) {
+    /* the host could not make its log file, and has said so; that is no reason not to run */
+    cpl_error_reset();
+  }
   if (cpl_error_get_code() != CPL_ERROR_NONE) {
     return (int)cpl_error_get_code();
   }
@@ -266,14 +277,36 @@ static char *interpreter(void)
   return cpl_strdup(PYTHON_PATH);
 }
 
+/* Makes a pipe beyond the standard streams, which the host may have closed; returns 0, or -1 with errno. */
+static int make_pipe(int ends[2])
+{
+  if (pipe2(ends, O_CLOEXEC)) {
+    return -1;
+  }
+  for (int i = 0; i < 2; i++) {
+    if (ends[i] <= REPLY_DESCRIPTOR) {
+      const int higher = fcntl(ends[i], F_DUPFD_CLOEXEC, REPLY_DESCRIPTOR + 1);
+      const int status = errno;
+      close(ends[i]);
+      if (higher < 0) {
+        close(ends[1 - i]);
+        errno = status;
+        return -1;
+      }
+      ends[i] = higher;
+    }
+  }
+  return 0;
+}
+
 /* Starts the worker with its standard input and REPLY_DESCRIPTOR connected to the streams; returns 0 or an errno. */
 static int start_worker(const char *python, pid_t *pid, FILE **request, FILE **reply)
 {
   int to[2], from[2];
-  if (pipe2(to, O_CLOEXEC)) {
+  if (make_pipe(to)) {
     return errno;
   }
-  if (pipe2(from, O_CLOEXEC)) {
+  if (make_pipe(from)) {
     const int status = errno;
     close(to[0]);
     close(to[1]);
@@ -284,10 +317,14 @@ static int start_worker(const char *python, pid_t *pid, FILE **request, FILE **r
   posix_spawn_file_actions_adddup2(&actions, to[0], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, from[1], REPLY_DESCRIPTOR);
   posix_spawnattr_t attributes;
-  sigset_t none;
-  sigemptyset(&none);
+  /* signals that ask it to end have to wait until it can clean up */
+  sigset_t waiting;
+  sigemptyset(&waiting);
+  sigaddset(&waiting, SIGINT);
+  sigaddset(&waiting, SIGTERM);
+  sigaddset(&waiting, SIGHUP);
   posix_spawnattr_init(&attributes);
-  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigmask(&attributes, &waiting);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
   /* -E: the PYTHON* variables are meant for another Python (Reflex sets PYTHONPATH); -P: nor is the current folder */
   const char *arguments[] = {python, "-E", "-P", "-m", "muse_core.frontends.worker", RECIPE_ADDRESS, "3", NULL};
@@ -318,6 +355,21 @@ static int fail(const char *format, ...)
   return FAILED;
 }
 
+/* For a process that was forked to execute the recipe (python-cpl, PyCPL). When the one that forked it has gone, nobody
+ * waits for the recipe any more; and signals that end it do so, where python-cpl would have a debugger run for ten
+ * seconds. */
+static void end_at_once(void)
+{
+#ifdef __linux__
+  if (getppid() == loader) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+  }
+#endif
+  signal(SIGINT, SIG_DFL);
+  signal(SIGTERM, SIG_DFL);
+  signal(SIGHUP, SIG_DFL);
+}
+
 static int recipe_exec(cpl_plugin *plugin)
 {
   if (cpl_error_get_code() != CPL_ERROR_NONE) {
@@ -327,6 +379,9 @@ static int recipe_exec(cpl_plugin *plugin)
   if (!recipe->parameters || !recipe->frames) {
     cpl_error_set_message_macro(RECIPE_NAME, CPL_ERROR_NULL_INPUT, __FILE__, __LINE__, "no parameters or no frames");
     return FAILED;
+  }
+  if (getpid() != loader) {
+    end_at_once();
   }
   cpl_msg_set_threadid_on();
   char *python = interpreter();
@@ -391,6 +446,7 @@ EXPORT cpl_recipeconfig *muse_processing_get_recipeconfig(cpl_recipe *recipe)
 
 EXPORT int cpl_plugin_get_info(cpl_pluginlist *list)
 {
+  loader = getpid();
   cpl_recipe *recipe = cpl_calloc(1, sizeof *recipe);
   cpl_plugin_init(&recipe->interface, CPL_PLUGIN_API, RECIPE_VERSION, CPL_PLUGIN_TYPE_RECIPE, RECIPE_NAME,
                   RECIPE_SYNOPSIS, RECIPE_DESCRIPTION, RECIPE_AUTHOR, RECIPE_EMAIL, RECIPE_COPYRIGHT, recipe_create,

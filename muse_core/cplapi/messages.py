@@ -9,6 +9,7 @@ import contextlib
 import datetime
 import enum
 import logging
+import os
 import sys
 import threading
 import time
@@ -16,6 +17,47 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 PACKAGE_LOGGER = "muse_core"
+
+#: Why standard output or standard error cannot be written any more, by name.
+lost: dict[str, OSError] = {}
+
+
+def show(text: str = "", stream: str = "stdout") -> None:
+    """Write a line to standard output or, with ``stderr``, to standard error.
+
+    Where that fails - closed, disk full, reader gone - the reason is kept in `lost`, and nothing more goes there.
+    """
+    if stream in lost:
+        return
+    file = getattr(sys, stream)
+    try:
+        try:
+            print(text, file=file, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), file=file, flush=True)
+    except OSError as error:
+        give_up(stream, error)
+
+
+def give_up(stream: str, error: OSError) -> None:
+    """Let all that is written to a standard stream from now on, and what its buffer still has, go nowhere."""
+    lost[stream] = error
+    null = os.open(os.devnull, os.O_RDWR)
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # replaced by something that is no file
+        os.dup2(null, getattr(sys, stream).fileno())
+    os.close(null)
+
+
+def open_standard_streams() -> None:
+    """Open the standard streams that were closed when the process started, so that no file takes their numbers."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError as error:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            file = open(number, "r" if name == "stdin" else "w", closefd=False)  # noqa: SIM115 (stays open)
+            setattr(sys, name, file)
+            lost[name] = error
 
 
 class SeverityLevel(enum.IntEnum):
@@ -55,7 +97,8 @@ class Msg:
     _config = dict(_defaults)
     _file: TextIO | None = None
     _file_level = SeverityLevel.OFF
-    _lock = threading.Lock()
+    _told_lost = False
+    _lock = threading.RLock()
 
     @classmethod
     def set_config(cls, **config) -> None:
@@ -69,7 +112,13 @@ class Msg:
 
     @classmethod
     def start_file(cls, verbosity: SeverityLevel, name: str = ".logfile") -> None:
-        """Write messages of at least the severity `verbosity` to the file `name` too, which is overwritten."""
+        """Write messages of at least the severity `verbosity` to the file `name` too, which is overwritten.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written.
+        """
         cls.stop_file()
         cls._file = open(name, "w", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 (closed by stop_file)
         cls._file_level = SeverityLevel(verbosity)
@@ -79,14 +128,19 @@ class Msg:
             f"Program name   : {cls._config['domain']}\n"
             f"Severity level : {_LABELS[cls._file_level]} \n\n"
         )
-        cls._file.write(header)
-        cls._file.flush()
+        try:
+            cls._file.write(header)
+            cls._file.flush()
+        except OSError:
+            cls.stop_file()
+            raise
 
     @classmethod
     def stop_file(cls) -> None:
         """Close the log file."""
         if cls._file is not None:
-            cls._file.close()
+            with contextlib.suppress(OSError):  # of lines that could not be written
+                cls._file.close()
         cls._file = None
         cls._file_level = SeverityLevel.OFF
 
@@ -112,12 +166,10 @@ class Msg:
 
     @classmethod
     def emit(cls, level: SeverityLevel, component: str, text: str) -> None:
-        """Write one message where it belongs."""
+        """Write one message where it belongs; a place that cannot be written costs one warning in the others."""
         now = time.strftime("%H:%M:%S")
         with cls._lock:
-            if cls._file is not None and level >= cls._file_level:
-                cls._file.write(f"{now} {_LABELS[level]} {component}: [tid=000] {text}\n")
-                cls._file.flush()
+            cls._to_file(level, f"{now} {_LABELS[level]} {component}: [tid=000] {text}\n")
             config = cls._config
             if level < config["level"]:
                 return
@@ -127,17 +179,40 @@ class Msg:
             line += f"{component}: " if config["show_component"] else ""
             line += "[tid=000] " if config["show_threadid"] else ""
             if level == SeverityLevel.ERROR:
-                sys.stdout.flush()
-                print(line + text, file=sys.stderr, flush=True)
-            else:
-                print(line + text, flush=True)
+                show(line + text, "stderr")
+                return
+            show(line + text)
+            if "stdout" in lost and not cls._told_lost:
+                cls._told_lost = True
+                reason = lost["stdout"].strerror
+                warning = f"The messages cannot be written to standard output ({reason}); the run goes on without"
+                cls._to_file(SeverityLevel.WARNING, f"{now} {_LABELS[SeverityLevel.WARNING]} : [tid=000] {warning}\n")
+                show(f"{_LABELS[SeverityLevel.WARNING]} {config['domain']}: {warning}", "stderr")
+
+    @classmethod
+    def _to_file(cls, level: SeverityLevel, line: str) -> None:
+        if cls._file is None or level < cls._file_level:
+            return
+        try:
+            cls._file.write(line)
+            cls._file.flush()
+        except OSError as error:
+            name = cls._file.name
+            cls.stop_file()
+            cls.warning("", f"Unable to write the log file '{name}' ({error.strerror}); the run goes on without")
 
 
 _SEVERITIES = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info"), (0, "debug"))
 
 
+def step_of(logger: str) -> str:
+    """Return the name of the step whose module has a logger: `sky` for ``muse_core.steps.sky.fit``."""
+    _package, *inside = logger.split(".")
+    return inside[min(1, len(inside) - 1)] if inside else logger
+
+
 class MsgHandler(logging.Handler):
-    """Hands log records on to a `Msg` class; the component is the name of the function that logged."""
+    """Hands log records on to a `Msg` class; the component is the step that logged."""
 
     def __init__(self, msg: type[Msg]):
         super().__init__()
@@ -148,9 +223,8 @@ class MsgHandler(logging.Handler):
         name = next(name for level, name in _SEVERITIES if record.levelno >= level)
         try:
             text = record.getMessage().encode("ascii", "backslashreplace").decode()
-            component = record.funcName if (record.funcName or "").isidentifier() else "module"
             for line in text.splitlines() or [""]:
-                getattr(self._msg, name)(component, line)
+                getattr(self._msg, name)(step_of(record.name), line)
         except Exception:
             self.handleError(record)
 

@@ -8,16 +8,43 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from inspect import isabstract
 from pathlib import Path
+from types import ModuleType
 
+import muse_core.recipes
 from muse_core.cplapi import ui
 from muse_core.errors import InputError
-from muse_core.recipes.muse_scipost import MuseScipost
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN = (MuseScipost,)
 _FOUND = "muse_core_found_recipe_"
+
+
+def built_in() -> list[str]:
+    """Return the names of the modules of this package's recipes: those called ``muse_*``, each of which holds one."""
+    return sorted(path.stem for path in Path(muse_core.recipes.__file__).parent.glob("muse_*.py"))
+
+
+def class_of(module: str) -> type:
+    """Return the recipe class that a module of this package's recipes defines.
+
+    Raises
+    ------
+    TypeError
+        If it defines none, or several.
+    """
+    name = f"muse_core.recipes.{module}"
+    defined = [value for value in _recipe_classes(importlib.import_module(name)) if value.__module__ == name]
+    if len(defined) != 1:
+        raise TypeError(f"{name}: found {len(defined)} recipe classes, expected one in each module muse_*")
+    return defined[0]
+
+
+def _recipe_classes(module: ModuleType) -> list[type]:
+    """Return the recipe classes that a module shows."""
+    values = vars(module).values()
+    return [v for v in values if isinstance(v, type) and issubclass(v, ui.PyRecipe) and not isabstract(v)]
 
 
 def plugin_directory() -> Path | None:
@@ -51,9 +78,7 @@ def _classes_of_file(path: Path) -> Iterator[type]:
         sys.modules.pop(name, None)
         logger.debug("%s: not a recipe: %s: %s", path, type(error).__name__, error)
         return
-    for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, ui.PyRecipe) and value is not ui.PyRecipe:
-            yield value
+    yield from _recipe_classes(module)
 
 
 def _instances(classes: Iterable[type]) -> dict[str, ui.PyRecipe]:
@@ -83,7 +108,7 @@ def find_recipes(directories: Iterable[str] = ()) -> dict[str, ui.PyRecipe]:
         without that word are not imported. A recipe of this package is not replaced by one of the same name.
     """
     found = (cls for directory in directories for path in _python_files(directory) for cls in _classes_of_file(path))
-    return _instances((*BUILT_IN, *found))
+    return _instances((*map(class_of, built_in()), *found))
 
 
 def address(cls: type) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from muse_core.io.litter import cleaned_up_by
+
 _LOG = logging.getLogger(__name__)
 _LOCK = ".lock"
 
@@ -54,7 +56,8 @@ def hidden_folder(directory: Path, prefix: str) -> Iterator[Path]:
     _remove_abandoned(directory, prefix)
     folder, lock = _make_locked(directory, prefix)
     try:
-        yield folder
+        with cleaned_up_by(lambda: shutil.rmtree(folder, ignore_errors=True)):
+            yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:

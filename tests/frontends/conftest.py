@@ -39,7 +39,8 @@ def build_plugin(tmp_path_factory):
         library.parent.mkdir()
         flags = ["-shared", "-fPIC", "-O1", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden"]
         libraries = ["-Wl,--no-as-needed", "-lcpldfs", "-lcplui", "-lcplcore"]
-        command = ["gcc", *flags, f"-I{table.parent}", "-o", library, source / "plugin.c", *libraries]
+        flags += [f"-I{table.parent}", '-DRECIPE_TABLE="recipe_table.h"']
+        command = ["gcc", *flags, "-o", library, source / "plugin.c", *libraries]
         subprocess.run(command, check=True)
         return library.parent
 

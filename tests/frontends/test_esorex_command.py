@@ -68,7 +68,7 @@ def test_recipe_runs(run):
         assert all("CHECKSUM" in hdu.header for hdu in hdus)
     log = Path("esorex.log").read_text()
     assert "\nProgram name   : main.py\nSeverity level : [ INFO  ] \n\n" in log
-    assert re.search(r"\d\d:\d\d:\d\d \[WARNING\] run: \[tid=000\] A warning\n", log)
+    assert re.search(r"\d\d:\d\d:\d\d \[WARNING\] demo: \[tid=000\] A warning\n", log)
     assert "[ INFO  ] : [tid=000] 2 products created\n" in log
     assert "debug" not in log
 
@@ -317,7 +317,7 @@ def test_levels(run):
     assert (status, out, err, Path("esorex.log").exists()) == (0, "", "", False)
     Path("logs").mkdir()
     _, out, _ = run("--msg-level=debug", "--log-level=error", "--log-dir=logs", "--log-file=x.log", "demo", "in.sof")
-    assert "[ DEBUG ] demo: run: [tid=000] A debug message\n" in untimed(out)
+    assert "[ DEBUG ] demo: demo: [tid=000] A debug message\n" in untimed(out)
     assert "[ INFO  ] main.py: : [tid=000] 2 products created\n" in untimed(out)
     assert "A warning" not in Path("logs/x.log").read_text()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from muse_core.frontends import registry
 from muse_core.recipes.muse_scipost import MuseScipost
 from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
@@ -53,7 +54,6 @@ def test_table_is_the_declaration(monkeypatch):
     spec.loader.exec_module(describe)
     text = describe.table(MuseScipost(), ADDRESS, "/some/python")
     assert "#define RECIPE_VERSION 20900\n" in text
-    assert '#define PYTHON_VARIABLE "MUSE_SCIPOST_PYTHON"\n' in text
     block = text.partition("PARAMETERS[] = {\n")[2].partition("};")[0]
     entries = re.findall(r'^  \{"(\w+)", ', block, re.MULTILINE)
     assert entries == [spec.name for spec in MuseScipost.PARAMETERS]
@@ -62,6 +62,41 @@ def test_table_is_the_declaration(monkeypatch):
     assert inputs == wanted
     for spec in MuseScipost.PRODUCTS:
         assert f'"{spec.tag}", ' in text.partition("PRODUCTS[]")[2]
+
+
+def test_one_plugin_a_recipe(esorex, clean_environment, tmp_path):
+    """The folder of plugins holds the recipes that our command lists, and nothing else."""
+    folder = registry.plugin_directory()
+    if folder is None:
+        pytest.skip("built without the native plugin")
+    assert sorted(path.stem for path in folder.glob("*.so")) == registry.built_in()
+    listed = run([esorex, f"--recipe-dir={folder}", "--recipes"], tmp_path, clean_environment).stdout
+    command = [sys.executable, "-m", "muse_core.frontends.esorex.main", "--recipes"]
+    ours = run(command, tmp_path, clean_environment).stdout
+    start = "List of Available Recipes"
+    assert sorted(listed.partition(start)[2].split()) == sorted(ours.partition(start)[2].split())
+    assert all(f"  {name} " in listed for name in registry.built_in())
+
+
+def test_recipes_are_found_from_the_folder(tmp_path):
+    """A new file in the folder of recipes is a new plugin, with nothing else changed."""
+    root = Path(__file__).parents[2]
+    (tmp_path / "muse_core").symlink_to(root / "muse_core")
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    for path in (root / "recipes").glob("*.py"):
+        (recipes / path.name).symlink_to(path)
+    demo = (root / "tests" / "frontends" / "recipes" / "demo.py").read_text()
+    (recipes / "muse_demo.py").write_text(demo.replace('"demo"', '"muse_demo"'))
+    command = [sys.executable, root / "cython_ext" / "plugin" / "describe.py", tmp_path]
+    lines = run(command, tmp_path, dict(os.environ)).stdout.splitlines()
+    assert "muse_demo muse_core.recipes.muse_demo:Demo" in lines
+    assert [line.split()[0] for line in lines] == sorted([*registry.built_in(), "muse_demo"])
+    table, makefile = tmp_path / "table.h", tmp_path / "table.d"
+    done = run([*command, "muse_core.recipes.muse_demo:Demo", table, makefile], tmp_path, dict(os.environ))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert '#define RECIPE_NAME "muse_demo"\n' in table.read_text()
+    assert str(recipes / "muse_demo.py") in makefile.read_text()
 
 
 def test_same_parameters_as_the_reference(esorex, plugin, clean_environment, tmp_path):
@@ -205,7 +240,7 @@ def test_failure(esorex, demo_plugin, clean_environment, tmp_path):
     done = run(command, tmp_path, clean_environment)
     assert done.returncode == 255
     errors = [line.partition("] ")[2] for line in done.stderr.splitlines()]
-    assert "demo: run: [tid=000] as asked" in errors[0]
+    assert "demo: demo: [tid=000] as asked" in errors[0]
     assert "Execution of recipe 'demo' failed, status = -1" in done.stderr
     assert "CPL-error 'Input data do not match: as asked' was set in 'run:demo.py:" in done.stderr
     assert not list(tmp_path.glob("*.fits"))
@@ -233,7 +268,7 @@ def test_worker_that_dies(how, message, esorex, demo_plugin, clean_environment, 
 
 def test_python_that_is_not_there(esorex, demo_plugin, clean_environment, tmp_path):
     for python in ("/nowhere/python", "/bin/false", shutil.which("sleep")):
-        environment = clean_environment | {"DEMO_PYTHON": python}
+        environment = clean_environment | {"MUSE_SCIPOST_PYTHON": python}
         done = run([esorex, f"--recipe-dir={demo_plugin}", "demo"], tmp_path, environment)
         assert done.returncode == 255
         assert python in done.stderr

@@ -68,8 +68,8 @@ def test_run_from_files(ask, demo_plugin):
         "file": "DATACUBE_FINAL.fits",
         "tags": ["DATACUBE_FINAL", "IMAGE_FOV"],
         "header": [2.0, "x", 32, True],
-        "info": ["run: A message", "run: A warning"],
-        "warning": ["run: A warning"],
+        "info": ["demo: A message", "demo: A warning"],
+        "warning": ["demo: A warning"],
         "error": None,
         "status": 0,
     }
@@ -87,6 +87,6 @@ def test_failures(ask, demo_plugin):
     found = ask("failures", demo_plugin)
     assert found.pop("left") == ["raw.fits"]
     assert found["DataError"][:4] == [13, "Input data do not match: as asked", "run", "demo.py"]
-    assert found["DataError"][4] == ["run: as asked"]
+    assert found["DataError"][4] == ["demo: as asked"]
     assert found["MissingFileError"][0] == 9
     assert found["abort"][:2] == [1, "An unspecified error: the process of the recipe was killed by signal 6"]

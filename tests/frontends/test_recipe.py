@@ -118,8 +118,8 @@ def test_results_in_memory(demo):
     np.testing.assert_array_equal(result.DATACUBE_FINAL[1].data, [[1, 2], [3, 4]])
     assert result.stat.return_code == 0
     assert result.stat.user_time > 0
-    assert result.log.info == ["run: A message", "run: A warning"]
-    assert result.log.warning == ["run: A warning"]
+    assert result.log.info == ["demo: A message", "demo: A warning"]
+    assert result.log.warning == ["demo: A warning"]
     assert (result.log.error, result.error) == ([], None)
     assert os.listdir() == ["raw.fits"]
     with pytest.raises(KeyError):
@@ -144,7 +144,7 @@ def test_frames_in_memory(demo):
     raw = fits.HDUList([fits.PrimaryHDU(np.zeros((2, 3)))])
     result = demo(raw, param={"save": "frames"}, output_dir="out", calib={"LSF": ["raw.fits", raw]})
     frames = result.log.filter(logging.DEBUG)
-    found = [line.split()[2:] for line in frames if line.startswith("run: frame")]
+    found = [line.split()[2:] for line in frames if line.startswith("demo: frame")]
     assert [tag for _, tag, _ in found] == ["PIXTABLE_OBJECT", "EXTINCT_TABLE", "LSF", "LSF"]
     assert [Path(path).name[:4] for path, _, _ in found] == ["PIXT", "EXTI", "raw.", "LSF_"]
     assert {size for path, _, size in found if not path.endswith("raw.fits")} == {"5760"}
@@ -155,8 +155,8 @@ def test_tag_and_environment(demo, monkeypatch):
     monkeypatch.setenv("DEMO_VARIABLE", "a")
     demo.env = {"DEMO_VARIABLE": 1, "DEMO_OTHER": 2}
     result = demo("raw.fits", tag="LSF", env={"DEMO_OTHER": 3})
-    assert "run: variables 1 3" in result.log.debug
-    assert any(line.startswith("run: frame") and " LSF " in line for line in result.log.debug)
+    assert "demo: variables 1 3" in result.log.debug
+    assert any(line.startswith("demo: frame") and " LSF " in line for line in result.log.debug)
 
 
 def test_failure(demo):
@@ -166,8 +166,8 @@ def test_failure(demo):
     assert isinstance(error, MuseError)
     assert (error.code, error.msg, error.file, error.function) == (13, "as asked", "demo.py", "run")
     assert list(error) == [error]
-    assert error.log.error == ["run: as asked"]
-    assert error.log.warning == ["run: A warning", "run: as asked"]
+    assert error.log.error == ["demo: as asked"]
+    assert error.log.warning == ["demo: A warning", "demo: as asked"]
     assert os.listdir() == ["raw.fits"]
 
 
@@ -186,8 +186,8 @@ def test_messages_are_logged(demo, caplog, capfd):
     with caplog.at_level(logging.INFO, logger="cpl"):
         demo("raw.fits")
     assert [(r.name, r.levelname, r.message) for r in caplog.records] == [
-        ("cpl.demo.run", "INFO", "A message"),
-        ("cpl.demo.run", "WARNING", "A warning"),
+        ("cpl.demo.demo", "INFO", "A message"),
+        ("cpl.demo.demo", "WARNING", "A warning"),
     ]
     caplog.clear()
     demo("raw.fits", logname="mine", loglevel=logging.ERROR)

@@ -1,21 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run one recipe: frames from set-of-frames files, the recipe, its products, timing."""
 
-import logging
 import os
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 
 from muse_core.cplapi import core, ui
-from muse_core.errors import MissingFileError, MuseError
+from muse_core.errors import MissingFileError
+from muse_core.frontends import failure
 from muse_core.frontends.esorex import products, report
 from muse_core.frontends.esorex.options import Option
 from muse_core.frontends.progress import bars
 from muse_core.io import sof
-
-logger = logging.getLogger(__name__)
 
 CANNOT_OPEN, FAILED = 9, 255
 
@@ -98,12 +94,8 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
     try:
         with bars():
             produced = method(frames, {option.full_name: option.value for option in options})
-    except MuseError as error:
-        logger.error("%s", error)
-        produced = None
     except Exception as error:
-        logger.error("%s: %s", type(error).__name__, error)
-        logger.debug("%s", traceback.format_exc())
+        failure.log(error, recipe.name)
         produced = None
     finally:
         core.Msg.set_config(domain=domain)
@@ -127,13 +119,12 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
         status = error.status
     if settings("time"):
         _report_time(frames, elapsed)
-    sys.stdout.flush()
     return status
 
 
 def _show(plan) -> int:
     """Show the plan of a recipe; return failure as exit status if there is too little of something."""
-    print(plan)
+    report.text(plan)
     problems = plan.problems()
     for problem in problems:
         report.error(problem)

@@ -6,18 +6,21 @@ be linked as ``esorex``. Deliberate differences are listed in docs/esorex.md.
 """
 
 import contextlib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import muse_core.recipes
 from muse_core import __version__
 from muse_core.cplapi import core, messages
-from muse_core.frontends import registry
+from muse_core.frontends import ending, registry
 from muse_core.frontends.esorex import commandline, config, execution, layout, report
 from muse_core.frontends.esorex.options import LEVELS, Option, ValueProblem, by_name, caller_options, recipe_options
+from muse_core.io import litter
 
 USAGE_STATUS, NO_RECIPE_STATUS = 255, 13
 
@@ -35,14 +38,21 @@ def _show_plugin_directory() -> int:
     if directory is None:
         report.error("This installation has no native plugin: it was built on a machine without the CPL headers.")
         return NO_RECIPE_STATUS
-    print(directory)
+    report.text(directory)
     return 0
 
 
 class Command:
-    """One run of the command."""
+    """One run of the command.
+
+    Attributes
+    ----------
+    shows_text : bool
+        Whether a text, as a list or help, is all that was asked for, and not a run of a recipe.
+    """
 
     def __init__(self, program: str, arguments: Sequence[str]):
+        self.shows_text = True
         self.program = program
         self.arguments = list(arguments)
         self.caller = caller_options(os.path.dirname(os.path.abspath(muse_core.recipes.__file__)))
@@ -56,24 +66,24 @@ class Command:
         """Do what the command line asks for; return the exit status."""
         if self.arguments == ["--plugin-dir"]:
             return _show_plugin_directory()
-        print(f"\n     ***** MUSE recipe execution tool, version {__version__}  *****\n")
+        report.text(f"\n     ***** MUSE recipe execution tool, version {__version__}  *****\n")
         core.Msg.set_config(domain=self.program)
         try:
             used = self._read_settings()
             self._check_settings()
         except commandline.UsageError:
-            print(f"\n{_libraries()}\n")
+            report.text(f"\n{_libraries()}\n")
             return USAGE_STATUS
         rest = self.arguments[used:]
         if self.setting("version"):
-            print(f"{_libraries()}\n\nmuse-scipost {__version__}, GPL-2.0-or-later, without any warranty.\n")
+            report.text(f"{_libraries()}\n\nmuse-scipost {__version__}, GPL-2.0-or-later, without any warranty.\n")
             return 0
         if self.setting("recipes"):
-            print(layout.recipe_list(self._recipes()))
+            report.text(layout.recipe_list(self._recipes()))
             return 0
         if not rest:
             self._without_recipe()
-            print(f"\n{_libraries()}\n")
+            report.text(f"\n{_libraries()}\n")
             return 0
         with self._log_file():
             return self._with_recipe(rest[0], rest[1:])
@@ -170,12 +180,12 @@ class Command:
         if self.setting("create-config") != "FALSE":
             self._create_config(self.caller, "")
         elif self.setting("help"):
-            print(layout.command_help(self.program, self.caller))
+            report.text(layout.command_help(self.program, self.caller))
         elif self.setting("params"):
             self._list_options()
 
     def _list_options(self) -> None:
-        print(layout.parameter_list("Caller", [option for option in self.caller if not option.hidden]))
+        report.text(layout.parameter_list("Caller", [option for option in self.caller if not option.hidden]))
 
     def _create_config(self, options: Sequence[Option], recipe: str) -> None:
         path = self.setting("create-config")
@@ -197,7 +207,7 @@ class Command:
             try:
                 core.Msg.start_file(level, path)
             except OSError as error:
-                report.error(f"Unable to write the log file '{path}': {error.strerror}")
+                report.warning(f"Unable to write the log file '{path}' ({error.strerror}); the run goes on without")
         terminal = core.Msg.get_config()["level"]
         core.Msg.set_config(level=core.Msg.SeverityLevel.OFF)
         report.info(f"This is {self.program}, version {__version__}")
@@ -231,12 +241,15 @@ class Command:
         if self.setting("create-config") != "FALSE":
             self._create_config(options, name)
         elif self.setting("params"):
-            print(layout.parameter_list("Recipe", options))
+            report.text(layout.parameter_list("Recipe", options))
         elif self.setting("help"):
-            print(layout.recipe_help(self.program, recipe, options, self.setting("show-hidden")), end="")
+            text = layout.recipe_help(self.program, recipe, options, self.setting("show-hidden"))
+            report.text(text.removesuffix("\n"))
         elif self.setting("man-page"):
-            print(layout.man_page(self.program, recipe, options, self.setting("show-hidden")), end="")
+            text = layout.man_page(self.program, recipe, options, self.setting("show-hidden"))
+            report.text(text.removesuffix("\n"))
         else:
+            self.shows_text = bool(self.setting("plan"))
             try:
                 frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
             except execution.FramesError:
@@ -255,18 +268,6 @@ class Command:
         return used
 
 
-class Interrupted(BaseException):
-    """A signal asks the command to end; the recipe cleans up on its way out."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.number = number
-
-
-def _interrupt(number: int, frame) -> None:
-    raise Interrupted(number)
-
-
 def main(arguments: Sequence[str] | None = None, program: str | None = None) -> int:
     """Run the command.
 
@@ -283,24 +284,28 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
         Exit status.
     """
     program = program or Path(sys.argv[0]).name or "muse-esorex"
-    previous = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+    def stopped(number: int) -> NoReturn:
+        report.error(f"Stopped by {signal.Signals(number).name}; no product has been kept.")
+        ending.die(number)
+
+    def overdue(number: int) -> NoReturn:
+        litter.clean_up()
+        stopped(number)
+
+    messages.open_standard_streams()
+    command = Command(program, sys.argv[1:] if arguments is None else arguments)
     try:
-        status = Command(program, sys.argv[1:] if arguments is None else arguments).run()
-        sys.stdout.flush()
-    except Interrupted as interruption:
-        report.error(f"Stopped by {signal.Signals(interruption.number).name}; no product has been kept.")
-        # end as the signal would have ended us, so that a shell loop stops too
-        signal.signal(interruption.number, signal.SIG_DFL)
-        os.kill(os.getpid(), interruption.number)
-        return 128 + interruption.number
-    except BrokenPipeError:
-        # the reader of our output has gone, as in `muse-esorex --help | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
-    finally:
-        for number, handler in previous.items():
-            if signal.getsignal(number) is _interrupt:
-                signal.signal(number, handler)
+        with ending.watched(overdue):
+            status = command.run()
+    except ending.Stopped as stop:
+        stopped(stop.number)
+    if command.shows_text and "stdout" in messages.lost:
+        error = messages.lost["stdout"]
+        if error.errno == errno.EPIPE:  # the reader has gone, as in `muse-esorex --help | head -1`
+            return 128 + signal.SIGPIPE
+        report.error(f"Unable to write to standard output: {error.strerror}")
+        return USAGE_STATUS
     return status
 
 

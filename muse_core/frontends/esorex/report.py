@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Messages of the command itself, in the layout of CPL; a text may have several lines."""
 
-from muse_core.cplapi import core
+from muse_core.cplapi import core, messages
+
+
+def text(text: object = "") -> None:
+    """Show a text that is no message, and end the line."""
+    messages.show(str(text))
 
 
 def debug(text: str) -> None:

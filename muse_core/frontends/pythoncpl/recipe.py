@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Recipe objects; each call runs in a process of its own."""
 
+import contextlib
 import dataclasses
-import hashlib
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from muse_core.errors import InputError, ProductError
-from muse_core.frontends import protocol, registry
+from muse_core.frontends import ending, protocol, registry
 from muse_core.frontends.pythoncpl.result import LogList, RecipeCrash, RecipeError, Result, Stat
 from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
 
@@ -301,6 +302,7 @@ class _Run:
         if loglevel != logging.NOTSET:
             self._logger.setLevel(loglevel)
         self.log = LogList()
+        self._dead: set[logging.Handler] = set()
         self.frames: list[tuple[str, Any]] = []
         self.values: dict[str, Any] = {}
         self.environment: dict[str, Any] = {}
@@ -309,32 +311,33 @@ class _Run:
 
     def __call__(self, *, only_plan: bool = False) -> "Result | Plan":
         """Run, wait, and return the result, or only the plan."""
-        if self.output_dir is None:
-            folder = tempfile.mkdtemp(prefix=f"{self._name}-", dir=self._temp_dir)
-            try:
-                return self._run(Path(folder).resolve(), keep=False, only_plan=only_plan)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-        folder = Path(self.output_dir).absolute()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ProductError(f"output folder {folder}: {error.strerror}") from error
-        return self._run(folder, keep=True, only_plan=only_plan)
+        keep = self.output_dir is not None
+        folder = Path(self.output_dir if keep else self._temp_dir).absolute()
+        with contextlib.ExitStack() as stack:
+            if keep:
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise ProductError(f"output folder {folder}: {error.strerror}") from error
+            if not keep or any(not isinstance(frame, str) for _, frame in self.frames):
+                prefix = f".{self._name}-input-" if keep else f"{self._name}-"
+                temporary = Path(stack.enter_context(_temporary_folder(prefix, folder)))
+            else:
+                temporary = None
+            return self._run(folder if keep else temporary, temporary, keep=keep, only_plan=only_plan)
 
-    def _run(self, folder: Path, *, keep: bool, only_plan: bool) -> "Result | Plan":
-        written: list[Path] = []
+    def _run(self, folder: Path, temporary: Path | None, *, keep: bool, only_plan: bool) -> "Result | Plan":
+        """Run in a folder; frames in memory are written into `temporary`, which is removed when the run has ended."""
         request = b"".join(
-            protocol.encode("F", self._file_of(tag, frame, folder, written), tag, 0) for tag, frame in self.frames
+            protocol.encode("F", self._file_of(number, tag, frame, temporary), tag, 0)
+            for number, (tag, frame) in enumerate(self.frames)
         )
         for name, value in self.values.items():
             text = str(int(value)) if isinstance(value, bool) else repr(value) if isinstance(value, float) else value
             request += protocol.encode("P", name, type(value).__name__, text)
-        try:
-            reply = self._communicate(request + protocol.encode("E"), folder, ["plan"] if only_plan else [])
-        finally:
-            for path in written:
-                path.unlink(missing_ok=True)
+        mode = ["plan"] if only_plan else []
+        mode += [] if temporary is None else [f"--temporary={temporary}"]
+        reply = self._communicate(request + protocol.encode("E"), folder, mode)
         if reply.failure is not None:
             raise reply.failure
         if only_plan:
@@ -344,14 +347,12 @@ class _Run:
         items = [(tag, str(folder / name) if keep else _in_memory(folder / name)) for name, tag in reply.products]
         return Result(items, Stat(0, *reply.times), self.log, always_lists=self.always_lists)
 
-    def _file_of(self, tag: str, frame, folder: Path, written: list[Path]) -> str:
-        """Return the path of a frame; one in memory is written into the working folder."""
+    def _file_of(self, number: int, tag: str, frame, folder: Path | None) -> str:
+        """Return the path of a frame; one in memory is written into a folder."""
         if isinstance(frame, str):
             return os.path.abspath(frame)
-        digest = hashlib.md5(f"{tag}{len(written)}{id(frame)}".encode(), usedforsecurity=False).hexdigest()[:8]
-        path = folder / f"{tag}_{digest}.fits"
-        frame.writeto(path, overwrite=True)
-        written.append(path)
+        path = folder / f"{tag}_{number:04d}.fits"
+        frame.writeto(path)
         return str(path)
 
     def _communicate(self, request: bytes, folder: Path, mode: Sequence[str]) -> "_Reply":
@@ -366,12 +367,14 @@ class _Run:
         ]
         environment = os.environ | {name: str(value) for name, value in self.environment.items()}
         with open(reader, "rb") as reply:
+            before = ending.block()  # until the worker can clean up
             try:
                 process = subprocess.Popen(
                     command, stdin=subprocess.PIPE, pass_fds=(writer,), cwd=folder, env=environment
                 )
             finally:
                 os.close(writer)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             try:
                 with process.stdin as stream:
                     stream.write(request)
@@ -411,8 +414,48 @@ class _Run:
         logger = self._logger.getChild(component)
         record = logger.makeRecord(logger.name, _LEVELS[level], "", 0, text, (), None, component)
         self.log.append(record)
-        if logger.isEnabledFor(record.levelno):
-            logger.handle(record)
+        if logger.isEnabledFor(record.levelno) and not logger.disabled and logger.filter(record):
+            self._hand_on(logger, record)
+
+    def _hand_on(self, logger: logging.Logger, record: logging.LogRecord) -> None:
+        """Give a record to the handlers of a logger and of those above it; one that cannot write it gets no more."""
+        while logger is not None:
+            for handler in logger.handlers:
+                if record.levelno >= handler.level and handler not in self._dead:
+                    with _failures_of(handler, self._dead):
+                        handler.handle(record)
+            logger = logger.parent if logger.propagate else None
+
+
+@contextlib.contextmanager
+def _failures_of(handler: logging.Handler, dead: set[logging.Handler]) -> Iterator[None]:
+    """In the block, a handler of `logging` that fails is noted, and told of in one line instead of a traceback."""
+
+    def note(_record: logging.LogRecord) -> None:
+        dead.add(handler)
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(f"log {handler}: {sys.exc_info()[1]}; the run goes on without", file=sys.stderr)
+
+    if type(handler).handleError is not logging.Handler.handleError:  # somebody has taken care of it
+        yield
+        return
+    handler.handleError = note
+    try:
+        yield
+    finally:
+        del handler.handleError
+
+
+@contextlib.contextmanager
+def _temporary_folder(prefix: str, directory: Path) -> Iterator[str]:
+    try:
+        folder = tempfile.mkdtemp(prefix=prefix, dir=directory)
+    except OSError as error:
+        raise ProductError(f"folder {directory} for the files of a run: {error.strerror}") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _in_memory(path: Path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A recipe for the tests of the front-ends: writes two small products, or fails as asked."""
 
+import hashlib
 import logging
 import os
 import time
@@ -64,7 +65,13 @@ class Demo(ui.PyRecipe):
         logger.warning("A warning")
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((name.rpartition(".")[2], value) for name, value in settings.items())
-        if values["fail"] == "sleep":
+        if values["fail"] == "busy":
+            from muse_core.io.folders import hidden_folder
+
+            with hidden_folder(Path.cwd(), ".demo-"):
+                Path("running").touch()
+                hashlib.pbkdf2_hmac("sha512", b"", b"", 50_000_000)  # a kernel: no lock, deaf to signals
+        elif values["fail"] == "sleep":
             Path("running").touch()
             for _ in range(1200):  # in steps: a signal that another thread takes does not end a sleep
                 time.sleep(0.05)
