@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from muse_core.model.declare import ParameterSpec, parameter_specs
-from muse_core.recipes import declaration
+from muse_core.model.declare import ParameterSpec
+from muse_core.recipes.muse_scipost import MuseScipost
 
 TESTS = Path(__file__).parents[1] / "tests"
 EQUAL = "equal"
@@ -76,12 +76,12 @@ def _tests() -> Iterator[str]:
         "| parameter | status | values other than the default | cases |",
         "|---|---|---|---|",
     )
-    for spec in parameter_specs(declaration.ScipostParameters):
+    for spec in MuseScipost.PARAMETERS:
         tested = list(tested_values(spec))
         values, names = _some((value for _, value in tested), "`"), _some(name for name, _ in tested)
         yield f"| `{spec.name}` | {STATUS.get(spec.name, EQUAL)} | {values} | {names} |"
     yield from ("", "| input frame | status | cases |", "|---|---|---|")
-    for spec in declaration.INPUTS:
+    for spec in MuseScipost.INPUTS:
         yield f"| `{spec.tag}` | {STATUS.get(spec.tag, EQUAL)} | {_some(tested_frames(spec.tag))} |"
 
 
@@ -90,20 +90,20 @@ def text() -> str:
     lines = [
         "# Parameters, frames and products of muse_scipost",
         "",
-        "Made by `docs/make_parameters.py` from `recipes/declaration.py` and `tests/parity`.",
+        "Made by `docs/make_parameters.py` from `recipes/muse_scipost.py` and `tests/parity`.",
         "",
         "| parameter | default | values | meaning |",
         "|---|---|---|---|",
     ]
-    for spec in parameter_specs(declaration.ScipostParameters):
+    for spec in MuseScipost.PARAMETERS:
         values = ", ".join(spec.choices) or spec.type.__name__ + (f" [{spec.unit}]" if spec.unit else "")
         values += f", {spec.limits}" if spec.limits else ""
         hidden = " *(hidden in help texts)*" if spec.hidden else ""
         lines.append(f"| `{spec.name}` | `{spec.default}` | {values} | {spec.help}{hidden} |")
     lines += ["", "| input frame | group | meaning |", "|---|---|---|"]
-    lines += [f"| `{spec.tag}` | {spec.group} | {spec.help} |" for spec in declaration.INPUTS]
+    lines += [f"| `{spec.tag}` | {spec.group} | {spec.help} |" for spec in MuseScipost.INPUTS]
     lines += ["", "| product | level | meaning |", "|---|---|---|"]
-    lines += [f"| `{spec.tag}` | {spec.level.lower()} | {spec.help} |" for spec in declaration.PRODUCTS]
+    lines += [f"| `{spec.tag}` | {spec.level.lower()} | {spec.help} |" for spec in MuseScipost.PRODUCTS]
     lines += _tests()
     return "\n".join(lines) + "\n"
 

@@ -1,143 +1,201 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The recipe muse_scipost as PyCPL, PyEsoRex, the command muse-esorex, the native plugin and Python call it.
-
-Nothing heavy is imported before `run`: front-ends list and describe recipes without it.
-"""
+"""The recipe muse_scipost: pixel tables of exposures to one calibrated, sky-subtracted, combined cube."""
 
 import dataclasses
-import logging
-import os
-from pathlib import Path
+import functools
+from typing import TYPE_CHECKING
 
-from muse_core.cplapi import core, messages, ui
-from muse_core.errors import ProductError
-from muse_core.io import sof
-from muse_core.model import declare
-from muse_core.recipes import declaration
+from muse_core import stages
+from muse_core.model.declare import use
+from muse_core.recipe import base, frames, parameters, products
 
-logger = logging.getLogger("muse_core.recipes.muse_scipost")  # PyEsoRex loads this file under another name
+if TYPE_CHECKING:
+    from muse_core.engine.store import RowStore
+    from muse_core.recipe.run import Run
+    from muse_core.stages.exposures import ReducedExposure
+    from muse_core.stages.opening import OpenedExposure
+    from muse_core.steps.astrometry import Positioning
 
-
-def _parameter(spec: declare.ParameterSpec):
-    """Make the PyCPL parameter of a declared one."""
-    keywords = {
-        "name": f"{declaration.CONTEXT}.{spec.name}",
-        "description": spec.help,
-        "context": declaration.CONTEXT,
-        "default": spec.default,
-    }
-    if spec.choices:
-        parameter = ui.ParameterEnum(**keywords, alternatives=spec.choices)
-    else:
-        parameter = ui.ParameterValue(**keywords)
-    parameter.cli_alias = parameter.cfg_alias = spec.name
-    return parameter
+_SAVE = parameters.save(
+    "cube,skymodel",
+    cube="final cube and field-of-view images",
+    autocal="autocalibration factors and mask",
+    raman="images of the Raman fit",
+    skymodel="sky mask, spectrum, lines, continuum",
+    individual="pixel table of each exposure, calibrated",
+    positioned="the same on the sky",
+    combined="pixel table of all exposures",
+    stacked="two-dimensional image of all slices",
+)
 
 
-class MuseScipost(ui.PyRecipe):
-    """MUSE pixel tables to calibrated, sky-subtracted, combined datacubes.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ScipostParameters:
+    """The parameters of muse_scipost, in the order of the reference."""
 
-    A `cpl.ui.PyRecipe` where PyCPL is installed. `PARAMETERS`, `INPUTS` and `PRODUCTS` are the declarations from which
-    front-ends make help texts and frame configurations.
-    """
-
-    _name = declaration.NAME
-    _version = declaration.VERSION
-    _author = declaration.AUTHOR
-    _email = declaration.EMAIL
-    _copyright = declaration.COPYRIGHT
-    _synopsis = declaration.SYNOPSIS
-    _description = declaration.DESCRIPTION
-
-    PARAMETERS = declare.parameter_specs(declaration.ScipostParameters)
-    INPUTS = declaration.INPUTS
-    PRODUCTS = declaration.PRODUCTS
-
-    def __init__(self):
-        super().__init__()
-        self.parameters = ui.ParameterList([_parameter(spec) for spec in self.PARAMETERS])
-
-    def run(self, frameset, settings):
-        """Reduce the frames of `frameset`; write products into the current folder.
-
-        Parameters
-        ----------
-        frameset : ui.FrameSet
-            Input frames, known by their tags. Their groups (RAW, CALIB) are set here.
-        settings : dict
-            Values by full or short parameter name; parameters that it lacks keep the values in `parameters`.
-
-        Returns
-        -------
-        ui.FrameSet
-            Products, sorted by tag, then file name.
-
-        Raises
-        ------
-        MuseError
-            Unusable parameters, inputs or machine; nothing is left under the name of a product then.
-        """
-        from muse_core.recipes.flow import reduce
-
-        with messages.forward_logging(core.Msg):
-            products = reduce(*self._request(frameset, settings), Path.cwd())
-        return ui.FrameSet([_product_frame(p) for p in sorted(products, key=lambda p: (p.tag, Path(p.path).name))])
-
-    def plan(self, frameset, settings):
-        """Say what `run` would need with the same arguments: rows, voxels, memory, disk, time; nothing is written.
-
-        Returns
-        -------
-        muse_core.engine.plan.Plan
-            The plan; `str` makes a line of it, and `problems` says what there is too little of.
-
-        Raises
-        ------
-        MuseError
-            Unusable parameters, inputs or machine.
-        """
-        from muse_core.recipes.flow import plan
-
-        with messages.forward_logging(core.Msg):
-            return plan(*self._request(frameset, settings), Path.cwd())
-
-    def _request(self, frameset, settings):
-        """Return frames and parameters of a call; the frames of `frameset` get their groups."""
-        groups = {spec.tag: spec.group for spec in self.INPUTS}
-        frames = []
-        for frame in frameset:
-            group = groups.get(frame.tag, "")
-            if group:
-                frame.group = ui.Frame.FrameGroup.RAW if group == "RAW" else ui.Frame.FrameGroup.CALIB
-            frames.append(sof.Frame(frame.file, frame.tag, group))
-        values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
-        values.update((key.removeprefix(declaration.CONTEXT + "."), value) for key, value in settings.items())
-        logger.info("muse-scipost %s", self.version)
-        parameters = declare.from_settings(declaration.ScipostParameters, values, declaration.CONTEXT)
-        _log_inputs(frames, parameters)
-        return frames, parameters
+    save: str = use(_SAVE)
+    resampling: parameters.Resampling = use(parameters.Resampling)
+    format: str = use(parameters.FORMAT)
+    weight: str = use(parameters.WEIGHT)
+    filter: str = use(parameters.FILTER)
+    autocalib: str = use(parameters.AUTOCALIB)
+    raman_width: float = use(parameters.RAMAN_WIDTH)
+    skymethod: str = use(parameters.SKYMETHOD)
+    wavelengths: parameters.WavelengthRange = use(parameters.WavelengthRange)
+    lambdaref: float = use(parameters.LAMBDAREF)
+    darcheck: str = use(parameters.DARCHECK)
+    sky: parameters.SkyModel = use(parameters.SkyModel, fraction=0.10, names=parameters.SKYMODEL_NAMES)
+    rvcorr: str = use(parameters.RVCORR)
+    astrometry: bool = use(parameters.ASTROMETRY)
 
 
-def _log_inputs(frames, parameters):
-    """Log, as details, what the run depends on; the parameters in the form of a recipe configuration file."""
-    for frame in frames:
-        logger.debug("input frame %s %s", frame.path, frame.tag)
-    for name, value in dataclasses.asdict(parameters).items():
-        logger.debug("%s.%s=%s", declaration.CONTEXT, name, str(value).upper() if isinstance(value, bool) else value)
-    for name in sorted(os.environ):
-        if name.startswith(("MUSE_", "OMP_")):
-            logger.debug("environment: %s=%s", name, os.environ[name])
+class MuseScipost(base.Recipe):
+    """MUSE pixel tables to calibrated, sky-subtracted, combined datacubes."""
 
-
-def _product_frame(product):
-    """Make the frame of a product that lies in the current folder."""
-    name = Path(product.path).name
-    if not Path(name).is_file():
-        raise ProductError(f"product {name} ({product.tag}) is not in the folder {Path.cwd()}")
-    return ui.Frame(
-        name,
-        tag=product.tag,
-        group=ui.Frame.FrameGroup.PRODUCT,
-        level=getattr(ui.Frame.FrameLevel, product.level),
-        frameType=getattr(ui.Frame.FrameType, product.frame_type),
+    NAME = "muse_scipost"
+    SYNOPSIS = "MUSE pixel tables to calibrated, sky-subtracted, combined datacubes."
+    ALGORITHM = (
+        "Group the pixel tables by exposure and merge the IFUs of each. Correct each exposure for atmospheric "
+        "refraction, calibrate its flux (response, extinction, telluric absorption), remove Raman lines (adaptive "
+        "optics, if RAMAN_LINES is given), autocalibrate the slices (--autocalib), subtract the sky (--skymethod), "
+        "correct the wavelengths for the motion of the observer (--rvcorr) and put the pixels on the sky "
+        "(ASTROMETRY_WCS). Then weight and combine the exposures, resample them into one datacube, and make images of "
+        "the field through filters (--filter). --save selects what is written, from each exposure and from all."
     )
+    QC = "ESO QC SCIPOST "
+    Parameters = ScipostParameters
+    INPUTS = (
+        frames.PIXTABLE_OBJECT,
+        frames.EXTINCT_TABLE,
+        frames.STD_RESPONSE,
+        frames.STD_TELLURIC,
+        frames.ASTROMETRY_WCS,
+        frames.OFFSET_LIST,
+        frames.FILTER_LIST,
+        frames.OUTPUT_WCS,
+        frames.AUTOCAL_FACTORS,
+        frames.RAMAN_LINES,
+        frames.SKY_LINES,
+        frames.SKY_CONTINUUM,
+        frames.LSF_PROFILE,
+        frames.SKY_MASK,
+    )
+    PRODUCTS = (
+        products.DATACUBE_FINAL,
+        products.IMAGE_FOV,
+        products.OBJECT_RESAMPLED,
+        products.PIXTABLE_REDUCED,
+        products.PIXTABLE_POSITIONED,
+        products.PIXTABLE_COMBINED,
+        products.AUTOCAL_MASK,
+        products.AUTOCAL_FACTORS,
+        products.RAMAN_IMAGES,
+        products.SKY_IMAGE,
+        products.SKY_MASK,
+        products.SKY_SPECTRUM,
+        products.SKY_LINES,
+        products.SKY_CONTINUUM,
+    )
+
+    def process(self, run: "Run", p: ScipostParameters) -> None:
+        """Reduce each exposure, combine them, make the cube."""
+        save = parameters.parse_tokens(_SAVE, p.save)
+        resample = p.resampling.options(run.compat)
+        steps = _ExposureSteps(run, p, save)
+        exposures = stages.opening.open_exposures(run, frames.PIXTABLE_OBJECT.tag, p.wavelengths)
+        weights = stages.combine.find_weights(run, exposures, p.weight)
+        cube = None
+        if "cube" in save:
+            wanted = stages.cube.CubeOptions(resample=resample, format=p.format, filters=p.filter)
+            cube = stages.cube.load_cube_inputs(run, wanted, exposures)
+        work = stages.plan.Work(
+            exposures=exposures,
+            wavelengths=p.wavelengths,
+            pointing=steps.location.pointing if p.astrometry else None,
+            cube=cube,
+            n_tables=len(save & {"individual", "positioned", "combined"}),
+            saves_weights="combined" in save and weights is not None,
+            stacked="stacked" in save,
+            row_seconds=steps.sky.row_seconds,
+        )
+        with stages.plan.begin(run, work) as store:
+            reduce_one = functools.partial(steps.reduce, store)
+            reduced = stages.exposures.reduce_each(run, exposures, store, reduce_one)
+            if not save & {"cube", "combined", "stacked"}:
+                return
+            table = stages.combine.combine(run, reduced, weights)
+            flagged = stages.cube.make_cube(run, cube, table, store)
+            if "combined" in save:
+                stages.combine.save_combined(run, table, store, flagged)
+            if "stacked" in save:
+                stages.stacked.make_stacked(run, resample.step, table, store, flagged)
+
+
+class _ExposureSteps:
+    """The steps from the files of an exposure to its rows on the sky: their options and inputs."""
+
+    def __init__(self, run: "Run", p: ScipostParameters, save: frozenset[str]):
+        self.run, self.save, self.darcheck = run, save, p.darcheck
+        self.curves = stages.calibrations.load_flux_curves(run)
+        self.calibration = stages.calibrate.CalibrationOptions(
+            reference_wavelength=p.lambdaref, curves=self.curves, flux=p.darcheck == "none"
+        )
+        self.location = stages.locate.LocationOptions(
+            pointing=stages.pointing.load_pointing(run),
+            rvcorr=p.rvcorr,
+            project=p.astrometry,
+            individual="individual" in save,
+            positioned="positioned" in save,
+        )
+        crsigma, _ = p.sky.thresholds(run.compat)
+        self.raman_lines = stages.raman.load_lines(run)
+        self.raman = stages.raman.RamanOptions(width=p.raman_width, crsigma=crsigma, region=p.sky)
+        self.autocalibration = stages.autocalibration.AutocalibrationOptions(method=p.autocalib, crsigma=crsigma)
+        self.factors = stages.autocalibration.load_factors(run, p.autocalib)
+        self.sky = stages.sky.SkyOptions(method=p.skymethod, model=p.sky)
+        self.known_sky = stages.sky.load_sky_inputs(
+            run,
+            self.sky,
+            lsf_for_raman=self.raman_lines is not None,
+            mask_for_autocalibration=p.autocalib == "deepfield",
+        )
+
+    @property
+    def need_no_barrier(self) -> bool:
+        """Does no step need all rows of an exposure, so that they can go from the file to the sky in one pass?"""
+        return (
+            self.darcheck == "none"
+            and self.raman_lines is None
+            and self.autocalibration.method == "none"
+            and not self.sky.is_modelled
+            and not self.location.writes_tables  # tables have to know beforehand how many rows are left
+        )
+
+    def reduce(
+        self, store: "RowStore", exposure: "OpenedExposure", first_row: int, reference: "Positioning | None"
+    ) -> "ReducedExposure":
+        """Reduce an exposure up to its rows on the sky, and write its own products."""
+        run, pointing, known = self.run, self.location.pointing, self.known_sky
+        if self.need_no_barrier:
+            calibration = stages.calibrate.Calibration(run, exposure, first_row, self.calibration)
+            subtraction = functools.partial(stages.sky.SkySubtraction.of, run, stages.sky.given_sky(known))
+            located = stages.locate.calibrate_and_locate(run, calibration, store, self.location, reference, subtraction)
+            return stages.exposures.ReducedExposure(calibration.table, located)
+        table = stages.calibrate.calibrate(run, exposure, store, first_row, self.calibration)
+        if self.darcheck != "none":
+            stages.darcheck.check_refraction(run, table, store, correct=self.darcheck == "correct")
+            stages.calibrate.calibrate_flux(run, table, store, self.curves)
+        cleaned = stages.raman.clean(run, self.raman, pointing, table, store, self.raman_lines, known.lsf, known.mask)
+        levelled = stages.autocalibration.autocalibrate(
+            run, self.autocalibration, pointing, table, store, self.factors, known.mask
+        )
+        found = stages.sky.model_sky(run, self.sky, known, pointing, table, store, levelled.white_light)
+        subtraction = stages.sky.SkySubtraction.of(run, found, table)
+        located = stages.locate.locate(run, table, store, self.location, reference, subtraction)
+        if "autocal" in self.save:
+            stages.autocalibration.save_autocal(run, levelled)
+        if "raman" in self.save and cleaned is not None:
+            stages.raman.save_images(run, cleaned)
+        if "skymodel" in self.save:
+            stages.sky.save_sky(run, table, found)
+        return stages.exposures.ReducedExposure(table, located)

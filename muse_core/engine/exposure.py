@@ -30,7 +30,7 @@ CHUNK_ROWS = 1 << 18
 
 
 @dataclasses.dataclass(slots=True)
-class Limits:
+class RowLimits:
     """Extent of rows: positions and wavelength (float32 values), IFUs and slices."""
 
     extent: np.ndarray = dataclasses.field(default_factory=lambda: np.array([_FLT_MAX, -_FLT_MAX] * 3))
@@ -38,8 +38,8 @@ class Limits:
     slice: tuple[int, int] = (origin.SLICE_MASK, 0)
 
     @classmethod
-    def of(cls, rows: np.ndarray) -> "Limits":
-        """Limits of `rows`."""
+    def of(cls, rows: np.ndarray) -> "RowLimits":
+        """RowLimits of `rows`."""
         made = cls()
         present = np.zeros(origin.SLICE_KEY_MASK + 1, np.uint8)
         row_kernels.limits(rows, made.extent, present)
@@ -63,7 +63,7 @@ class Limits:
             if np.isinf(value):
                 raise DataError(f"{where}: column {name}: found {value}, expected finite numbers")
 
-    def include(self, other: "Limits") -> None:
+    def include(self, other: "RowLimits") -> None:
         """Extend to the limits of further rows."""
         self.extent[0::2] = np.minimum(self.extent[0::2], other.extent[0::2])
         self.extent[1::2] = np.maximum(self.extent[1::2], other.extent[1::2])
@@ -178,14 +178,14 @@ class ExposureRows:
             rows = rows[self._inside(rows["lbda"])]
         return rows
 
-    def limits(self, select: Callable[[np.ndarray], np.ndarray] | None = None) -> Limits:
+    def limits(self, select: Callable[[np.ndarray], np.ndarray] | None = None) -> RowLimits:
         """Return the limits of the rows, as they are in the files; of those that `select` leaves."""
         buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in self.chunks)
-        limits = Limits()
+        limits = RowLimits()
 
-        def look(chunk: Chunk) -> Limits:
+        def look(chunk: Chunk) -> RowLimits:
             rows = self.load(chunk, buffers.rows, POSITION_COLUMNS)
-            return Limits.of(rows if select is None else select(rows))
+            return RowLimits.of(rows if select is None else select(rows))
 
         for found in track("looking at positions", map_in_order(look, self.chunks, self._n_threads), self.chunks):
             limits.include(found)

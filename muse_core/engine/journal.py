@@ -13,11 +13,10 @@ import logging
 import os
 import shutil
 import struct
-import types
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from muse_core.io.private import NotPrivateError, PrivateFolder
 from muse_core.io.products import Made, ProductFactory
 from muse_core.io.sof import Frame
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 #: Errors that come again when the run does: there is nothing to go on with.
 _LASTING = (DataError, InputError, ParameterError)
@@ -56,6 +56,10 @@ def fingerprint(frames: Iterable[Frame], *facts: object, environ: Mapping[str, s
     return hashlib.blake2b(repr((inputs, facts, settings)).encode(), digest_size=8).hexdigest()
 
 
+def _exposure_schema(kind: type) -> Any:
+    return tuple[kind, dict[int, KeptRows], Made]
+
+
 def _version(path: str | os.PathLike) -> tuple[int, ...]:
     try:
         found = os.stat(path)
@@ -71,13 +75,10 @@ class Journal:
     ----------
     folder : Path, optional
         Folder of this very run; made when the journal is entered, removed when the run ends well.
-    done : type
-        Type of what is kept of an exposure beside rows and products; see `muse_core.engine.records`.
     """
 
-    def __init__(self, folder: Path | None = None, done: Any = types.NoneType):
+    def __init__(self, folder: Path | None = None):
         self._path = folder
-        self._exposure = tuple[done, dict[int, KeptRows], Made]
         self._folder: PrivateFolder | None = None
         self._lock: BinaryIO | None = None
 
@@ -135,14 +136,17 @@ class Journal:
     def record_exposure(
         self, number: int, done: object, store: RowStore, span: tuple[int, int], factory: ProductFactory
     ) -> None:
-        """Keep an exposure of which the rows, in a range of the store, and the products are complete."""
+        """Keep an exposure of which the rows, in a range of the store, and the products are complete.
+
+        What else is known of it is in `done`, of a type that `muse_core.engine.records` can keep.
+        """
         if self._path is not None:
             kept = done, store.checkpoint(*span), factory.checkpoint()
-            self._record(f"exposure-{number:04d}", kept, self._exposure)
+            self._record(f"exposure-{number:04d}", kept, _exposure_schema(type(done)))
 
-    def recall_exposure(self, number: int, store: RowStore, factory: ProductFactory) -> Any:
+    def recall_exposure(self, number: int, store: RowStore, factory: ProductFactory, kind: type[T]) -> T | None:
         """Return what an earlier run kept of an exposure, if anything, with store and factory in the state after it."""
-        kept = self._recall(f"exposure-{number:04d}", self._exposure)
+        kept = self._recall(f"exposure-{number:04d}", _exposure_schema(kind))
         if kept is None:
             return None
         done, rows, made = kept

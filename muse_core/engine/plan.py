@@ -7,10 +7,9 @@ import json
 from muse_core.engine.resources import BASE_BYTES, MEMORY_VARIABLE, RESUME_VARIABLE, SCRATCH_VARIABLE
 from muse_core.errors import ResourceError
 
-#: Processor seconds: of a run, for each row, for each row of a sky method, for each row of a table, for each voxel.
+#: Processor seconds: of a run, for each row that is loaded, for each row of a table, for each voxel.
 START_SECONDS = 1.0
 ROW_SECONDS = 4.5e-7
-SKY_SECONDS = {"model": 4e-7, "simple": 3e-7, "subtract-model": 1e-7, "none": 0.0}
 TABLE_SECONDS = 3e-8
 VOXEL_SECONDS = 3e-8
 #: Part of the disk space that is expected without which a run does not start: the expectation may be too high.

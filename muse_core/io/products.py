@@ -164,6 +164,11 @@ class ProductFactory:
         self.products: list[Product] = []
 
     @property
+    def pipeline(self) -> str:
+        """PIPE ID."""
+        return self._pipeline
+
+    @property
     def directory(self) -> Path:
         """Where products go."""
         return self._directory
@@ -227,6 +232,11 @@ class ProductFactory:
         if (path, tag) not in self._calibrations:
             with open_fits(path) as hdus:
                 self._calibrations[path, tag] = get_string(hdus[0].header, "DATAMD5")
+
+    @property
+    def tags_used(self) -> set[str]:
+        """Tags of the calibrations that are in use so far."""
+        return {tag for _, tag in self._calibrations}
 
     @property
     def calibrations_used(self) -> int:

@@ -8,7 +8,7 @@ and product headers are made from it.
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from muse_core.errors import ParameterError
@@ -31,6 +31,8 @@ class ParameterSpec:
         One or more sentences.
     choices : tuple of str
         Allowed values, empty for a free value.
+    tokens : tuple of str
+        What the value is a list of, separated by commas; empty for any other value.
     hidden : bool
         Left out of help texts unless asked for; can be set all the same.
     unit : str
@@ -43,6 +45,7 @@ class ParameterSpec:
     default: Any
     help: str
     choices: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
     hidden: bool = False
     unit: str = ""
     above: float | None = None
@@ -79,12 +82,16 @@ class InputSpec:
     maximum: int
     help: str
 
+    def with_(self, **changes) -> "InputSpec":
+        """Return the frames as another recipe takes them."""
+        return dataclasses.replace(self, **changes)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QcSpec:
     """One QC keyword of a product; lower-case letters in the name (``POSk X``) stand for a running number."""
 
-    name: str  # without the prefix "ESO QC SCIPOST "
+    name: str  # without the prefix of the recipe, such as "ESO QC SCIPOST "
     type: str  # "int", "float" (single precision), "double", "string"
     unit: str
     comment: str
@@ -117,18 +124,66 @@ class ProductSpec:
     help: str
     qc: tuple[QcSpec, ...] = ()
 
+    def with_(self, **changes) -> "ProductSpec":
+        """Return the product as another recipe makes it."""
+        return dataclasses.replace(self, **changes)
 
-def parameter(default, *, help, choices=(), hidden=False, unit="", **limits):  # noqa: A002 (that is its name)
-    """Declare one field of a parameter dataclass; `limits` are those of `ParameterSpec`."""
-    if choices and default not in choices:
-        raise ValueError(f"default {default!r} is not among the choices {choices}")
-    meta = {"help": help, "choices": tuple(choices), "hidden": hidden, "unit": unit, **limits}
-    return dataclasses.field(default=default, metadata=meta)
+
+def parameter(default, *, help, **properties):  # noqa: A002 (that is its name)
+    """Declare a field of a group of parameters, under the name of the field; `properties` as in `ParameterSpec`."""
+    return use(ParameterSpec(name="", default=default, help=help, **properties))
+
+
+def use(declared, *, names: Mapping[str, str] | None = None, **changes):
+    """Declare a field of the parameters of a recipe, or of a group, by a declaration that stands elsewhere.
+
+    Parameters
+    ----------
+    declared : ParameterSpec or type
+        A parameter, or a dataclass of parameters: the value of the field is an instance of it then.
+    names : mapping of str to str, optional
+        ESO's names of the parameters of a group that this recipe calls otherwise.
+    **changes
+        Properties of the parameter that are others in this recipe, or the defaults of parameters of a group.
+    """
+    if isinstance(declared, ParameterSpec):
+        spec = dataclasses.replace(declared, **changes)
+        if spec.choices and spec.default not in spec.choices:
+            raise ValueError(f"default {spec.default!r} is not among the choices {spec.choices}")
+        return dataclasses.field(default=spec.default, metadata={"spec": spec})
+    return dataclasses.field(default=declared(**changes), metadata={"group": declared, "names": names or {}})
+
+
+def _fields(cls, defaults=None, names: Mapping[str, str] | None = None) -> Iterator[tuple[dataclasses.Field, Any]]:
+    """Yield the fields of `cls` with the `ParameterSpec` of each, or the list of these pairs if it is a group."""
+    for field in dataclasses.fields(cls):
+        default = field.default if defaults is None else getattr(defaults, field.name)
+        if "group" in field.metadata:
+            yield field, list(_fields(field.metadata["group"], default, field.metadata["names"]))
+        else:
+            spec = field.metadata["spec"]
+            name = (names or {}).get(field.name) or spec.name or field.name
+            yield field, dataclasses.replace(spec, name=name, default=default)
 
 
 def parameter_specs(cls) -> tuple[ParameterSpec, ...]:
-    """Return the declared parameters of the dataclass `cls`, in order."""
-    return tuple(ParameterSpec(name=f.name, default=f.default, **f.metadata) for f in dataclasses.fields(cls))
+    """Return the declared parameters of the dataclass `cls`, those of its groups included, in order."""
+    specs: list[ParameterSpec] = []
+    for _, declared in _fields(cls):
+        specs.extend(spec for _, spec in declared) if isinstance(declared, list) else specs.append(declared)
+    return tuple(specs)
+
+
+def parameter_values(parameters) -> list[tuple[ParameterSpec, Any]]:
+    """Return each parameter of an instance of a parameter dataclass with its value, in order."""
+    found: list[tuple[ParameterSpec, Any]] = []
+    for field, declared in _fields(type(parameters)):
+        value = getattr(parameters, field.name)
+        if isinstance(declared, list):
+            found.extend((spec, getattr(value, inner.name)) for inner, spec in declared)
+        else:
+            found.append((declared, value))
+    return found
 
 
 def checked_value(spec: ParameterSpec, value):
@@ -186,7 +241,14 @@ def from_settings(cls, settings: Mapping[str, Any], context: str):
         if name not in specs:
             raise ParameterError(f"unknown parameter {key!r}; known ones: {', '.join(specs)}")
         values[name] = checked_value(specs[name], value)
-    return cls(**values)
+    return cls(**{field.name: _value(field, declared, values) for field, declared in _fields(cls)})
+
+
+def _value(field: dataclasses.Field, declared, values: Mapping[str, Any]):
+    if not isinstance(declared, list):
+        return values.get(declared.name, declared.default)
+    group = {inner.name: values.get(spec.name, spec.default) for inner, spec in declared}
+    return field.metadata["group"](**group)
 
 
 def describe_frames(raw_tag: str, inputs: Iterable[InputSpec], products: Iterable[ProductSpec]) -> str:

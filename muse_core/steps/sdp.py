@@ -68,7 +68,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Exposure:
+class SdpExposure:
     """What the keywords need to know of an exposure; from the header of its (first) pixel table."""
 
     programme: str
@@ -82,7 +82,7 @@ class Exposure:
     flux_calibrated: bool
 
     @classmethod
-    def from_header(cls, header: Header, where: str, compat: Compat = OURS) -> "Exposure":
+    def from_header(cls, header: Header, where: str, compat: Compat = OURS) -> "SdpExposure":
         """Read the header of a pixel table; `where` names it in messages.
 
         Raises
@@ -159,12 +159,12 @@ def spectral_resolution(lbda: float, nfm: bool) -> float:
     return float(np.interp(lbda, *(_RESOLUTION_NFM if nfm else _RESOLUTION_WFM)))
 
 
-def sky_resolution(exposures: Sequence[Exposure], header: Header, compat: Compat = OURS):
+def sky_resolution(exposures: Sequence[SdpExposure], header: Header, compat: Compat = OURS):
     """Image quality.
 
     Parameters
     ----------
-    exposures : sequence of Exposure
+    exposures : sequence of SdpExposure
         All exposures.
     header : Header
         Header of the cube: mode, and Strehl ratio.
@@ -193,7 +193,7 @@ def sky_resolution(exposures: Sequence[Exposure], header: Header, compat: Compat
     return (quality, True), (_DEFAULT_QUALITY_ERROR_WFM, False)
 
 
-def _image_quality(exposure: Exposure) -> float:
+def _image_quality(exposure: SdpExposure) -> float:
     """FWHM in arcsec at 7000 Angstrom, from the seeing that the telescope's image analysis measured."""
     if exposure.linear_fwhm is None:
         return _DEFAULT_QUALITY_WFM
@@ -273,7 +273,7 @@ def _mode(values: np.ndarray) -> float:
 
 
 def primary_cards(
-    exposures: Sequence[Exposure],
+    exposures: Sequence[SdpExposure],
     header: Header,
     grid: OutputGrid,
     statistics: CubeStatistics,
@@ -289,7 +289,7 @@ def primary_cards(
 
     Parameters
     ----------
-    exposures : sequence of Exposure
+    exposures : sequence of SdpExposure
         All exposures.
     header : Header
         Header of the cube.
@@ -364,7 +364,7 @@ def primary_cards(
     return [card(*row) for row in rows]
 
 
-def largest_number_of_cards(exposures: Sequence[Exposure], n_images: int) -> int:
+def largest_number_of_cards(exposures: Sequence[SdpExposure], n_images: int) -> int:
     """Return how many cards `primary_cards` may make, to keep room in a header."""
     return _UNNUMBERED_CARDS + n_images + sum(2 + len(exposure.sources) for exposure in exposures)
 
@@ -373,8 +373,8 @@ def _numbered(stem: str, values: Iterable, comment: str) -> list[tuple]:
     return [(f"{stem}{k}", value, comment) for k, value in enumerate(values, start=1)]
 
 
-def _exposure_time(exposures: Sequence[Exposure], total: float, nfm: bool, largest_image: int) -> float:
-    """Exposure time per pixel: that of all fields spread over the pixels with data."""
+def _exposure_time(exposures: Sequence[SdpExposure], total: float, nfm: bool, largest_image: int) -> float:
+    """SdpExposure time per pixel: that of all fields spread over the pixels with data."""
     if len(exposures) == 1:
         return total
     return total * _FIELD_SPAXELS[nfm] / largest_image if largest_image else 0.0

@@ -12,7 +12,9 @@ from pathlib import Path
 from unittest import mock
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["muse_core.frontends.esorex.main", "muse_core.recipes.flow", "astropy.table"])
+_CONTEXT.set_forkserver_preload(
+    ["muse_core.frontends.esorex.main", "muse_core.recipe.run", "muse_core.stages.plan", "astropy.table"]
+)
 OUTPUT = "output.log"
 
 

@@ -152,7 +152,7 @@ def exposure_header(**changes):
 )
 def test_sdp_needs_keywords(key):
     with pytest.raises(ValueError, match=f"night.fits.*{key.removeprefix('HIERARCH ')}"):
-        sdp.Exposure.from_header(exposure_header(**{key: None}), "night.fits")
+        sdp.SdpExposure.from_header(exposure_header(**{key: None}), "night.fits")
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_sdp_needs_keywords(key):
     ],
 )
 def test_sdp_sources(changes, expected):
-    assert sdp.Exposure.from_header(exposure_header(**changes), "x").sources == expected
+    assert sdp.SdpExposure.from_header(exposure_header(**changes), "x").sources == expected
 
 
 def test_spectral_resolution():
@@ -178,7 +178,7 @@ def test_spectral_resolution():
 
 
 def exposures(*changes):
-    return [sdp.Exposure.from_header(exposure_header(**c), "x") for c in changes]
+    return [sdp.SdpExposure.from_header(exposure_header(**c), "x") for c in changes]
 
 
 def test_sky_resolution():

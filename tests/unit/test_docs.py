@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from muse_core.model.compat import Compat
-from muse_core.model.declare import parameter_specs
-from muse_core.recipes import declaration
+from muse_core.recipes.muse_scipost import MuseScipost
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,14 +24,14 @@ def test_parameters_page_is_up_to_date(page):
     assert (ROOT / "docs" / "parameters.md").read_text() == page["text"]()
 
 
-@pytest.mark.parametrize("spec", parameter_specs(declaration.ScipostParameters), ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", MuseScipost.PARAMETERS, ids=lambda spec: spec.name)
 def test_every_parameter_is_compared_with_the_reference(page, spec):
     values = {value for _, value in page["tested_values"](spec)}
     assert values
     assert set(spec.choices) <= values | {spec.default}
 
 
-@pytest.mark.parametrize("spec", declaration.INPUTS, ids=lambda spec: spec.tag)
+@pytest.mark.parametrize("spec", MuseScipost.INPUTS, ids=lambda spec: spec.tag)
 def test_every_frame_is_compared_with_the_reference(page, spec):
     assert page["tested_frames"](spec.tag)
 

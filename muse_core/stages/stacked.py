@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 
 from muse_core.engine.exposure import Chunk, read_pass
+from muse_core.engine.progress import timed
 from muse_core.engine.slabs import FlaggedRows
 from muse_core.engine.store import RowStore
 from muse_core.io.cube import extension_header
@@ -13,47 +14,50 @@ from muse_core.io.fitswriter import FitsStreamWriter, primary_header
 from muse_core.model import origin
 from muse_core.model.dq import DQ
 from muse_core.model.grid import Limits, make_grid
-from muse_core.recipes.cards import object_cards
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.tables import Table
+from muse_core.recipe.run import Run
+from muse_core.stages.cards import object_cards
+from muse_core.stages.tables import StoredTable
 from muse_core.steps.order import sort_rows
 from muse_core.steps.resample.stacked import StackedGrid, stack, stack_slice, stacked_grid
 
 
-def make_stacked(run: Run, table: Table, store: RowStore, flagged: FlaggedRows) -> None:
+def make_stacked(
+    run: Run, step: tuple[float, float, float], table: StoredTable, store: RowStore, flagged: FlaggedRows
+) -> None:
     """Write OBJECT_RESAMPLED, IFU by IFU; rows that the cube flagged as cosmic rays are left out.
 
     Parameters
     ----------
     run : Run
         The run.
-    table : Table
+    step : tuple of 3 float
+        As in `ResampleOptions`: dx, dy (not used), dlambda; 0: natural.
+    table : StoredTable
         The combined pixel table.
     store : RowStore
         Its rows.
     flagged : FlaggedRows
         Rows that were flagged as cosmic rays.
     """
-    parameters = run.parameters
-    limits = Limits.from_header(table.header)
-    step = (parameters.dx, parameters.dy, parameters.dlambda)
-    natural = make_grid(table.header, limits, table.position_unit)
-    grid = stacked_grid(limits, natural, step, run.compat)
-    slices = _Slices(run, table, store, flagged)
-    widths = {key: grid.n_columns(low, high) for key, (low, high) in slices.extent.items()}
-    shape = (grid.n_lines, sum(widths.values()))
-    tag = "OBJECT_RESAMPLED"
-    path = run.factory.next_path(tag)
-    primary = run.factory.header(tag, object_cards(table.header), path, primary_header())
-    header = extension_header("DATA", shape, grid.cards(), unit=table.data_unit or None, inherit=True)
-    with FitsStreamWriter(path, [primary, header]) as writer:
-        column = 0
-        for _, keys in itertools.groupby(sorted(widths), origin.ifu_of):
-            image = stack([_stack(slices, key, grid) for key in keys])
-            for line, values in enumerate(image):
-                writer.write(1, line * shape[1] + column, values)
-            column += image.shape[1]
-        run.factory.register(writer.finish(), tag)
+    with timed("Stacked image", table.stored.n_rows):
+        limits = Limits.from_header(table.header)
+        natural = make_grid(table.header, limits, table.position_unit)
+        grid = stacked_grid(limits, natural, step, run.compat)
+        slices = _Slices(run, table, store, flagged)
+        widths = {key: grid.n_columns(low, high) for key, (low, high) in slices.extent.items()}
+        shape = (grid.n_lines, sum(widths.values()))
+        tag = "OBJECT_RESAMPLED"
+        path = run.factory.next_path(tag)
+        primary = run.factory.header(tag, object_cards(table.header), path, primary_header())
+        header = extension_header("DATA", shape, grid.cards(), unit=table.data_unit or None, inherit=True)
+        with FitsStreamWriter(path, [primary, header]) as writer:
+            column = 0
+            for _, keys in itertools.groupby(sorted(widths), origin.ifu_of):
+                image = stack([_stack(slices, key, grid) for key in keys])
+                for line, values in enumerate(image):
+                    writer.write(1, line * shape[1] + column, values)
+                column += image.shape[1]
+            run.factory.register(writer.finish(), tag)
 
 
 def _stack(slices: "_Slices", key: int, grid: StackedGrid) -> np.ndarray:
@@ -63,7 +67,7 @@ def _stack(slices: "_Slices", key: int, grid: StackedGrid) -> np.ndarray:
 class _Slices:
     """The rows of the store by slice, of all exposures together."""
 
-    def __init__(self, run: Run, table: Table, store: RowStore, flagged: FlaggedRows):
+    def __init__(self, run: Run, table: StoredTable, store: RowStore, flagged: FlaggedRows):
         self._table, self._store, self._flagged = table, store, flagged
         self._chunks: dict[int, list[Chunk]] = {}
         #: Smallest and largest xpos of each slice.

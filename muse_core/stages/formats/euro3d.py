@@ -12,9 +12,9 @@ from muse_core.io import euro3d as headers
 from muse_core.io.fitswriter import FitsStreamWriter, primary_header
 from muse_core.model.cards import card
 from muse_core.model.dq import DQ
-from muse_core.recipes.cards import image_wcs
-from muse_core.recipes.formats import TAG, CubeProduct
-from muse_core.recipes.images import View
+from muse_core.stages.cards import image_wcs
+from muse_core.stages.formats.product import TAG, CubeProduct
+from muse_core.stages.images import FieldImage
 from muse_core.steps.euro3d import Euro3DTable, group_row
 from muse_core.steps.resample.slab import SlabResult
 
@@ -41,14 +41,14 @@ class Euro3D:
         ny, nx = self._spectra.image_shape(product.run.compat)
         views = product.views(self._spectra.n_planes_of_images)
         seen = [(view, image[:ny, :nx]) for view, image in zip(views, images, strict=True)]
-        if product.has_images_inside:
+        if product.images_inside:
             self._write_cube(seen)
             return
         for view, image in seen:
             product.write_image(view, image, product.table.data_unit)
         self._write_cube([])
 
-    def _write_cube(self, images: list[tuple[View, np.ndarray]]) -> None:
+    def _write_cube(self, images: list[tuple[FieldImage, np.ndarray]]) -> None:
         product, spectra = self._product, self._spectra
         group = group_row(product.table.header, product.grid, product.run.compat)
         inside = [self._image_headers(view, image.shape) for view, image in images]
@@ -86,7 +86,7 @@ class Euro3D:
             has_unused_elements=spectra.has_unused_elements,
         )
 
-    def _image_headers(self, view: View, shape: tuple[int, int]) -> list[Header]:
+    def _image_headers(self, view: FieldImage, shape: tuple[int, int]) -> list[Header]:
         product = self._product
         return headers.image_headers(
             view.name,

@@ -10,11 +10,12 @@ from astropy.io.fits import Card
 from muse_core.engine.slabs import FlaggedRows, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.model.cards import card
+from muse_core.model.dq import DQ
 from muse_core.model.filters import white
 from muse_core.model.grid import Limits, OutputGrid, make_grid
-from muse_core.recipes.cards import image_wcs, object_cards
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.tables import Table
+from muse_core.recipe.run import Run
+from muse_core.stages.cards import image_wcs, object_cards
+from muse_core.stages.tables import StoredTable
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
 
@@ -47,10 +48,15 @@ class WhiteLight:
     unit: str
     flagged: FlaggedRows
 
+    @property
+    def flags(self) -> np.ndarray:
+        """Euro3D flags of the spaxels; int32, shape (ny, nx)."""
+        return np.where(self.bad, np.int32(DQ.MISSING), np.int32(0))
+
 
 def make_white_light(
     run: Run,
-    table: Table,
+    table: StoredTable,
     store: RowStore,
     crsigma: float,
     select: Callable[[np.ndarray], np.ndarray] | None = None,
@@ -61,7 +67,7 @@ def make_white_light(
     ----------
     run : Run
         The run.
-    table : Table
+    table : StoredTable
         The exposure.
     store : RowStore
         Its rows.

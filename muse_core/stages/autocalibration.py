@@ -3,29 +3,27 @@
 
 import dataclasses
 import logging
-import os
 
 import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, read_pass, write_pass
+from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.autocal import edge_cards, factors_columns, read_autocal_factors
-from muse_core.io.frames import FrameSelection
-from muse_core.io.products import ProductFactory
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.cards import card, set_card
-from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
 from muse_core.model.header import is_ao
 from muse_core.model.skymask import SkyMask
-from muse_core.recipes.cards import table_cards
-from muse_core.recipes.declaration import ScipostParameters
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.sky import mask_selection, qc_cards, save_mask, save_table
-from muse_core.recipes.tables import Table
-from muse_core.recipes.whitelight import WhiteLight, make_white_light
+from muse_core.recipe.run import Run
+from muse_core.recipe.save import save_mask, save_table
+from muse_core.stages.cards import table_cards
+from muse_core.stages.pointing import Pointing
+from muse_core.stages.sky import mask_selection
+from muse_core.stages.tables import StoredTable
+from muse_core.stages.whitelight import WhiteLight, make_white_light
 from muse_core.steps.autocalibration import (
     DEEPFIELD,
     USER,
@@ -36,17 +34,28 @@ from muse_core.steps.autocalibration import (
     is_autocalibrated,
 )
 from muse_core.steps.sky.mask import mask_in_spaxels
-from muse_core.steps.sky.options import parse_crsigma
 from muse_core.steps.sky.qc import mask_qc
 
 _LOG = logging.getLogger(__name__)
-#: Environment variable of the reference: rows that near to the Raman lines (Angstrom) are left out of the statistics.
-EXCLUDE_RAMAN_VARIABLE = "MUSE_AUTOCAL_EXCLUDE_RAMAN"
 
 
-def load_factors(
-    frames: FrameSelection, factory: ProductFactory, parameters: ScipostParameters, compat: Compat
-) -> AutocalFactors | None:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AutocalibrationOptions:
+    """How slices are levelled.
+
+    Attributes
+    ----------
+    method : str
+        "none", "deepfield" (by the sky of the exposure), "user" (with given factors).
+    crsigma : float
+        Threshold of the cosmic-ray rejection in the white-light image, in sigma; 0 or less: none.
+    """
+
+    method: str
+    crsigma: float
+
+
+def load_factors(run: Run, method: str) -> AutocalFactors | None:
     """Load the factors of method ``user``; None for the other methods.
 
     Raises
@@ -54,17 +63,14 @@ def load_factors(
     InputError
         The frame is missing or cannot be used.
     """
-    if parameters.autocalib != "user":
+    if method != "user":
         return None
-    path = frames.only("AUTOCAL_FACTORS")
-    if path is None:
+    factors = run.load("AUTOCAL_FACTORS", lambda path: read_autocal_factors(path, run.compat))
+    if factors is None:
         message = "autocalib=user: found no frame with tag AUTOCAL_FACTORS, expected one"
-        if not compat.user_factors_computed:
+        if not run.compat.user_factors_computed:
             raise InputError(message)
         _LOG.warning("%s; factors are computed from the data", message)
-        return None
-    factors = read_autocal_factors(path, compat)
-    factory.use_calibration(path, "AUTOCAL_FACTORS")
     return factors
 
 
@@ -94,7 +100,13 @@ class AutocalResult:
 
 
 def autocalibrate(
-    run: Run, table: Table, store: RowStore, given: AutocalFactors | None, sky_mask: SkyMask | None
+    run: Run,
+    options: AutocalibrationOptions,
+    pointing: Pointing,
+    table: StoredTable,
+    store: RowStore,
+    given: AutocalFactors | None,
+    sky_mask: SkyMask | None,
 ) -> AutocalResult:
     """Level the slices of an exposure whose rows are in pix; rows and header are changed.
 
@@ -102,7 +114,11 @@ def autocalibrate(
     ----------
     run : Run
         The run.
-    table : Table
+    options : AutocalibrationOptions
+        How to level.
+    pointing : Pointing
+        Where a mask that is on the sky lies.
+    table : StoredTable
         The exposure.
     store : RowStore
         Its rows.
@@ -112,34 +128,41 @@ def autocalibrate(
         Given mask of the sky; without, one is made, and cosmic rays found on the way stay flagged.
     """
     result = AutocalResult()
-    if run.parameters.autocalib == "none":
+    if options.method == "none":
         return result
-    try:
-        if given is not None:
-            if not is_autocalibrated(table.header):
-                _apply(run, table, store, given, None, USER)
-            return result
-        _deepfield(run, table, store, sky_mask, result)
-    except DataError as error:
-        run.or_ignore(error, "not autocalibrated")
+    with timed("Autocalibration", table.stored.n_rows):
+        try:
+            if given is not None:
+                if not is_autocalibrated(table.header):
+                    _apply(run, table, store, given, None, USER)
+                return result
+            _deepfield(run, options, pointing, table, store, sky_mask, result)
+        except DataError as error:
+            run.or_ignore(error, "not autocalibrated")
     return result
 
 
-def _deepfield(run: Run, table: Table, store: RowStore, sky_mask: SkyMask | None, result: AutocalResult) -> None:
+def _deepfield(
+    run: Run,
+    options: AutocalibrationOptions,
+    pointing: Pointing,
+    table: StoredTable,
+    store: RowStore,
+    sky_mask: SkyMask | None,
+    result: AutocalResult,
+) -> None:
     if sky_mask is None:
-        sigma, _ = parse_crsigma(run.parameters.sky_crsigma, run.compat)
-        white_light = make_white_light(run, table, store, sigma)
-        flags = np.where(white_light.bad, np.int32(DQ.MISSING), np.int32(0))
-        mask, *limits = deepfield_mask(white_light.image, flags)
+        white_light = make_white_light(run, table, store, options.crsigma)
+        mask, *limits = deepfield_mask(white_light.image, white_light.flags)
         result.white_light, result.mask, result.mask_limits = white_light, mask, tuple(limits)
         corner = white_light.grid.crval[:2]
-        select = mask_selection(run, table, mask_in_spaxels(mask.astype(np.uint8), *corner))
+        select = mask_selection(pointing, table, mask_in_spaxels(mask.astype(np.uint8), *corner))
     else:
-        select = mask_selection(run, table, sky_mask)
+        select = mask_selection(pointing, table, sky_mask)
     if is_autocalibrated(table.header):
         return
     header = table.header.copy()
-    statistics = SliceStatistics(is_ao(table.header), _excluded_width())
+    statistics = SliceStatistics(is_ao(table.header), run.environment.excluded_raman_width)
 
     def collect(rows: np.ndarray, chunk: Chunk) -> None:
         statistics.add(rows, select(rows))
@@ -150,15 +173,8 @@ def _deepfield(run: Run, table: Table, store: RowStore, sky_mask: SkyMask | None
     _apply(run, table, store, result.factors, result.white_light, DEEPFIELD)
 
 
-def _excluded_width() -> float:
-    try:
-        return max(float(os.environ.get(EXCLUDE_RAMAN_VARIABLE, "")), 0.0)
-    except ValueError:
-        return 0.0
-
-
 def _apply(
-    run: Run, table: Table, store: RowStore, factors: AutocalFactors, white_light: WhiteLight | None, method: str
+    run: Run, table: StoredTable, store: RowStore, factors: AutocalFactors, white_light: WhiteLight | None, method: str
 ) -> None:
     begin = table.stored.begin
 
@@ -176,7 +192,7 @@ def save_autocal(run: Run, result: AutocalResult) -> None:
     """Write the products of the autocalibration."""
     if result.mask is not None:
         white_light = result.white_light
-        source = [*white_light.cards, card("BUNIT", white_light.unit), *qc_cards(mask_qc(*result.mask_limits))]
+        source = [*white_light.cards, card("BUNIT", white_light.unit), *run.qc_cards(mask_qc(*result.mask_limits))]
         save_mask(run.factory, "AUTOCAL_MASK", source, white_light.wcs, result.mask)
     if result.factors is not None:
         source = [*table_cards(result.header), *(card(*values) for values in edge_cards(result.factors))]

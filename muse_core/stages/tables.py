@@ -2,23 +2,22 @@
 """Pixel tables whose rows are in the store, and pixel tables as products."""
 
 import dataclasses
-import os
 import threading
 
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, Limits, StoredExposure
+from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
 from muse_core.engine.slabs import Weights
 from muse_core.io.fitswriter import primary_header
-from muse_core.io.pixtable import AS_TABLE_VARIABLE, PixelTableWriter
+from muse_core.io.pixtable import PixelTableWriter
 from muse_core.model.pixtable import FlatFieldSpectrum
-from muse_core.recipes.inputs import Run
+from muse_core.recipe.run import Run
 from muse_core.steps.limits import write_limits
 
 
 @dataclasses.dataclass(slots=True)
-class Table:
+class StoredTable:
     """A pixel table whose rows are in the store.
 
     Attributes
@@ -45,27 +44,27 @@ class Table:
 
     @property
     def extent(self) -> str:
-        """Limits and pointing of the table, for messages."""
+        """RowLimits and pointing of the table, for messages."""
         limits = (f"{axis} {self._limit(axis, 'LOW')} to {self._limit(axis, 'HIGH')}" for axis in ("X", "Y", "LAMBDA"))
         pointing = f"RA {self.header.get('RA')}, DEC {self.header.get('DEC')}"
-        return f"Limits of the pixel table of {self.header.get('DATE-OBS')} ({pointing}): {', '.join(limits)}"
+        return f"RowLimits of the pixel table of {self.header.get('DATE-OBS')} ({pointing}): {', '.join(limits)}"
 
     def _limit(self, axis: str, end: str):
         return self.header.get(f"ESO DRS MUSE PIXTABLE LIMITS {axis} {end}")
 
-    def write_limits(self, limits: Limits) -> None:
+    def write_limits(self, limits: RowLimits) -> None:
         """Write the limits of the rows to the header."""
         zero = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))
         write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, zero)
 
 
-class TableSaver:
+class PixelTableSaver:
     """A product that is a pixel table, written in pieces; its header is final when the limits of all rows are known."""
 
-    def __init__(self, run: Run, table: Table, tag: str):
+    def __init__(self, run: Run, table: StoredTable, tag: str):
         self._factory, self._table, self._tag = run.factory, table, tag
         self._path = run.factory.next_path(tag)
-        self.limits, self._lock = Limits(), threading.Lock()
+        self.limits, self._lock = RowLimits(), threading.Lock()
         self._writer = PixelTableWriter(
             self._path,
             self._header(),
@@ -75,7 +74,7 @@ class TableSaver:
             stat_unit=table.stat_unit,
             flat_field=table.flat_field,
             weighted=table.weights is not None,
-            as_table=_is_positive(os.environ.get(AS_TABLE_VARIABLE, "")),
+            as_table=run.environment.saves_as_table,
         )
 
     def _header(self) -> Header:
@@ -85,11 +84,11 @@ class TableSaver:
         """Write the rows of a chunk."""
         weights, start = self._table.weights, self._table.stored.begin + chunk.start
         self._writer.write(chunk.row, rows, None if weights is None else weights.between(start, start + len(rows)))
-        limits = Limits.of(rows)
+        limits = RowLimits.of(rows)
         with self._lock:
             self.limits.include(limits)
 
-    def finish(self, limits: Limits | None = None) -> None:
+    def finish(self, limits: RowLimits | None = None) -> None:
         """Complete the product; with `limits`, after writing them to the header of its table."""
         if limits is not None:
             self._table.write_limits(limits)
@@ -101,10 +100,3 @@ class TableSaver:
 
     def __exit__(self, kind, value, traceback):
         self._writer.__exit__(kind, value, traceback)
-
-
-def _is_positive(text: str) -> bool:
-    try:
-        return int(text) > 0
-    except ValueError:
-        return False

@@ -3,8 +3,6 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
-from pathlib import Path
 
 from astropy.io.fits import Header
 
@@ -16,15 +14,15 @@ from muse_core.io.products import RawFrame
 from muse_core.model import origin
 from muse_core.model.header import PIXTABLE
 from muse_core.model.pixtable import FlatFieldSpectrum
-from muse_core.recipes.inputs import Run
+from muse_core.recipe.parameters import WavelengthRange
+from muse_core.recipe.run import Run
 from muse_core.steps import flatfield, merge
 
 _LOG = logging.getLogger(__name__)
-RAW_TAG = "PIXTABLE_OBJECT"
 
 
 @dataclasses.dataclass(slots=True)
-class Exposure:
+class OpenedExposure:
     """An exposure whose files are known, but not loaded.
 
     Attributes
@@ -54,8 +52,17 @@ class Exposure:
     weights: Weights | None = None
 
 
-def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
-    """Open the pixel tables and group them into exposures, in the order of time.
+def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[OpenedExposure]:
+    """Open the pixel tables of a tag and group them into exposures, in the order of time.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    tag : str
+        Tag of the pixel tables.
+    wavelengths : WavelengthRange
+        Which rows are loaded.
 
     Raises
     ------
@@ -64,19 +71,20 @@ def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
     DataError
         The files of an exposure do not fit together.
     """
+    paths = run.frames.all(tag)
     files = [PixelTableFile(path) for path in paths]
     names = [str(path) for path in paths]
     headers = [file.header for file in files]
     groups = merge.group_exposures(headers, names, run.compat)
     used = sorted(index for group in groups for index in group.files)
-    run.factory.use_raw(RawFrame(paths[index], RAW_TAG, headers[index]) for index in used)
+    run.factory.use_raw(RawFrame(paths[index], tag, headers[index]) for index in used)
     exposures = []
     for number, group in enumerate(groups, 1):
         _LOG.info("Exposure %d of %d (DATE-OBS %s): %d IFUs", number, len(groups), group.date_obs, len(group.files))
         missing = sorted(set(range(1, origin.N_IFU + 1)) - set(group.ifus))
         if missing and group.ifus != (merge.MERGED_FILE,):
             _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
-        exposures.append(_open_exposure(run, [files[i] for i in group.files], group))
+        exposures.append(_open_exposure(run, [files[i] for i in group.files], group, wavelengths))
     weighted = [str(file.path) for file in files if file.has_weight]
     if weighted and len(files) > 1:
         raise InputError(
@@ -86,8 +94,10 @@ def open_exposures(run: Run, paths: Sequence[Path]) -> list[Exposure]:
     return exposures
 
 
-def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureFiles) -> Exposure:
-    low, high = run.parameters.lambdamin, run.parameters.lambdamax
+def _open_exposure(
+    run: Run, files: list[PixelTableFile], group: merge.ExposureFiles, wavelengths: WavelengthRange
+) -> OpenedExposure:
+    low, high = wavelengths.lambdamin, wavelengths.lambdamax
     names = [str(file.path) for file in files]
     is_merged = group.ifus == (merge.MERGED_FILE,)
     scales = [1.0] if is_merged else merge.ifu_scales([f.header for f in files], names, run.compat)
@@ -124,7 +134,7 @@ def _open_exposure(run: Run, files: list[PixelTableFile], group: merge.ExposureF
                 header[f"{PIXTABLE}EXP{number} FIRST"], header[f"{PIXTABLE}EXP{number} LAST"] = first, end - 1
         weights = rows.weights()
         attached = spectra[0] if spectra else None
-        return Exposure(
+        return OpenedExposure(
             header, rows, scales, [], attached, keeps_limits, None if weights is None else Weights(*weights)
         )
-    return Exposure(header, rows, scales, spectra, None)
+    return OpenedExposure(header, rows, scales, spectra, None)

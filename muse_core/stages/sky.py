@@ -5,19 +5,14 @@ import dataclasses
 import logging
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.engine.exposure import Chunk, read_pass
+from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
 from muse_core.errors import InputError
-from muse_core.io.cube import extension_header
-from muse_core.io.fitswriter import primary_header, write_hdus
-from muse_core.io.frames import FrameSelection
 from muse_core.io.lsf import read_lsf
-from muse_core.io.products import ProductFactory
 from muse_core.io.sky import (
     continuum_columns,
     lines_columns,
@@ -26,22 +21,21 @@ from muse_core.io.sky import (
     read_sky_mask,
     spectrum_columns,
 )
-from muse_core.io.tables import table_hdu
 from muse_core.model import units
-from muse_core.model.cards import card, set_card
+from muse_core.model.cards import set_card
 from muse_core.model.compat import Compat
-from muse_core.model.dq import DQ
 from muse_core.model.header import PIXTABLE, WCS_CARDS
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.skylines import SkyLines
 from muse_core.model.skymask import SkyMask
 from muse_core.model.spectrum import Continuum, Spectrum
-from muse_core.recipes import exposures
-from muse_core.recipes.cards import table_cards
-from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.tables import Table
-from muse_core.recipes.whitelight import WhiteLight, make_white_light
+from muse_core.recipe.parameters import SkyModel
+from muse_core.recipe.run import Run
+from muse_core.recipe.save import save_image, save_mask, save_table
+from muse_core.stages.cards import table_cards
+from muse_core.stages.pointing import Pointing
+from muse_core.stages.tables import StoredTable
+from muse_core.stages.whitelight import WhiteLight, make_white_light
 from muse_core.steps import flatfield
 from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.order import sort_rows
@@ -50,7 +44,6 @@ from muse_core.steps.sky.continuum import continuum_of_spectrum
 from muse_core.steps.sky.lsf import count_slices, empty_counts, require_ifus
 from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels, select_rows
 from muse_core.steps.sky.model import fit_sky, is_parametrised, lineless_samples
-from muse_core.steps.sky.options import parse_crsigma
 from muse_core.steps.sky.qc import continuum_qc, line_qc, mask_qc
 from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
 from muse_core.steps.sky.subtract import continuum_cut, cut_rows, subtract_continuum, subtract_lines
@@ -68,59 +61,90 @@ class SkyInputs:
     mask: SkyMask | None
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SkyOptions:
+    """How the sky is subtracted.
+
+    Attributes
+    ----------
+    method : str
+        "none", "subtract-model" (given lines and continuum), "model" (lines fitted to the darkest part of the field),
+        "simple" (the spectrum of that part itself).
+    model : SkyModel
+        How it is modelled.
+    """
+
+    method: str
+    model: SkyModel
+
+    @property
+    def has_lines(self) -> bool:
+        """Are lines subtracted?"""
+        return self.method in ("model", "subtract-model")
+
+    @property
+    def is_modelled(self) -> bool:
+        """Is the sky found in the exposure itself?"""
+        return self.method in ("model", "simple")
+
+    @property
+    def row_seconds(self) -> float:
+        """Processor seconds for each row, for the plan of a run."""
+        return {"model": 4e-7, "simple": 3e-7, "subtract-model": 1e-7}.get(self.method, 0.0)
+
+
 def load_sky_inputs(
-    frames: FrameSelection,
-    factory: ProductFactory,
-    parameters: ScipostParameters,
-    compat: Compat,
-    *,
-    for_raman: bool = False,
+    run: Run, options: SkyOptions, *, lsf_for_raman: bool = False, mask_for_autocalibration: bool = False
 ) -> SkyInputs:
-    """Load the frames that the sky method needs, and line spread functions too if Raman lines are to be subtracted.
+    """Load the frames that the sky method needs.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    options : SkyOptions
+        How the sky is subtracted.
+    lsf_for_raman : bool
+        Raman lines are subtracted, which needs line spread functions too.
+    mask_for_autocalibration : bool
+        The autocalibration uses the mask of the sky.
 
     Raises
     ------
     InputError
         A frame that the method needs is missing, or one cannot be used.
     """
-    method = parameters.skymethod
+    compat = run.compat
     lsf: LsfCubes | HermiteProfiles = {}
     lines = continuum = mask = None
-    if for_raman or method in ("model", "subtract-model"):
-        lsf = _load_lsf(frames, factory, compat, for_sky=method in ("model", "subtract-model"))
-    if method in ("model", "subtract-model"):
-        if lsf or method == "model":
-            lines = _load_first(frames, factory, "SKY_LINES", lambda path: read_sky_lines(path, compat))
-        continuum = _load_first(frames, factory, "SKY_CONTINUUM", lambda path: read_sky_continuum(path, compat))
-        _require(method, lsf, lines, continuum, compat)
-    if method in ("model", "simple") or (method == "none" and parameters.autocalib == "deepfield"):
-        mask = _load_first(frames, factory, "SKY_MASK", lambda path: read_sky_mask(path, compat))
+    if lsf_for_raman or options.has_lines:
+        lsf = load_lsf(run, for_sky=options.has_lines)
+    if options.has_lines:
+        if lsf or options.method == "model":
+            lines = run.load("SKY_LINES", lambda path: read_sky_lines(path, compat), several=True)
+        continuum = run.load("SKY_CONTINUUM", lambda path: read_sky_continuum(path, compat), several=True)
+        _require(options.method, lsf, lines, continuum, compat)
+    if options.is_modelled or (options.method == "none" and mask_for_autocalibration):
+        mask = load_sky_mask(run)
     return SkyInputs(lsf, lines, continuum, mask)
 
 
-def _load_first(frames: FrameSelection, factory: ProductFactory, tag: str, reader: Callable[[Path], object]):
-    path = frames.first(tag)
-    if path is None:
-        return None
-    loaded = reader(path)
-    if loaded is not None:
-        factory.use_calibration(path, tag)
-        _LOG.info("Loaded %s from %s", tag, path)
-    return loaded
+def load_sky_mask(run: Run) -> SkyMask | None:
+    """Load SKY_MASK."""
+    return run.load("SKY_MASK", lambda path: read_sky_mask(path, run.compat), several=True)
 
 
-def _load_lsf(
-    frames: FrameSelection, factory: ProductFactory, compat: Compat, *, for_sky: bool
-) -> LsfCubes | HermiteProfiles:
-    paths = frames.all("LSF_PROFILE")
+def load_lsf(run: Run, *, for_sky: bool = True) -> LsfCubes | HermiteProfiles:
+    """Load the frames LSF_PROFILE, empty without; tables of parameters do not serve for Raman lines alone."""
+    paths = run.frames.all("LSF_PROFILE")
     if not paths:
         return {}
-    lsf, used = read_lsf(paths, compat)
+    lsf, used = read_lsf(paths, run.compat)
     if is_parametrised(lsf) and not for_sky:
         _LOG.warning("LSF_PROFILE: tables of parameters are not used for Raman lines")
         return {}
     for path in used:
-        factory.use_calibration(path, "LSF_PROFILE")
+        run.factory.use_calibration(path, "LSF_PROFILE")
     _LOG.info("Loaded %d LSF_PROFILE from %d files", len(lsf), len(used))
     return lsf
 
@@ -171,8 +195,19 @@ class SkyResult:
     created_continuum: bool = False
 
 
+def given_sky(inputs: SkyInputs) -> SkyResult:
+    """Return the sky as it is known without looking at the exposure."""
+    return SkyResult(inputs.lsf, inputs.lines, inputs.continuum)
+
+
 def model_sky(
-    run: Run, inputs: SkyInputs, table: Table, store: RowStore, white_light: WhiteLight | None = None
+    run: Run,
+    options: SkyOptions,
+    inputs: SkyInputs,
+    pointing: Pointing,
+    table: StoredTable,
+    store: RowStore,
+    white_light: WhiteLight | None = None,
 ) -> SkyResult:
     """Find the sky of an exposure whose rows are in pix.
 
@@ -180,64 +215,73 @@ def model_sky(
     ----------
     run : Run
         The run.
+    options : SkyOptions
+        How the sky is modelled.
     inputs : SkyInputs
         What is known.
-    table : Table
+    pointing : Pointing
+        Where a mask that is on the sky lies.
+    table : StoredTable
         The exposure.
     store : RowStore
         Its rows; not changed.
     white_light : WhiteLight, optional
         Image of an earlier step that is used again.
     """
-    method = run.parameters.skymethod
-    result = SkyResult(inputs.lsf, inputs.lines, inputs.continuum)
-    if method not in ("model", "simple"):
+    method = options.method
+    result = given_sky(inputs)
+    if not options.is_modelled:
         result.white_light = white_light
         return result
     if method == "model" and not run.compat.slice_without_lsf_ignored:
         require_ifus(inputs.lsf, _ifus(table))
-    cube_sigma, spectrum_sigma = parse_crsigma(run.parameters.sky_crsigma, run.compat)
-    if white_light is None:
-        select = None if inputs.mask is None else mask_selection(run, table, inputs.mask)
-        white_light = make_white_light(run, table, store, cube_sigma, select)
-    mask, low, threshold = create_sky_mask(
-        white_light.image, white_light.bad, run.parameters.skymodel_fraction, run.parameters.skymodel_ignore
-    )
-    result.white_light, result.mask, result.mask_limits = white_light, mask, (low, threshold)
-    sky = _SkyRows(run, table, store, mask_in_spaxels(mask, *white_light.grid.crval[:2]), white_light)
-    result.spectrum = sky.spectrum(run.parameters.skymodel_sampling, spectrum_sigma)
-    if method == "simple":
-        result.lines, result.continuum = None, continuum_of_spectrum(result.spectrum)
-        return result
-    model = fit_sky(
-        result.spectrum,
-        inputs.lines,
-        inputs.lsf,
-        sky.counts,
-        run.parameters.skymodel_sampling,
-        run.parameters.skymodel_csampling,
-        run.compat,
-    )
-    result.lines, result.created_lines = model.lines, True
-    if inputs.continuum is None:
-        result.continuum = model.continuum or sky.lineless_continuum(model.lines, inputs.lsf)
-        result.created_continuum = result.continuum is not None
+    with timed("Sky model", table.stored.n_rows):
+        _model_sky(run, options, inputs, pointing, table, store, white_light, result)
     return result
 
 
-def _ifus(table: Table) -> list[int]:
+def _model_sky(
+    run: Run,
+    options: SkyOptions,
+    inputs: SkyInputs,
+    pointing: Pointing,
+    table: StoredTable,
+    store: RowStore,
+    white_light: WhiteLight | None,
+    result: SkyResult,
+) -> None:
+    model = options.model
+    cube_sigma, spectrum_sigma = model.thresholds(run.compat)
+    if white_light is None:
+        select = None if inputs.mask is None else mask_selection(pointing, table, inputs.mask)
+        white_light = make_white_light(run, table, store, cube_sigma, select)
+    mask, low, threshold = create_sky_mask(white_light.image, white_light.bad, model.fraction, model.ignore)
+    result.white_light, result.mask, result.mask_limits = white_light, mask, (low, threshold)
+    sky = _SkyRows(run, table, store, mask_in_spaxels(mask, *white_light.grid.crval[:2]), white_light)
+    result.spectrum = sky.spectrum(model.sampling, spectrum_sigma)
+    if options.method == "simple":
+        result.lines, result.continuum = None, continuum_of_spectrum(result.spectrum)
+        return
+    fit = fit_sky(result.spectrum, inputs.lines, inputs.lsf, sky.counts, model.sampling, model.csampling, run.compat)
+    result.lines, result.created_lines = fit.lines, True
+    if inputs.continuum is None:
+        result.continuum = fit.continuum or sky.lineless_continuum(fit.lines, inputs.lsf, model.csampling)
+        result.created_continuum = result.continuum is not None
+
+
+def _ifus(table: StoredTable) -> list[int]:
     low, high = (table.header[f"ESO DRS MUSE PIXTABLE LIMITS IFU {end}"] for end in ("LOW", "HIGH"))
     return list(range(low, high + 1))
 
 
-def mask_selection(run: Run, table: Table, mask: SkyMask) -> Callable[[np.ndarray], np.ndarray]:
+def mask_selection(pointing: Pointing, table: StoredTable, mask: SkyMask) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that selects the rows (in pix) on the enabled pixels of a mask and outside of it."""
     if not mask.celestial:
         projection = own = None
     else:
-        if run.calibrations.offsets is None:
+        if pointing.offsets is None:
             _LOG.warning("SKY_MASK on the sky, but no OFFSET_LIST: the mask may be off by the error of the pointing")
-        projection, own = exposures.position_in_advance(run, table.header)
+        projection, own = pointing.in_advance(table.header)
 
     def select(rows: np.ndarray) -> np.ndarray:
         selected = np.ones(len(rows), np.uint8)
@@ -255,7 +299,7 @@ def mask_selection(run: Run, table: Table, mask: SkyMask) -> Callable[[np.ndarra
 class _SkyRows:
     """The rows of an exposure that are on sky, read as often as needed."""
 
-    def __init__(self, run: Run, table: Table, store: RowStore, mask: SkyMask, white_light: WhiteLight):
+    def __init__(self, run: Run, table: StoredTable, store: RowStore, mask: SkyMask, white_light: WhiteLight):
         self._run, self._table, self._store = run, table, store
         self._limits = wavelength_limits(table.header)
         self._mask, self._flagged = mask, white_light.flagged
@@ -292,40 +336,39 @@ class _SkyRows:
             return first
         return self._accumulate(step, SpectrumAccumulator(*self._limits, sampling, first, sigma))
 
-    def lineless_continuum(self, lines: SkyLines, lsf: HermiteProfiles) -> Continuum:
-        """Return the continuum that goes with parametrised line spread functions."""
+    def lineless_continuum(self, lines: SkyLines, lsf: HermiteProfiles, width: float) -> Continuum:
+        """Return the continuum, in bins of `width` Angstrom, that goes with parametrised line spread functions."""
 
         def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
             selected, flagged = self._select(rows, chunk)
             return lineless_samples(rows, selected, lines, lsf, flagged, self._run.compat)
 
-        width = self._run.parameters.skymodel_csampling
         return continuum_of_spectrum(self._accumulate(step, SpectrumAccumulator(*self._limits, width)))
 
 
 class SkySubtraction:
     """Subtraction of continuum and lines from rows; rows beyond the continuum are dropped."""
 
-    def __init__(self, run: Run, result: SkyResult, table: Table):
+    def __init__(self, run: Run, result: SkyResult, table: StoredTable):
         self._result, self._compat = result, run.compat
         self._cut = None
         if result.continuum is not None:
             self._cut = continuum_cut(result.continuum, *wavelength_limits(table.header))
 
     @classmethod
-    def of(cls, run: Run, result: SkyResult, table: Table) -> "SkySubtraction | None":
+    def of(cls, run: Run, result: SkyResult, table: StoredTable) -> "SkySubtraction | None":
         """Return the subtraction of a sky; None if there is nothing to subtract."""
         has_lines = result.lines is not None and bool(result.lsf)
         if has_lines and is_parametrised(result.lsf):  # the reference tells only for these
             set_card(table.header, PIXTABLE + "SKYSUB", True, "Pixel table was sky-subtracted")
         return cls(run, result, table) if has_lines or result.continuum is not None else None
 
-    def prepare(self, table: Table) -> None:
+    def prepare(self, table: StoredTable) -> None:
         """Cut the flat-field spectrum of `table` where the continuum ends."""
         if self._cut is not None and table.flat_field is not None:
             table.flat_field = flatfield.trim(table.flat_field, *map(float, self._cut))
 
-    def dropped(self, table: Table, store: RowStore) -> list[int]:
+    def dropped(self, table: StoredTable, store: RowStore) -> list[int]:
         """Return how many rows of each chunk of `table` lie beyond the continuum."""
         stored = table.stored
         if self._cut is None:
@@ -361,58 +404,25 @@ class SkySubtraction:
         return rows
 
 
-def save_sky(run: Run, table: Table, result: SkyResult) -> None:
+def save_sky(run: Run, table: StoredTable, result: SkyResult) -> None:
     """Write the products of the sky model; `table` has the header after astrometry."""
-    if result.white_light is not None:
-        _save_image(run.factory, result.white_light)
+    factory, white_light = run.factory, result.white_light
+    if white_light is not None:
+        image, flags = white_light.image, white_light.flags
+        save_image(factory, "SKY_IMAGE", white_light.cards, white_light.wcs, image, flags, white_light.unit)
     if result.mask is None:
         return
-    white_light = result.white_light
     source = [item for item in white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
-    source += qc_cards(mask_qc(*result.mask_limits))
-    save_mask(run.factory, "SKY_MASK", source, white_light.wcs, result.mask)
+    source += run.qc_cards(mask_qc(*result.mask_limits))
+    save_mask(factory, "SKY_MASK", source, white_light.wcs, result.mask)
     cards = table_cards(table.header)
     without_wcs = [item for item in cards if not re.search(WCS_CARDS, item.keyword)]
     columns = spectrum_columns(result.spectrum, table.data_unit, table.stat_unit)
-    save_table(run.factory, "SKY_SPECTRUM", without_wcs, columns, None)
+    save_table(factory, "SKY_SPECTRUM", without_wcs, columns, None)
     if result.created_lines:
-        qc = qc_cards(line_qc(result.lines))
-        save_table(run.factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
+        qc = run.qc_cards(line_qc(result.lines))
+        save_table(factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
     if result.created_continuum:
-        qc = qc_cards(continuum_qc(result.continuum))
+        qc = run.qc_cards(continuum_qc(result.continuum))
         unit = table.data_unit if is_parametrised(result.lsf) else units.LINE_FLUX_PLAIN
-        save_table(run.factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")
-
-
-def qc_cards(values: list[tuple[str, object]]) -> list[Card]:
-    """Return QC keywords, given without their prefix, as cards."""
-    return [card(QC_PREFIX + name, value) for name, value in values]
-
-
-def _save_image(factory: ProductFactory, white_light: WhiteLight) -> None:
-    path = factory.next_path("SKY_IMAGE")
-    primary = factory.header("SKY_IMAGE", white_light.cards, path, primary_header())
-    shape, wcs = white_light.image.shape, white_light.wcs
-    data = extension_header("DATA", shape, wcs, unit=white_light.unit, inherit=True, partners=[("DQ", "DQ")])
-    quality = extension_header("DQ", shape, wcs, inherit=True, partners=[("DATA", "DATA")])
-    flags = np.where(white_light.bad, np.int32(DQ.MISSING), np.int32(0))
-    write_hdus(path, [(primary, None), (data, white_light.image), (quality, flags)])
-    factory.register(path, "SKY_IMAGE")
-
-
-def save_mask(factory: ProductFactory, tag: str, source: list[Card], wcs: list[Card], mask: np.ndarray) -> None:
-    """Write a mask with the coordinates of a white-light image."""
-    path = factory.next_path(tag)
-    header = factory.header(tag, [*source, *wcs], path, primary_header(8, mask.shape))
-    write_hdus(path, [(header, np.ascontiguousarray(mask, np.uint8))])
-    factory.register(path, tag)
-
-
-def save_table(factory: ProductFactory, tag: str, source: list[Card], columns: list, extname: str | None) -> None:
-    """Write a product that is a table."""
-    path = factory.next_path(tag)
-    # the empty primary HDU of a table without a name has another BITPIX in the reference
-    primary = factory.header(tag, source, path, primary_header(8 if extname else 16))
-    header, data = table_hdu(columns, extname)
-    write_hdus(path, [(primary, None), (header, data)])
-    factory.register(path, tag)
+        save_table(factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")

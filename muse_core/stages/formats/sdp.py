@@ -10,17 +10,14 @@ from muse_core.io.cube import CubeWriter, variance_unit
 from muse_core.io.fitswriter import primary_header
 from muse_core.model import units
 from muse_core.model.cards import card, set_card
-from muse_core.recipes.declaration import PIPELINE
-from muse_core.recipes.formats import TAG, CubeProduct
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.opening import Exposure
+from muse_core.recipe.run import Run
+from muse_core.stages.formats.product import TAG, CubeProduct
+from muse_core.stages.opening import OpenedExposure
 from muse_core.steps import sdp
 from muse_core.steps.resample.slab import SlabResult
 
-FORMAT = "sdpCube"
 
-
-def describe_exposures(run: Run, opened: Sequence[Exposure]) -> list[sdp.Exposure]:
+def describe_exposures(run: Run, opened: Sequence[OpenedExposure]) -> list[sdp.SdpExposure]:
     """Return what the keywords need to know of the exposures, from the headers of their first files.
 
     Raises
@@ -29,7 +26,7 @@ def describe_exposures(run: Run, opened: Sequence[Exposure]) -> list[sdp.Exposur
         A keyword is missing that the products need.
     """
     first = [exposure.rows.files[0] for exposure in opened]
-    return [sdp.Exposure.from_header(file.header, str(file.path), run.compat) for file in first]
+    return [sdp.SdpExposure.from_header(file.header, str(file.path), run.compat) for file in first]
 
 
 class SdpCube:
@@ -80,8 +77,8 @@ class SdpCube:
             images=names,
             largest_image=max((np.count_nonzero(~np.isnan(image)) for image in images), default=0),
             data_unit=table.data_unit,
-            has_response=run.calibrations.response is not None,
-            software=_software(table.header),
+            has_response="STD_RESPONSE" in run.factory.tags_used,
+            software=_software(table.header, run.factory.pipeline),
             compat=run.compat,
         )
         for item in cards:
@@ -95,9 +92,9 @@ class SdpCube:
         self._writer.__exit__(kind, value, traceback)
 
 
-def _software(header: Header) -> str:
+def _software(header: Header, ours: str) -> str:
     """Return the pipeline that made the last step before this one, or ours."""
-    found, k = PIPELINE, 1
+    found, k = ours, 1
     while f"ESO PRO REC{k} ID" in header:
         found = header.get(f"ESO PRO REC{k} PIPE ID", found)
         k += 1

@@ -6,42 +6,57 @@ import logging
 
 import numpy as np
 
-from muse_core.engine.exposure import Chunk, Limits, StoredExposure, write_pass
+from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, write_pass
+from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ParameterError
 from muse_core.io.cube import extension_header
 from muse_core.io.fitswriter import primary_header, write_hdus
-from muse_core.io.frames import FrameSelection
-from muse_core.io.products import ProductFactory
 from muse_core.io.raman import read_raman_lines
-from muse_core.model.cards import card
 from muse_core.model.dq import DQ
 from muse_core.model.header import get_float, is_ao
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
 from muse_core.model.skymask import SkyMask
-from muse_core.recipes.declaration import QC_PREFIX
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.sky import mask_selection
-from muse_core.recipes.tables import Table
-from muse_core.recipes.whitelight import WhiteLight, make_white_light
+from muse_core.recipe.parameters import SkyRegion
+from muse_core.recipe.run import Run
+from muse_core.stages.pointing import Pointing
+from muse_core.stages.sky import mask_selection
+from muse_core.stages.tables import StoredTable
+from muse_core.stages.whitelight import WhiteLight, make_white_light
 from muse_core.steps import raman
 from muse_core.steps.order import sort_rows
 from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels
 from muse_core.steps.sky.model import is_parametrised
-from muse_core.steps.sky.options import parse_crsigma
 
 _LOG = logging.getLogger(__name__)
 
 
-def load_lines(frames: FrameSelection, factory: ProductFactory) -> RamanLines | None:
+def load_lines(run: Run) -> RamanLines | None:
     """Load RAMAN_LINES, if there."""
-    path = frames.first("RAMAN_LINES")
-    if path is None:
-        return None
-    lines = read_raman_lines(path)
-    factory.use_calibration(path, "RAMAN_LINES")
-    return lines
+    return run.load("RAMAN_LINES", read_raman_lines, several=True)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RamanOptions:
+    """How Raman lines are fitted.
+
+    Attributes
+    ----------
+    width : float
+        Full width of the wavelength windows, in Angstrom.
+    crsigma : float
+        Threshold of the cosmic-ray rejection in the white-light images, in sigma; 0 or less: none.
+    region : SkyRegion
+        Which part of the field is sky.
+    any_mode : bool
+        Also for exposures without adaptive optics.
+    """
+
+    width: float
+    crsigma: float
+    region: SkyRegion
+    any_mode: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,7 +84,9 @@ class RamanResult:
 
 def clean(
     run: Run,
-    table: Table,
+    options: RamanOptions,
+    pointing: Pointing,
+    table: StoredTable,
     store: RowStore,
     lines: RamanLines | None,
     lsf: LsfCubes | HermiteProfiles,
@@ -81,7 +98,11 @@ def clean(
     ----------
     run : Run
         The run.
-    table : Table
+    options : RamanOptions
+        How to fit.
+    pointing : Pointing
+        Where a mask that is on the sky lies.
+    table : StoredTable
         The exposure.
     store : RowStore
         Its rows; changed.
@@ -92,16 +113,30 @@ def clean(
     sky_mask : SkyMask, optional
         Given mask of the sky.
     """
-    if lines is None or not is_ao(table.header):
+    if lines is None or not (options.any_mode or is_ao(table.header)):
         return None
+    with timed("Raman lines", table.stored.n_rows):
+        return _clean(run, options, pointing, table, store, lines, lsf, sky_mask)
+
+
+def _clean(
+    run: Run,
+    options: RamanOptions,
+    pointing: Pointing,
+    table: StoredTable,
+    store: RowStore,
+    lines: RamanLines,
+    lsf: LsfCubes | HermiteProfiles,
+    sky_mask: SkyMask | None,
+) -> RamanResult | None:
     try:
-        raman.check_width(run.parameters.raman_width)
+        raman.check_width(options.width)
         if not lsf or is_parametrised(lsf):
             raise InputError("RAMAN_LINES: found no LSF_PROFILE in the format of cubes, expected those of all IFUs")
-        bands = _bands(run, table, store)
+        bands = _bands(run, options, table, store)
         if not bands:
             return None
-        selected = [_selected(run, table, bands, band, sky_mask) for band in BANDS]
+        selected = [_selected(pointing, table, bands, band, sky_mask) for band in BANDS]
         fit = raman.fit_raman(selected, lines, lsf, run.compat)
     except (DataError, InputError, ParameterError) as error:
         run.or_ignore(error, "Raman lines not subtracted")
@@ -116,13 +151,12 @@ def clean(
     return RamanResult(fit, lines, bands)
 
 
-def _bands(run: Run, table: Table, store: RowStore) -> dict[RamanBand, _Band]:
+def _bands(run: Run, options: RamanOptions, table: StoredTable, store: RowStore) -> dict[RamanBand, _Band]:
     low, high = (get_float(table.header, f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}", 0.0) for end in ("LOW", "HIGH"))
     if not raman.is_covered(low, high):
         _LOG.info("No Raman lines between %g and %g Angstrom", low, high)
         return {}
-    sigma, _ = parse_crsigma(run.parameters.sky_crsigma, run.compat)
-    width = run.parameters.raman_width
+    width = options.width
     bands = {}
     for band in BANDS:
         window = store.window(band.centre - width / 2, band.centre + width / 2, table.stored.begin, table.stored.end)
@@ -130,35 +164,35 @@ def _bands(run: Run, table: Table, store: RowStore) -> dict[RamanBand, _Band]:
         if not len(rows):
             _LOG.warning("Raman lines of %s: no rows within %g Angstrom of %g", band.name, width / 2, band.centre)
             continue
-        bands[band] = _band(run, table, rows, sigma)
+        bands[band] = _band(run, options, table, rows)
     return bands
 
 
-def _band(run: Run, table: Table, rows: np.ndarray, sigma: float) -> _Band:
+def _band(run: Run, options: RamanOptions, table: StoredTable, rows: np.ndarray) -> _Band:
     n = len(rows)
     part = dataclasses.replace(
         table, header=table.header.copy(), stored=StoredExposure(0, n, [Chunk(0, 0, n, 0, n, 0)])
     )
-    part.write_limits(Limits.of(rows))
+    part.write_limits(RowLimits.of(rows))
     with RowStore(n) as store:
         store.write(0, rows)
-        white_light = make_white_light(run, part, store, sigma)
+        white_light = make_white_light(run, part, store, options.crsigma)
     rows["dq"][white_light.flagged.within(0, n)] |= DQ.COSMIC_RAY
-    parameters = run.parameters
-    mask, _, _ = create_sky_mask(
-        white_light.image, white_light.bad, parameters.skymodel_fraction, parameters.skymodel_ignore
-    )
+    region = options.region
+    mask, _, _ = create_sky_mask(white_light.image, white_light.bad, region.fraction, region.ignore)
     return _Band(rows, white_light, mask)
 
 
-def _selected(run: Run, table: Table, bands: dict[RamanBand, _Band], band: RamanBand, sky_mask: SkyMask | None):
+def _selected(
+    pointing: Pointing, table: StoredTable, bands: dict[RamanBand, _Band], band: RamanBand, sky_mask: SkyMask | None
+):
     """Return the rows of a band that are good and on sky by the masks of all bands."""
     if band not in bands:
         return np.empty(0, next(iter(bands.values())).rows.dtype)
     rows = bands[band].rows
     selected = rows["dq"] == 0
     for mask in (*(other.sky for other in bands.values()), *([] if sky_mask is None else [sky_mask])):
-        selected &= mask_selection(run, table, mask)(rows) > 0
+        selected &= mask_selection(pointing, table, mask)(rows) > 0
     return rows[selected]
 
 
@@ -166,14 +200,14 @@ def save_images(run: Run, result: RamanResult) -> None:
     """Write RAMAN_IMAGES."""
     first = next(iter(result.bands.values())).white_light
     source = [item for item in first.cards if not item.keyword.startswith("ESO DRS MUSE")]
-    source += [card(QC_PREFIX + name, value) for name, value in result.fit.qc_cards(result.lines)]
+    source += run.qc_cards(result.fit.qc_cards(result.lines))
     name = next((item.value for item in source if item.keyword == "OBJECT"), None)
     path = run.factory.next_path("RAMAN_IMAGES")
     hdus = [(run.factory.header("RAMAN_IMAGES", source, path, primary_header()), None)]
     images = {
         band: raman.BandImage(
             found.white_light.image,
-            np.where(found.white_light.bad, np.int32(DQ.MISSING), np.int32(0)),
+            found.white_light.flags,
             found.sky,
         )
         for band, found in result.bands.items()

@@ -9,40 +9,53 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from astropy.io.fits import Card
 
-from muse_core.engine.exposure import Chunk, write_pass
-from muse_core.engine.exposure import Limits as RowLimits
+from muse_core.engine.exposure import Chunk, RowLimits, write_pass
+from muse_core.engine.progress import timed
 from muse_core.engine.slabs import FlaggedRows, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import InputError
 from muse_core.io import calibration
-from muse_core.model.cards import card, set_card
-from muse_core.model.compat import Compat
-from muse_core.model.dq import DQ
+from muse_core.model.cards import set_card
 from muse_core.model.filters import FilterCurve
 from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
-from muse_core.recipes.cards import object_cards
-from muse_core.recipes.declaration import QC_PREFIX, ScipostParameters
-from muse_core.recipes.euro3d import Euro3D
-from muse_core.recipes.formats import CubeFormat, CubeProduct, PlainCube
-from muse_core.recipes.images import read_filters, use_filters
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.sdp import SdpCube
-from muse_core.recipes.tables import Table, TableSaver
+from muse_core.recipe.run import Run
+from muse_core.stages.cards import object_cards
+from muse_core.stages.formats import FORMATS, FormatTraits
+from muse_core.stages.formats.product import CubeProduct
+from muse_core.stages.formats.sdp import describe_exposures
+from muse_core.stages.images import read_filters, use_filters
+from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.tables import StoredTable
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.qc import fwhm_plane, fwhm_qc
-from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction, parse_pixfrac
+from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
 from muse_core.steps.resample.vacuum import air_to_vacuum
-from muse_core.steps.sdp import Exposure
+from muse_core.steps.sdp import SdpExposure
 
 _LOG = logging.getLogger(__name__)
-_FORMATS: dict[str, type[CubeFormat]] = {
-    "Cube": PlainCube,
-    "xCube": PlainCube,
-    "sdpCube": SdpCube,
-    "Euro3D": Euro3D,
-    "xEuro3D": Euro3D,
-}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CubeOptions:
+    """What cube is made.
+
+    Attributes
+    ----------
+    resample : ResampleOptions
+        How to resample.
+    format : str
+        One of `FORMATS`.
+    filters : str
+        Filters of the images, separated by commas.
+    measures_fwhm : bool
+        Measure the FWHM of sources, where the format has it.
+    """
+
+    resample: ResampleOptions
+    format: str = "Cube"
+    filters: str = "white"
+    measures_fwhm: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,73 +64,67 @@ class CubeInputs:
 
     Attributes
     ----------
-    options : ResampleOptions
-        How to resample.
+    options : CubeOptions
+        What cube is made.
     override : GridOverride, optional
         Prescribed grid.
     filters : list of FilterCurve
         Filters of the images.
+    described : list of SdpExposure
+        What the format says of the exposures.
     """
 
-    options: ResampleOptions
+    options: CubeOptions
     override: GridOverride | None
     filters: list[FilterCurve]
+    described: list[SdpExposure]
+
+    @property
+    def format(self) -> FormatTraits:
+        """What the format needs."""
+        return FORMATS[self.options.format]
 
 
-def load_cube_inputs(run: Run) -> CubeInputs:
-    """Read OUTPUT_WCS and FILTER_LIST, and check the parameters of the cube.
+def load_cube_inputs(run: Run, options: CubeOptions, exposures: Sequence[OpenedExposure]) -> CubeInputs:
+    """Read OUTPUT_WCS and FILTER_LIST.
 
     Raises
     ------
-    InputError
-        A frame cannot be used.
-    ParameterError
-        A parameter has an unusable value.
+    InputError, DataError
+        A frame cannot be used, or a keyword is missing that the format needs.
     """
-    return CubeInputs(resample_options(run.parameters, run.compat), _output_wcs(run), read_filters(run))
+    override, filters = _output_wcs(run), read_filters(run, options.filters)
+    described = describe_exposures(run, exposures) if FORMATS[options.format].describes_exposures else []
+    return CubeInputs(options, override, filters, described)
 
 
-def resample_options(parameters: ScipostParameters, compat: Compat) -> ResampleOptions:
-    """Return the options of the final cube."""
-    return ResampleOptions(
-        method=parameters.resample,
-        crtype=parameters.crtype,
-        crsigma=parameters.crsigma,
-        ld=parameters.ld,
-        rc=parameters.rc,
-        pixfrac=parse_pixfrac(parameters.pixfrac, compat),
-        step=(parameters.dx, parameters.dy, parameters.dlambda),
-    )
-
-
-def make_cube(
-    run: Run,
-    inputs: CubeInputs,
-    table: Table,
-    store: RowStore,
-    described: Sequence[Exposure] = (),
-) -> FlaggedRows:
+def make_cube(run: Run, inputs: CubeInputs | None, table: StoredTable, store: RowStore) -> FlaggedRows:
     """Resample all rows into DATACUBE_FINAL, and collapse it to images; planes are written as they are made.
 
     Parameters
     ----------
     run : Run
         The run.
-    inputs : CubeInputs
-        Grid, method, filters.
-    table : Table
+    inputs : CubeInputs, optional
+        Grid, method, filters; without, nothing is made.
+    table : StoredTable
         The combined pixel table.
     store : RowStore
         Its rows.
-    described : sequence of Exposure
-        What format sdpCube says of the exposures.
 
     Returns
     -------
     FlaggedRows
         Rows that were flagged as cosmic rays.
     """
-    options, override = inputs.options, inputs.override
+    if inputs is None:
+        return FlaggedRows()
+    with timed("Cube", table.stored.n_rows):
+        return _make_cube(run, inputs, table, store)
+
+
+def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore) -> FlaggedRows:
+    options, override, traits = inputs.options.resample, inputs.override, inputs.format
     if override is not None:
         run.factory.use_calibration(run.frames.first("OUTPUT_WCS"), "OUTPUT_WCS")
         if override.is_vacuum:
@@ -131,14 +138,13 @@ def make_cube(
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
     cards = object_cards(table.header)
-    writer_of = _FORMATS[run.parameters.format]
-    if writer_of is not Euro3D:
+    if inputs.options.measures_fwhm and traits.measures_fwhm:
         cards += _measure_fwhm(run, table, grid, source)
     filters = use_filters(run, inputs.filters)
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
-    product = CubeProduct(run, table, grid, cards, filters, collapse, described)
-    with writer_of(product) as writer, ThreadPoolExecutor(1) as background:
+    product = CubeProduct(run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described)
+    with traits.writer(product) as writer, ThreadPoolExecutor(1) as background:
         written = None
         for slab in run.journal.slabs(source):
             collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
@@ -171,7 +177,7 @@ def _output_wcs(run: Run) -> GridOverride | None:
     return None
 
 
-def _to_vacuum(run: Run, table: Table, store: RowStore) -> None:
+def _to_vacuum(run: Run, table: StoredTable, store: RowStore) -> None:
     """Convert the wavelengths of all rows, in air so far, to vacuum."""
     spectral_type = get_string(table.header, PIXTABLE + "SPECTYPE", "AWAV")
     if not spectral_type.startswith("AWAV"):
@@ -190,18 +196,7 @@ def _to_vacuum(run: Run, table: Table, store: RowStore) -> None:
     table.write_limits(limits)
 
 
-def _measure_fwhm(run: Run, table: Table, grid: OutputGrid, source: SlabSource) -> list[Card]:
+def _measure_fwhm(run: Run, table: StoredTable, grid: OutputGrid, source: SlabSource) -> list[Card]:
     plane = source.plane(fwhm_plane(grid)).data[0]
     found = fwhm_qc(plane, grid, spaxel_size_arcsec(table.header), run.compat)
-    return [card(QC_PREFIX + name, value) for name, value in found]
-
-
-def save_combined(run: Run, table: Table, store: RowStore, flagged: FlaggedRows) -> None:
-    """Write PIXTABLE_COMBINED; rows that the cube flagged as cosmic rays carry that flag."""
-    with TableSaver(run, table, "PIXTABLE_COMBINED") as saver:
-        for chunk in table.stored.chunks:
-            start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
-            rows = store.read(start, stop)
-            rows["dq"][flagged.within(start, stop)] |= DQ.COSMIC_RAY
-            saver.write(chunk, rows)
-        saver.finish()
+    return run.qc_cards(found)

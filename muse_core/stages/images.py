@@ -12,8 +12,8 @@ from muse_core.io import calibration
 from muse_core.model.cards import card
 from muse_core.model.filters import WHITE, FilterCurve, white
 from muse_core.model.header import get_float
-from muse_core.recipes.cards import image_wcs
-from muse_core.recipes.inputs import Run
+from muse_core.recipe.run import Run
+from muse_core.stages.cards import image_wcs
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ class Filter:
     calibrations: int
 
 
-def read_filters(run: Run) -> list[FilterCurve]:
-    """Read the filters of the images; those that FILTER_LIST does not have are left out with a warning.
+def read_filters(run: Run, names: str) -> list[FilterCurve]:
+    """Read the filters of these names, separated by commas; those that FILTER_LIST lacks are left out with a warning.
 
     Raises
     ------
@@ -35,16 +35,16 @@ def read_filters(run: Run) -> list[FilterCurve]:
         FILTER_LIST cannot be used.
     """
     found = []
-    for name in run.parameters.filter.split(","):
+    for name in names.split(","):
         if not name or name.lower().startswith("none"):
             continue
         if name == WHITE:
             found.append(white())
             continue
         path = run.frames.only("FILTER_LIST")
-        names = [] if path is None else calibration.filter_names(path)
-        if name not in names:
-            where = "no frame with tag FILTER_LIST" if path is None else f"{', '.join(names) or 'none'} in {path}"
+        known = [] if path is None else calibration.filter_names(path)
+        if name not in known:
+            where = "no frame with tag FILTER_LIST" if path is None else f"{', '.join(known) or 'none'} in {path}"
             _LOG.warning("parameter filter: %r not found (%s); no image with this filter", name, where)
             continue
         lbda, throughput, header = calibration.read_filter(path, name)
@@ -63,7 +63,7 @@ def use_filters(run: Run, curves: Sequence[FilterCurve]) -> list[Filter]:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class View:
+class FieldImage:
     """An image of the field: its filter, keywords, and the number of calibrations that were in use with it."""
 
     name: str
@@ -72,9 +72,9 @@ class View:
     calibrations: int
 
 
-def make_views(
+def make_field_images(
     filters: Sequence[Filter], fractions: Sequence[float], cube: list[Card], object_name: str | None
-) -> list[View]:
+) -> list[FieldImage]:
     """Say what the images of a cube will be.
 
     Parameters
@@ -98,5 +98,5 @@ def make_views(
         comment = "[%] fraction of filter covered by data"
         own.append(card("ESO DRS MUSE FILTER FRACTION", np.float32(100 * fraction), comment))
         renamed = [] if object_name is None else [card("OBJECT", f"{object_name} ({curve.name})", "Original target.")]
-        views.append(View(curve.name, [*image_wcs(cube), *renamed, *own], own, item.calibrations))
+        views.append(FieldImage(curve.name, [*image_wcs(cube), *renamed, *own], own, item.calibrations))
     return views

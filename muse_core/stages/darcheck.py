@@ -5,49 +5,52 @@ import logging
 
 import numpy as np
 
-from muse_core.engine.exposure import Chunk, Limits, write_pass
+from muse_core.engine.exposure import Chunk, RowLimits, write_pass
+from muse_core.engine.progress import timed
 from muse_core.engine.slabs import SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import grid as grids
 from muse_core.model.cards import set_card
-from muse_core.recipes.inputs import Run
-from muse_core.recipes.tables import Table
+from muse_core.recipe.run import Run
+from muse_core.stages.tables import StoredTable
 from muse_core.steps import darcheck
-from muse_core.steps.flux import FluxCalibration
-from muse_core.steps.passes import calibrate_rows
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
 
 _LOG = logging.getLogger(__name__)
 
 
-def check_refraction(run: Run, table: Table, store: RowStore, calibration: FluxCalibration | None) -> None:
-    """Measure the drift of the sources with wavelength; correct it if wanted; then calibrate the flux.
+def check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: bool) -> None:
+    """Measure the drift of the sources with wavelength, and correct it if wanted.
 
-    The check works on counts, so the flux calibration, which else is done while rows are loaded, follows here.
+    The check works on counts: the flux is calibrated after it.
 
     Parameters
     ----------
     run : Run
         The run.
-    table : Table
+    table : StoredTable
         The exposure, in pix and counts; header and rows are changed.
     store : RowStore
         Its rows.
-    calibration : FluxCalibration, optional
-        What to apply.
+    correct : bool
+        Correct it.
     """
-    shift = _measure(run, table, store)
-    corrects = shift is not None and run.parameters.darcheck == "correct"
+    with timed("Check of the refraction", table.stored.n_rows):
+        _check_refraction(run, table, store, correct=correct)
 
-    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, Limits]:
+
+def _check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: bool) -> None:
+    shift = _measure(run, table, store)
+    corrects = shift is not None and correct
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
         darcheck.reset_cosmic_rays(rows)
         if corrects:
             shift.correct(rows)
-        calibrate_rows(rows, flux=calibration, compat=run.compat)
-        return rows, Limits.of(rows)
+        return rows, RowLimits.of(rows)
 
-    limits = Limits()
+    limits = RowLimits()
     for found in write_pass(table.stored, table.stored, store, step, run.resources.n_threads):
         limits.include(found)
     if shift is not None:
@@ -59,7 +62,7 @@ def check_refraction(run: Run, table: Table, store: RowStore, calibration: FluxC
         table.write_limits(limits)
 
 
-def _measure(run: Run, table: Table, store: RowStore) -> darcheck.ResidualShift | None:
+def _measure(run: Run, table: StoredTable, store: RowStore) -> darcheck.ResidualShift | None:
     options = ResampleOptions(
         crtype="iraf",
         crsigma=darcheck.CRSIGMA,

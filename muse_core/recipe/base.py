@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The base class of all recipes, as PyCPL, PyEsoRex, the command muse-esorex, the native plugin and Python call them.
+
+Nothing heavy is imported before `Recipe.run`: front-ends list and describe recipes without it.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from muse_core import __version__
+from muse_core.cplapi import core, messages, ui
+from muse_core.errors import ProductError
+from muse_core.io import sof
+from muse_core.model import declare
+from muse_core.model.declare import InputSpec, ParameterSpec, ProductSpec
+
+if TYPE_CHECKING:
+    from muse_core.engine.plan import Plan
+    from muse_core.recipe.run import Run
+
+_LOG = logging.getLogger(__name__)
+VERSION = __version__
+AUTHOR = "The muse-scipost developers"
+EMAIL = "the issue tracker of muse-scipost"
+COPYRIGHT = (
+    "muse-scipost is free software; you can redistribute it and/or modify it under the terms\n"
+    "of the GNU General Public License as published by the Free Software Foundation; either\n"
+    "version 2 of the License, or (at your option) any later version. It comes WITHOUT ANY WARRANTY."
+)
+
+
+class Recipe(ui.PyRecipe):
+    """A recipe: what it declares, and `process`. A `cpl.ui.PyRecipe` where PyCPL is installed.
+
+    Attributes
+    ----------
+    NAME, SYNOPSIS : str
+        Name, and what it does in a line.
+    ALGORITHM : str
+        What it does, step by step.
+    Parameters : type
+        Frozen dataclass of its parameters, in the order of the reference; see `muse_core.model.declare`.
+    INPUTS : tuple of InputSpec
+        Its input frames; the first is that of the raw frames.
+    PRODUCTS : tuple of ProductSpec
+        Its products.
+    QC : str
+        Prefix of its QC keywords, with a blank at the end.
+    PARAMETERS : tuple of ParameterSpec
+        Its parameters, one by one; made from `Parameters`.
+    """
+
+    NAME: ClassVar[str]
+    SYNOPSIS: ClassVar[str]
+    ALGORITHM: ClassVar[str]
+    Parameters: ClassVar[type]
+    INPUTS: ClassVar[tuple[InputSpec, ...]]
+    PRODUCTS: ClassVar[tuple[ProductSpec, ...]]
+    QC: ClassVar[str]
+    PARAMETERS: ClassVar[tuple[ParameterSpec, ...]]
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        cls.PARAMETERS = declare.parameter_specs(cls.Parameters)
+        cls._name, cls._synopsis, cls._version = cls.NAME, cls.SYNOPSIS, VERSION
+        cls._author, cls._email, cls._copyright = AUTHOR, EMAIL, COPYRIGHT
+        cls._description = f"{cls.ALGORITHM}\n\n{declare.describe_frames(cls.raw_tag(), cls.INPUTS, cls.PRODUCTS)}"
+
+    def __init__(self):
+        super().__init__()
+        self.parameters = ui.ParameterList([self._parameter(spec) for spec in self.PARAMETERS])
+
+    @classmethod
+    def raw_tag(cls) -> str:
+        """Tag of the raw frames."""
+        return cls.INPUTS[0].tag
+
+    @classmethod
+    def context(cls) -> str:
+        """Context of the parameters: what their full names begin with."""
+        return f"muse.{cls.NAME}"
+
+    def process(self, run: "Run", parameters: Any) -> None:
+        """Do what the recipe is for.
+
+        Parameters
+        ----------
+        run : Run
+            Frames, products, limits of the run. All inputs are looked at before `muse_core.stages.plan.begin`, where a
+            run that is only planned ends.
+        parameters : Parameters
+            An instance of the recipe's own class.
+        """
+        raise NotImplementedError(f"{self.NAME} has no process()")
+
+    def run(self, frameset, settings):
+        """Reduce the frames of `frameset`; write products into the current folder.
+
+        Parameters
+        ----------
+        frameset : ui.FrameSet
+            Input frames, known by their tags. Their groups (RAW, CALIB) are set here.
+        settings : dict
+            Values by full or short parameter name; parameters that it lacks keep the values in `parameters`.
+
+        Returns
+        -------
+        ui.FrameSet
+            Products, sorted by tag, then file name.
+
+        Raises
+        ------
+        MuseError
+            Unusable parameters, inputs or machine; nothing is left under the name of a product then.
+        """
+        with messages.forward_logging(core.Msg):
+            run, parameters = self._prepare(frameset, settings)
+            self.process(run, parameters)
+            products = run.factory.products
+        return ui.FrameSet([_product_frame(p) for p in sorted(products, key=lambda p: (p.tag, Path(p.path).name))])
+
+    def plan(self, frameset, settings) -> "Plan":
+        """Say what `run` would need with the same arguments: rows, voxels, memory, disk, time; nothing is written.
+
+        Returns
+        -------
+        muse_core.engine.plan.Plan
+            The plan; `str` makes a line of it, and `problems` says what there is too little of.
+
+        Raises
+        ------
+        MuseError
+            Unusable parameters, inputs or machine.
+        """
+        from muse_core.recipe.run import PlanMade
+
+        with messages.forward_logging(core.Msg):
+            run, parameters = self._prepare(frameset, settings, plan_only=True)
+            try:
+                self.process(run, parameters)
+            except PlanMade as made:
+                return made.plan
+        raise RuntimeError(f"{self.NAME} ran without a plan")
+
+    def _prepare(self, frameset, settings, *, plan_only: bool = False) -> "tuple[Run, Any]":
+        """Return context and parameters of a call; the frames of `frameset` get their groups."""
+        groups = {spec.tag: spec.group for spec in self.INPUTS}
+        frames = []
+        for frame in frameset:
+            group = groups.get(frame.tag, "")
+            if group:
+                frame.group = ui.Frame.FrameGroup.RAW if group == "RAW" else ui.Frame.FrameGroup.CALIB
+            frames.append(sof.Frame(frame.file, frame.tag, group))
+        values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
+        values.update((key.removeprefix(self.context() + "."), value) for key, value in settings.items())
+        _LOG.info("%s of muse-scipost %s", self.NAME, self.version)
+        parameters = declare.from_settings(self.Parameters, values, self.context())
+        self._log_inputs(frames, parameters)
+        from muse_core.recipe.run import Run
+
+        return Run.prepare(self, frames, parameters, Path.cwd(), plan_only=plan_only), parameters
+
+    def _log_inputs(self, frames, parameters) -> None:
+        """Log, as details, what the run depends on; the parameters in the form of a recipe configuration file."""
+        for frame in frames:
+            _LOG.debug("input frame %s %s", frame.path, frame.tag)
+        for spec, value in declare.parameter_values(parameters):
+            text = str(value).upper() if isinstance(value, bool) else value
+            _LOG.debug("%s.%s=%s", self.context(), spec.name, text)
+        for name in sorted(os.environ):
+            if name.startswith(("MUSE_", "OMP_")):
+                _LOG.debug("environment: %s=%s", name, os.environ[name])
+
+    def _parameter(self, spec: ParameterSpec):
+        """Make the PyCPL parameter of a declared one."""
+        keywords = {
+            "name": f"{self.context()}.{spec.name}",
+            "description": spec.help,
+            "context": self.context(),
+            "default": spec.default,
+        }
+        if spec.choices:
+            parameter = ui.ParameterEnum(**keywords, alternatives=spec.choices)
+        else:
+            parameter = ui.ParameterValue(**keywords)
+        parameter.cli_alias = parameter.cfg_alias = spec.name
+        return parameter
+
+
+def _product_frame(product):
+    """Make the frame of a product that lies in the current folder."""
+    name = Path(product.path).name
+    if not Path(name).is_file():
+        raise ProductError(f"product {name} ({product.tag}) is not in the folder {Path.cwd()}")
+    return ui.Frame(
+        name,
+        tag=product.tag,
+        group=ui.Frame.FrameGroup.PRODUCT,
+        level=getattr(ui.Frame.FrameLevel, product.level),
+        frameType=getattr(ui.Frame.FrameType, product.frame_type),
+    )

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From the files of an exposure to calibrated rows: merging, flat-field spectrum, refraction, flux."""
+
+import dataclasses
+import logging
+
+import numpy as np
+
+from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, load_pass, write_pass
+from muse_core.engine.progress import timed
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError
+from muse_core.model import units
+from muse_core.model.header import instrument_mode
+from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.recipe.run import Run
+from muse_core.stages.calibrations import FluxCurves
+from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.tables import StoredTable
+from muse_core.steps import dar, flatfield, flux
+from muse_core.steps.order import sort_rows
+from muse_core.steps.passes import calibrate_rows
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationOptions:
+    """What is done to the rows while they are loaded, beside merging; by default nothing.
+
+    Attributes
+    ----------
+    reference_wavelength : float, optional
+        Wavelength, in Angstrom, that the correction of refraction leaves where it is; one that is out of range switches
+        the correction off. None: not corrected.
+    curves : FluxCurves
+        A response that was made without flat-field spectrum takes that correction back.
+    flux : bool
+        Calibrate the flux with these curves.
+    """
+
+    reference_wavelength: float | None = None
+    curves: FluxCurves = dataclasses.field(default_factory=FluxCurves)
+    flux: bool = False
+
+
+class Calibration:
+    """Merging, flat-field spectrum, refraction and flux of the rows of an exposure, and what they leave in its header.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    exposure : OpenedExposure
+        The exposure.
+    first_row : int
+        Number, in the store, of its first row.
+    options : CalibrationOptions
+        What to do.
+
+    Attributes
+    ----------
+    exposure : OpenedExposure
+        The exposure.
+    table : StoredTable
+        The exposure as it will be; its header is right after `complete`.
+
+    Raises
+    ------
+    DataError
+        A step cannot be done with this exposure.
+    """
+
+    def __init__(self, run: Run, exposure: OpenedExposure, first_row: int, options: CalibrationOptions):
+        first = exposure.rows.files[0]
+        spectrum, self._factor = _flat_field(exposure, options.curves)
+        self.exposure = exposure
+        self.table = StoredTable(
+            header=exposure.header,
+            stored=StoredExposure(first_row, first_row + exposure.rows.n_rows, exposure.rows.chunks),
+            position_unit=first.position_unit,
+            data_unit=first.units["data"],
+            stat_unit=first.units["stat"],
+            flat_field=spectrum,
+            weights=exposure.weights,
+        )
+        self._refraction = _refraction(run, self.table, options.reference_wavelength)
+        self._flux = flux_calibration(run, self.table, options.curves) if options.flux else None
+        self._compat = run.compat
+
+    def __call__(self, rows: np.ndarray, chunk: Chunk) -> None:
+        """Calibrate the rows of a chunk in place."""
+        if self._factor is not None:
+            sort_rows(rows)
+        scale = self.exposure.scales[chunk.part]
+        calibrate_rows(rows, scale, self._factor, self._refraction, self._flux, self._compat)
+
+    def complete(self, before: RowLimits, after: RowLimits) -> None:
+        """Complete the header with the limits of the rows before and after the calibration."""
+        table = self.table
+        before.require_finite("pixel tables")
+        if not self.exposure.keeps_limits:
+            table.write_limits(before)
+        if self._refraction is not None:
+            self._refraction.write_cards(table.header)
+            table.write_limits(after)
+        if self._flux is not None:
+            write_calibrated(table)
+
+
+def calibrate(
+    run: Run, exposure: OpenedExposure, store: RowStore, first_row: int, options: CalibrationOptions
+) -> StoredTable:
+    """Load an exposure into the store, calibrated; parameters as in `Calibration`.
+
+    Raises
+    ------
+    DataError
+        A step cannot be done with this exposure.
+    """
+    calibration = Calibration(run, exposure, first_row, options)
+    before, after = RowLimits(), RowLimits()
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[RowLimits, RowLimits]]:
+        loaded = RowLimits.of(rows)
+        calibration(rows, chunk)
+        return rows, (loaded, RowLimits.of(rows))
+
+    with timed("Calibration", exposure.rows.n_rows), exposure.rows:
+        for a, b in load_pass(exposure.rows, store, first_row, step, run.resources.n_threads):
+            before.include(a)
+            after.include(b)
+    calibration.complete(before, after)
+    return calibration.table
+
+
+def calibrate_flux(run: Run, table: StoredTable, store: RowStore, curves: FluxCurves) -> None:
+    """Calibrate the flux of rows that are in the store.
+
+    Raises
+    ------
+    DataError
+        The exposure cannot be calibrated.
+    """
+    calibration = flux_calibration(run, table, curves)
+    if calibration is None:
+        return
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, None]:
+        calibrate_rows(rows, flux=calibration, compat=run.compat)
+        return rows, None
+
+    with timed("Flux calibration", table.stored.n_rows):
+        write_pass(table.stored, table.stored, store, step, run.resources.n_threads)
+    write_calibrated(table)
+
+
+def write_calibrated(table: StoredTable) -> None:
+    """Say that the flux of a table is calibrated."""
+    flux.write_cards(table.header)
+    table.data_unit, table.stat_unit = units.FLUX, units.FLUX_VARIANCE
+
+
+def _flat_field(
+    exposure: OpenedExposure, curves: FluxCurves
+) -> tuple[FlatFieldSpectrum | None, flatfield.FlatFieldFactor | None]:
+    """Average the flat-field spectra, and decide whether their correction stays."""
+    header, spectrum, mode = exposure.header, exposure.attached, flatfield.Mode.NOTHING
+    if exposure.spectra:
+        spectrum, mode = flatfield.average(exposure.spectra, instrument_mode(header)), flatfield.Mode.MULTIPLY
+    response = curves.response
+    corrected = response is None or response.flat_field_corrected
+    if spectrum is None or not flatfield.must_revert(header, corrected):
+        return spectrum, flatfield.FlatFieldFactor.of(spectrum, mode) if mode else None
+    _LOG.warning("%s was made without flat-field spectrum correction: correction taken back", response.where)
+    flatfield.write_reverted(header)
+    return None, flatfield.FlatFieldFactor.of(spectrum, mode | flatfield.Mode.DIVIDE)
+
+
+def _refraction(run: Run, table: StoredTable, reference: float | None) -> dar.DarCorrection | None:
+    header = table.header
+    if reference is None or not dar.is_wanted(header, run.compat):
+        return None
+    if dar.is_switched_off(reference):
+        dar.write_switched_off(header)
+        return None
+    method = run.environment.refraction
+    try:
+        return dar.DarCorrection.from_header(header, reference, method, table.position_unit, run.compat)
+    except DataError as error:
+        run.or_ignore(error, "refraction not corrected")
+        return None
+
+
+def flux_calibration(run: Run, table: StoredTable, curves: FluxCurves) -> flux.FluxCalibration | None:
+    """Return what calibrates the flux of an exposure; None without response, or if the reference would go on without.
+
+    Raises
+    ------
+    DataError
+        The exposure cannot be calibrated.
+    """
+    if curves.response is None:
+        _LOG.info("Skipping flux calibration (no STD_RESPONSE)")
+        return None
+    if curves.extinction is None:
+        _LOG.warning("No EXTINCT_TABLE: no correction for extinction")
+    try:
+        return flux.FluxCalibration.from_header(
+            table.header, curves.response, curves.extinction, curves.telluric, table.data_unit, run.compat
+        )
+    except DataError as error:
+        run.or_ignore(error, "flux not calibrated")
+        return None

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""All exposures together: their weights, and the combined pixel table."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+
+from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
+from muse_core.engine.progress import timed
+from muse_core.engine.slabs import FlaggedRows, Weights
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError
+from muse_core.model import units
+from muse_core.model.dq import DQ
+from muse_core.recipe.run import Run
+from muse_core.stages.exposures import ReducedExposure, first_rows
+from muse_core.stages.locate import put_on_sky
+from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.tables import PixelTableSaver, StoredTable
+from muse_core.steps.combine import combine_headers, exposure_weights
+
+_LOG = logging.getLogger(__name__)
+#: Exposures that point farther away from the others than this are named.
+_FAR_DEG = 0.5
+
+
+def find_weights(run: Run, exposures: Sequence[OpenedExposure], method: str) -> Weights | None:
+    """Return the weights of exposures; a combined table keeps those that it has.
+
+    Raises
+    ------
+    DataError
+        The headers do not have what `method` needs.
+    """
+    if len(exposures) < 2:
+        return exposures[0].weights
+    values = exposure_weights([exposure.header for exposure in exposures], method, run.compat)
+    return None if values is None else Weights(first_rows(exposures)[:-1], np.asarray(values, np.float32))
+
+
+def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | None) -> StoredTable:
+    """Make the combined table: the header of the first exposure, the rows of all.
+
+    Raises
+    ------
+    DataError
+        Exposures are not on the sky.
+    """
+    first, position = reduced[0].table, reduced[0].located
+    if len(reduced) == 1:
+        put_on_sky(first, position.positioning, position.offset)
+        if position.limits is not None:
+            first.write_limits(position.limits)
+        return first
+    tables, located = [one.table for one in reduced], [one.located for one in reduced]
+    states = {table.position_unit for table in tables}
+    if states != {units.RAD}:
+        raise DataError(
+            f"{len(tables)} exposures: found positions in {', '.join(sorted(states))}, expected all in {units.RAD}; "
+            "several exposures cannot be combined with astrometry=false"
+        )
+    counts = [table.stored.n_rows for table in tables]
+    first.header = combine_headers(
+        [table.header for table in tables], counts, [item.offset for item in located], weights is not None, run.compat
+    )
+    position.positioning.write_cards(first.header)
+    first.position_unit = units.DEG
+    first.weights = weights
+    limits = RowLimits()
+    for item in located:
+        limits.include(item.limits)
+    first.stored = StoredExposure(0, tables[-1].stored.end, _all_chunks(tables))
+    _warn_of_outliers(reduced)
+    first.write_limits(limits)
+    return first
+
+
+def save_combined(run: Run, table: StoredTable, store: RowStore, flagged: FlaggedRows) -> None:
+    """Write PIXTABLE_COMBINED; rows that the cube flagged as cosmic rays carry that flag."""
+    with timed("Combined table", table.stored.n_rows), PixelTableSaver(run, table, "PIXTABLE_COMBINED") as saver:
+        for chunk in table.stored.chunks:
+            start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
+            rows = store.read(start, stop)
+            rows["dq"][flagged.within(start, stop)] |= DQ.COSMIC_RAY
+            saver.write(chunk, rows)
+        saver.finish()
+
+
+def _warn_of_outliers(reduced: Sequence[ReducedExposure]) -> None:
+    """Name the exposures that point elsewhere than the others: they blow up the grid."""
+    pointings = np.array(
+        [(item.positioning.ra_deg, item.positioning.dec_deg) for item in (one.located for one in reduced)]
+    )
+    distance = np.abs(pointings - np.median(pointings, axis=0)).max(axis=1)
+    for one, far in zip(reduced, distance, strict=True):
+        if far > _FAR_DEG:
+            date = one.table.header.get("DATE-OBS")
+            _LOG.warning("Exposure of %s points %.3f deg away from the others", date, far)
+
+
+def _all_chunks(tables: list[StoredTable]) -> list[Chunk]:
+    """Return the chunks of all exposures, relative to the store and the combined table."""
+    chunks, row = [], 0
+    for table in tables:
+        for chunk in table.stored.chunks:
+            start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
+            chunks.append(dataclasses.replace(chunk, start=start, stop=stop, row=row))
+            row += len(chunk)
+    return chunks

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One exposure after the other, from its files to rows on the sky; those that an interrupted run has done are kept."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError, InputError, ResourceError
+from muse_core.recipe.run import Run
+from muse_core.stages.locate import Located
+from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.tables import StoredTable
+from muse_core.steps.astrometry import Positioning
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ReducedExposure:
+    """An exposure whose rows are in the store, on the sky, and where that is."""
+
+    table: StoredTable
+    located: Located
+
+
+#: Gets an exposure, the number, in the store, of its first row, and the position of the first exposure (None for it).
+ReduceExposure = Callable[[OpenedExposure, int, Positioning | None], ReducedExposure]
+
+
+def first_rows(exposures: Sequence[OpenedExposure]) -> np.ndarray:
+    """Return the number, in the store, of the first row of each exposure, and that of all rows.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_exposures + 1,)
+    """
+    return np.cumsum([0, *(exposure.rows.n_rows for exposure in exposures)])
+
+
+def reduce_each(
+    run: Run, exposures: Sequence[OpenedExposure], store: RowStore, reduce_one: ReduceExposure
+) -> list[ReducedExposure]:
+    """Reduce one exposure after the other, or take it over from an interrupted run.
+
+    Raises
+    ------
+    MuseError
+        What `reduce_one` raises, with the name of the exposure.
+    """
+    reduced: list[ReducedExposure] = []
+    edges = first_rows(exposures).tolist()
+    for number, (exposure, begin, end) in enumerate(zip(exposures, edges[:-1], edges[1:], strict=True), 1):
+        _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
+        with naming(exposure):
+            done = run.journal.recall_exposure(number, store, run.factory, ReducedExposure)
+            if done is None:
+                done = reduce_one(exposure, begin, reduced[0].located.positioning if reduced else None)
+                run.journal.record_exposure(number, done, store, (begin, end), run.factory)
+        reduced.append(done)
+    return reduced
+
+
+@contextlib.contextmanager
+def naming(exposure: OpenedExposure) -> Iterator[None]:
+    """Say of which exposure an error is."""
+    try:
+        yield
+    except (DataError, InputError) as error:
+        file = exposure.rows.files[0].path.name
+        raise type(error)(f"exposure of {exposure.header.get('DATE-OBS')} ({file} ...): {error}") from error
+    except MemoryError as error:
+        raise ResourceError(f"out of memory ({error}); see MUSE_MAX_MEMORY") from error

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From calibrated rows to rows on the sky: subtraction, velocity, projection, position; the exposure's own tables."""
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+
+from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, load_pass, read_pass, write_pass
+from muse_core.engine.progress import timed
+from muse_core.engine.store import RowStore
+from muse_core.errors import DataError
+from muse_core.model import units
+from muse_core.model.header import instrument_mode
+from muse_core.recipe.run import Run
+from muse_core.stages.calibrate import Calibration
+from muse_core.stages.pointing import Pointing
+from muse_core.stages.tables import PixelTableSaver, StoredTable
+from muse_core.steps.astrometry import Positioning, Projection, has_limits_before_refraction
+from muse_core.steps.offsets import Offset
+from muse_core.steps.passes import locate_rows
+from muse_core.steps.velocity import VelocityCorrection
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LocationOptions:
+    """What is done to the rows of an exposure beside the subtraction of the sky; by default they stay as they are.
+
+    Attributes
+    ----------
+    pointing : Pointing
+        Astrometric solution and offsets.
+    rvcorr : str
+        Rest frame of the wavelengths; "none" leaves them as they are.
+    project : bool
+        Project positions that are in pix.
+    individual, positioned : bool
+        Write PIXTABLE_REDUCED, PIXTABLE_POSITIONED.
+    """
+
+    pointing: Pointing
+    rvcorr: str = "none"
+    project: bool = False
+    individual: bool = False
+    positioned: bool = False
+
+    @property
+    def writes_tables(self) -> bool:
+        """Are there pixel tables of single exposures to write?"""
+        return self.individual or self.positioned
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Located:
+    """Position of an exposure on the sky (None if it stays as it is), its offset, and the limits of its rows.
+
+    Without limits those in the header of the table hold, as for a table that comes on the sky.
+    """
+
+    positioning: Positioning | None
+    offset: Offset | None
+    limits: RowLimits | None
+
+
+class RowStep(Protocol):
+    """A step that changes the rows of an exposure, and may drop some."""
+
+    def prepare(self, table: StoredTable) -> None:
+        """Change the header and the flat-field spectrum of the exposure."""
+
+    def dropped(self, table: StoredTable, store: RowStore) -> list[int]:
+        """Return how many rows of each chunk it will drop."""
+
+    @property
+    def may_drop(self) -> bool:
+        """Whether it drops rows beyond some wavelength."""
+
+    def kept(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows that will be left, unchanged."""
+
+    def __call__(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows that are left, changed."""
+
+
+class _Location:
+    """Sky subtraction, velocity, projection and position of the rows of an exposure, and its own pixel tables.
+
+    A context: products that are not finished at its end are removed.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        table: StoredTable,
+        options: LocationOptions,
+        reference: Positioning | None,
+        subtraction: RowStep | None,
+    ):
+        self._subtraction = subtraction
+        if subtraction is not None:
+            subtraction.prepare(table)
+        self._stretch = _velocity(run, table, options.rvcorr)
+        self._projection = _projection(run, table, options)
+        if self._projection is not None:
+            self._projection.write_cards(table.header)
+            table.position_unit = units.RAD
+        self._offset = options.pointing.offset(table.header)
+        self._scale = 1.0 if self._offset is None else self._offset.scale
+        self._is_on_sky = table.position_unit == units.DEG and subtraction is None
+        self._own = options.pointing.positioning(table.header) if table.position_unit == units.RAD else None
+        self._final = None if self._own is None else Positioning.at(self._own.ra_deg, self._own.dec_deg, reference)
+        self._run, self._table, self._options = run, table, options
+        self._individual: PixelTableSaver | None = None
+        self._positioned: PixelTableSaver | None = None
+
+    def __enter__(self):
+        run, table = self._run, self._table
+        with contextlib.ExitStack() as stack:
+            if self._options.individual:
+                self._individual = stack.enter_context(PixelTableSaver(run, table, "PIXTABLE_REDUCED"))
+            if self._options.positioned:
+                on_sky = _positioned(table, self._own, self._offset)
+                self._positioned = stack.enter_context(PixelTableSaver(run, on_sky, "PIXTABLE_POSITIONED"))
+            self._products = stack.pop_all()
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        self._products.__exit__(kind, value, traceback)
+
+    def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
+        """Return the rows of a chunk that are left, in place, and their limits."""
+        if self._subtraction is not None:
+            rows = self._subtraction(rows)
+        stays = self._projection is None and self._final is None
+        limits = RowLimits.of(rows) if stays else None  # in pixels they are those from before the velocity correction
+        if self._individual is None and self._positioned is None:
+            locate_rows(rows, self._stretch, self._projection, self._final, self._scale)
+        else:
+            locate_rows(rows, self._stretch, self._projection)
+            if self._individual is not None:
+                self._individual.write(chunk, rows)
+            if self._positioned is not None:
+                copy = rows.copy()
+                locate_rows(copy, positioning=self._own, flux_scale=self._scale)
+                self._positioned.write(chunk, copy)
+            locate_rows(rows, positioning=self._final, flux_scale=self._scale)
+        return rows, limits or RowLimits.of(rows)
+
+    def finish(self, limits: RowLimits) -> Located:
+        """Complete the products with the limits of all rows."""
+        kept = None if self._is_on_sky else limits
+        for saver in (self._individual, self._positioned):
+            if saver is not None:
+                saver.finish(kept if self._own is None else saver.limits)
+        return Located(self._own, self._offset, kept)
+
+
+def locate(
+    run: Run,
+    table: StoredTable,
+    store: RowStore,
+    options: LocationOptions,
+    reference: Positioning | None,
+    subtraction: RowStep | None = None,
+) -> Located:
+    """Subtract the sky, correct velocity, project and position the rows of an exposure; save its own pixel tables.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    table : StoredTable
+        The exposure. Its header becomes that of PIXTABLE_REDUCED; its rows, one state further, end on the sky.
+    store : RowStore
+        Its rows.
+    options : LocationOptions
+        What to do.
+    reference : Positioning, optional
+        Position of the first exposure, to which the positions of the rows will be relative; None for the first one.
+    subtraction : RowStep, optional
+        Subtraction of the sky.
+    """
+    before = table.stored
+    with timed("Sky subtraction, position", before.n_rows):
+        if subtraction is not None:
+            if _moves_centre(table, subtraction):
+                table.write_limits(_limits_of_kept(run, before, store, subtraction))
+            table.stored = before.without(subtraction.dropped(table, store))
+        limits = RowLimits()
+        with _Location(run, table, options, reference, subtraction) as location:
+            for found in write_pass(before, table.stored, store, location, run.resources.n_threads):
+                limits.include(found)
+            return location.finish(limits)
+
+
+def calibrate_and_locate(
+    run: Run,
+    calibration: Calibration,
+    store: RowStore,
+    options: LocationOptions,
+    reference: Positioning | None,
+    find_subtraction: Callable[[StoredTable], RowStep | None] = lambda table: None,
+) -> Located:
+    """Calibrate and locate the rows of an exposure in one pass, where nothing between them needs all rows.
+
+    That saves writing the rows to the store and reading them once; it costs a look at the limits of the rows before.
+
+    Parameters
+    ----------
+    run, store, options, reference
+        As for `locate`.
+    calibration : Calibration
+        Calibration of the exposure; its table is the result, as for `locate`.
+    find_subtraction : callable, optional
+        Gets the table, with the header after the calibration; returns the subtraction of the sky.
+    """
+    table, exposure = calibration.table, calibration.exposure
+    with timed("Calibration, sky subtraction, position", exposure.rows.n_rows), exposure.rows:
+        before = exposure.rows.limits()
+        calibration.complete(
+            before, before
+        )  # what is told from the header of the table follows from the calibrated rows
+        subtraction = find_subtraction(table)
+        if _moves_centre(table, subtraction):
+            table.write_limits(exposure.rows.limits(subtraction.kept))
+        limits, dropped = RowLimits(), []
+        with _Location(run, table, options, reference, subtraction) as location:
+
+            def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, RowLimits]]:
+                calibration(rows, chunk)
+                rows, found = location(rows, chunk)
+                return rows, (len(chunk) - len(rows), found)
+
+            for n, found in load_pass(exposure.rows, store, table.stored.begin, step, run.resources.n_threads):
+                limits.include(found)
+                dropped.append(n)
+            table.stored = table.stored.without(dropped)
+            return location.finish(limits)
+
+
+def _moves_centre(table: StoredTable, subtraction: RowStep | None) -> bool:
+    """Whether the centre of the field follows from the limits of the rows that a subtraction leaves."""
+    return subtraction is not None and subtraction.may_drop and not has_limits_before_refraction(table.header)
+
+
+def _limits_of_kept(run: Run, stored: StoredExposure, store: RowStore, step: RowStep) -> RowLimits:
+    limits = RowLimits()
+    for found in read_pass(stored, store, lambda rows, _: RowLimits.of(step.kept(rows)), run.resources.n_threads):
+        limits.include(found)
+    return limits
+
+
+def _velocity(run: Run, table: StoredTable, frame: str) -> float:
+    """Write the velocity correction to the header and return the factor on the wavelengths."""
+    try:
+        correction = VelocityCorrection.from_header(table.header, frame, run.compat)
+    except DataError as error:
+        run.or_ignore(error, "velocity not corrected")
+        return 1.0
+    if correction is None:
+        return 1.0
+    correction.write_cards(table.header)
+    _LOG.info("Velocity correction (%s): %.3f km/s", correction.frame, correction.velocity_kms)
+    return correction.stretch
+
+
+def _projection(run: Run, table: StoredTable, options: LocationOptions) -> Projection | None:
+    if not options.project:
+        return None
+    if table.position_unit != units.PIX:
+        _LOG.info("Positions are in %s already: not projected", table.position_unit)
+        return None
+    if options.pointing.solution_header is None:
+        _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
+    solution = options.pointing.solution(table.header)
+    return Projection.from_header(table.header, solution, position_unit=table.position_unit, compat=run.compat)
+
+
+def _positioned(table: StoredTable, own: Positioning | None, offset: Offset | None) -> StoredTable:
+    """Return the table as it will be on the sky by itself; the same if it stays in pixels."""
+    copy = dataclasses.replace(table, header=table.header.copy())
+    put_on_sky(copy, own, offset)
+    return copy
+
+
+def put_on_sky(table: StoredTable, own: Positioning | None, offset: Offset | None, number: int = 1) -> None:
+    """Write position and offset of the `number`-th exposure to the header of a table."""
+    if offset is not None:
+        offset.write_cards(table.header, number)
+    if own is not None and number == 1:
+        own.write_cards(table.header)
+        table.position_unit = units.DEG
