@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from muse_core.engine.plan import Plan
     from muse_core.recipe.run import Run
 
-_LOG = logging.getLogger(__name__)
 VERSION = __version__
 AUTHOR = "The muse-scipost developers"
 EMAIL = "the issue tracker of muse-scipost"
@@ -71,6 +70,7 @@ class Recipe(ui.PyRecipe):
     def __init__(self):
         super().__init__()
         self.parameters = ui.ParameterList([self._parameter(spec) for spec in self.PARAMETERS])
+        self._log = logging.getLogger(f"muse_core.recipes.{self.NAME}")  # wherever the file of the recipe is
 
     @classmethod
     def raw_tag(cls) -> str:
@@ -155,7 +155,7 @@ class Recipe(ui.PyRecipe):
             frames.append(sof.Frame(frame.file, frame.tag, group))
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((key.removeprefix(self.context() + "."), value) for key, value in settings.items())
-        _LOG.info("%s of muse-scipost %s", self.NAME, self.version)
+        self._log.info("%s of muse-scipost %s", self.NAME, self.version)
         parameters = declare.from_settings(self.Parameters, values, self.context())
         self._log_inputs(frames, parameters)
         from muse_core.recipe.run import Run
@@ -165,13 +165,13 @@ class Recipe(ui.PyRecipe):
     def _log_inputs(self, frames, parameters) -> None:
         """Log, as details, what the run depends on; the parameters in the form of a recipe configuration file."""
         for frame in frames:
-            _LOG.debug("input frame %s %s", frame.path, frame.tag)
+            self._log.debug("input frame %s %s", frame.path, frame.tag)
         for spec, value in declare.parameter_values(parameters):
             text = str(value).upper() if isinstance(value, bool) else value
-            _LOG.debug("%s.%s=%s", self.context(), spec.name, text)
+            self._log.debug("%s.%s=%s", self.context(), spec.name, text)
         for name in sorted(os.environ):
             if name.startswith(("MUSE_", "OMP_")):
-                _LOG.debug("environment: %s=%s", name, os.environ[name])
+                self._log.debug("environment: %s=%s", name, os.environ[name])
 
     def _parameter(self, spec: ParameterSpec):
         """Make the PyCPL parameter of a declared one."""

@@ -34,16 +34,15 @@ def test_class_of_pycpl(tmp_path):
         from muse_core.recipes.muse_scipost import MuseScipost
         import cpl
         recipe = MuseScipost()
-        flow = types.ModuleType("muse_core.recipes.flow")
         Product = types.SimpleNamespace
-        def reduce(frames, parameters, directory):
+        def process(run, parameters):
             logging.getLogger("muse_core.steps").info("working")
             open("B.fits", "w").close()
             open("A.fits", "w").close()
-            return [Product(path=directory / "B.fits", tag="B", level="FINAL", frame_type="IMAGE"),
-                    Product(path=directory / "A.fits", tag="A", level="INTERMEDIATE", frame_type="TABLE")]
-        flow.reduce = reduce
-        sys.modules["muse_core.recipes.flow"] = flow
+            run.factory.products += [
+                Product(path=run.factory.directory / "B.fits", tag="B", level="FINAL", frame_type="IMAGE"),
+                Product(path=run.factory.directory / "A.fits", tag="A", level="INTERMEDIATE", frame_type="TABLE")]
+        recipe.process = process
         frames = cpl.ui.FrameSet()
         open("in.fits", "w").close()
         for tag in ("PIXTABLE_OBJECT", "SKY_LINES", "OTHER"):
