@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.errors import InputError
-from muse_core.io.tables import find_table, open_fits, read_column
+from muse_core.io.fitsreader import FitsFile
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, require_float
@@ -18,6 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 _LIMIT = "ESO DRS MUSE LAMBDA{} {}"
 _SLICES = N_IFU * N_SLICE
+_PLACE = ("quad", "ifu", "sli")
 
 
 def _read_edges(header: Header, where: str, compat: Compat) -> np.ndarray:
@@ -46,16 +47,16 @@ def read_autocal_factors(path: Path, compat: Compat = OURS) -> AutocalFactors:
         The file, the keywords or the column cannot be read, a factor is missing or not finite.
     """
     where = str(path)
-    with open_fits(path) as hdus:
-        edges = _read_edges(hdus[0].header, where, compat)
-        table = find_table(hdus, where)
-        corr = read_column(table, "corr", where + "[1]", "DE")
+    with FitsFile(path) as file:
+        edges = _read_edges(file.primary.header, where, compat)
+        table = file.table()
+        corr = table.column("corr", "DE")
         shape = (len(edges) - 1, N_IFU, N_SLICE)
         size = shape[0] * _SLICES
         position = np.arange(len(corr))
-        if not compat.autocal_by_row_position and {"quad", "ifu", "sli"} <= set(table.columns.names):
-            quad, ifu, sli = (read_column(table, name, where + "[1]", "JIK") for name in ("quad", "ifu", "sli"))
-            position = (quad.astype(np.int64) - 1) * _SLICES + (ifu.astype(np.int64) - 1) * N_SLICE + sli - 1
+        if not compat.autocal_by_row_position and all(map(table.find_column, _PLACE)):
+            quad, ifu, sli = (table.column(name, "JIK") for name in _PLACE)
+            position = (quad - 1) * _SLICES + (ifu - 1) * N_SLICE + sli - 1
             if not (np.isin(ifu, range(1, N_IFU + 1)) & np.isin(sli, range(1, N_SLICE + 1)) & (quad > 0)).all():
                 raise InputError(f"{where}[1]: columns quad, ifu, sli: found numbers of no bin, IFU or slice")
     if len(corr) != size:

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import InputError
-from muse_core.io.tables import find_table, open_fits, read_column
+from muse_core.io.fitsreader import FitsFile
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
 from muse_core.model.header import instrument_mode
 
@@ -23,36 +23,35 @@ def read_response(path: Path) -> ResponseCurve:
     InputError
         Table or columns missing or of another type, wavelengths not ascending.
     """
-    with open_fits(path) as hdus:
-        table, where = find_table(hdus, str(path)), f"{path}[1]"
-        primary = hdus[0].header
+    with FitsFile(path) as file:
+        table, primary = file.table(), file.primary.header
         return ResponseCurve(
-            read_column(table, "lambda", where),
-            read_column(table, "response", where),
-            read_column(table, "resperr", where),
+            table.column("lambda"),
+            table.column("response"),
+            table.column("resperr"),
             flat_field_corrected=bool(primary.get(_FLAT_FIELD_CORRECTED, False)),
             mode=instrument_mode(primary) if "ESO INS MODE" in primary else None,
-            where=where,
+            where=table.where,
         )
 
 
 def read_extinction(path: Path) -> ExtinctionCurve:
     """Read an EXTINCT_TABLE; raises like `read_response`."""
-    with open_fits(path) as hdus:
-        table, where = find_table(hdus, str(path)), f"{path}[1]"
-        return ExtinctionCurve(read_column(table, "lambda", where), read_column(table, "extinction", where), where)
+    with FitsFile(path) as file:
+        table = file.table()
+        return ExtinctionCurve(table.column("lambda"), table.column("extinction"), table.where)
 
 
 def read_telluric(path: Path) -> TelluricCurve:
     """Read a STD_TELLURIC; raises like `read_response`."""
-    with open_fits(path) as hdus:
-        table, where = find_table(hdus, str(path)), f"{path}[1]"
+    with FitsFile(path) as file:
+        table = file.table()
         return TelluricCurve(
-            read_column(table, "lambda", where),
-            read_column(table, "ftelluric", where),
-            read_column(table, "ftellerr", where),
-            flat_field_corrected=bool(hdus[0].header.get(_FLAT_FIELD_CORRECTED, False)),
-            where=where,
+            table.column("lambda"),
+            table.column("ftelluric"),
+            table.column("ftellerr"),
+            flat_field_corrected=bool(file.primary.header.get(_FLAT_FIELD_CORRECTED, False)),
+            where=table.where,
         )
 
 
@@ -64,40 +63,37 @@ def read_offsets(path: Path) -> OffsetList:
     InputError
         A required column is missing, or any column has another type than the format has.
     """
-    with open_fits(path) as hdus:
-        table, where = find_table(hdus, str(path)), f"{path}[1]"
-        if "MJD_OBS" in table.columns.names:  # unused, but its type is part of the format
-            read_column(table, "MJD_OBS", where)
-        has_scale = "FLUX_SCALE" in table.columns.names
+    with FitsFile(path) as file:
+        table = file.table()
+        if table.find_column("MJD_OBS") is not None:  # unused, but its type is part of the format
+            table.column("MJD_OBS")
+        has_scale = table.find_column("FLUX_SCALE") is not None
         return OffsetList(
-            tuple(str(text).rstrip() for text in read_column(table, "DATE_OBS", where, "A")),
-            read_column(table, "RA_OFFSET", where),
-            read_column(table, "DEC_OFFSET", where),
-            read_column(table, "FLUX_SCALE", where) if has_scale else None,
-            where=where,
+            tuple(table.column("DATE_OBS", "A").tolist()),
+            table.column("RA_OFFSET"),
+            table.column("DEC_OFFSET"),
+            table.column("FLUX_SCALE") if has_scale else None,
+            where=table.where,
         )
 
 
 def read_primary_header(path: Path) -> fits.Header:
     """Return the primary header of a file."""
-    with open_fits(path) as hdus:
-        return hdus[0].header.copy()
+    with FitsFile(path) as file:
+        return file.primary.header
 
 
 def read_headers(path: Path) -> Iterator[tuple[str, fits.Header]]:
     """Yield a name for messages and the header of each HDU."""
-    with open_fits(path) as hdus:
-        for i, hdu in enumerate(hdus):
-            yield f"{path}[{hdu.name or i}]", hdu.header.copy()
+    with FitsFile(path) as file:
+        for hdu in file:
+            yield f"{path}[{hdu.name or hdu.index}]", hdu.header
 
 
 def filter_names(path: Path) -> list[str]:
     """Return the names of the filters of a FILTER_LIST."""
-    return [name for name in (_extname(header) for _, header in read_headers(path)) if name]
-
-
-def _extname(header: fits.Header) -> str:
-    return str(header.get("EXTNAME", "")).strip()
+    with FitsFile(path) as file:
+        return [hdu.name for hdu in file if hdu.name]
 
 
 def read_filter(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, fits.Header]:
@@ -122,19 +118,16 @@ def read_filter(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, fits.Hea
     InputError
         No such filter, or its columns are unusable.
     """
-    with open_fits(path) as hdus:
+    with FitsFile(path) as file:
         names = []
-        for hdu in hdus[1:]:
-            extname = _extname(hdu.header)
-            names.append(extname)
-            if extname != name:
+        for hdu in file.extensions():
+            names.append(hdu.name)
+            if hdu.name != name:
                 continue
-            where = f"{path}[{name}]"
-            if not isinstance(hdu, fits.BinTableHDU):
-                raise InputError(f"{where}: found no binary table, expected one")
-            lbda = read_column(hdu, "lambda", where)
-            throughput = read_column(hdu, "throughput", where)
+            if not hdu.is_table:
+                raise hdu.error("found no binary table, expected one")
+            lbda, throughput = hdu.column("lambda"), hdu.column("throughput")
             if len(lbda) < 2 or (np.diff(lbda) < 0).any():
-                raise InputError(f"{where}: column lambda: found values that do not ascend, expected a filter curve")
-            return lbda, throughput, hdu.header.copy()
+                raise hdu.error("column lambda: found values that do not ascend, expected a filter curve")
+            return lbda, throughput, hdu.header
     raise InputError(f"{path}: found no filter {name!r}, expected one of {', '.join(names) or 'none'}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from muse_core.errors import InputError
-from muse_core.io.tables import find_table, open_fits, read_column, require_complete
+from muse_core.io.fitsreader import FitsFile
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, require_float
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCube, LsfCubes, LsfGrid
@@ -34,9 +34,9 @@ class _File:
 
     @classmethod
     def of(cls, path: Path) -> "_File":
-        with open_fits(path) as hdus:
-            names = [str(hdu.header.get("EXTNAME", "")).strip() for hdu in hdus]
-            has_pipefile = "PIPEFILE" in hdus[0].header
+        with FitsFile(path) as file:
+            names = [hdu.name for hdu in file]
+            has_pipefile = "PIPEFILE" in file.primary.header
         ifus = frozenset(int(m[1]) for m in map(_CHANNEL.match, names) if m)
         return cls(path, ifus, not has_pipefile and not _CHANNEL.match(names[0]), tuple(names[1:]))
 
@@ -47,16 +47,12 @@ class _File:
 
 def _read_cube(path: Path, extname: str, compat: Compat) -> LsfCube:
     where = f"{path}[{extname}]"
-    with open_fits(path) as hdus:
-        hdu = next(h for h in hdus if str(h.header.get("EXTNAME", "")).strip() == extname)
+    with FitsFile(path) as file:
+        hdu = next(h for h in file if h.name == extname)
         header = hdu.header
         if not hdu.is_image or header.get("NAXIS") != 3:
-            raise InputError(f"{where}: found NAXIS = {header.get('NAXIS')}, expected an image cube")
-        require_complete(hdu, where)
-        try:
-            data = np.ascontiguousarray(hdu.data, np.float64)
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{where}: data cannot be read (truncated file?): {error}") from error
+            raise hdu.error(f"found NAXIS = {header.get('NAXIS')}, expected an image cube")
+        data = hdu.image()
     keys = ("CRPIX1", "CRVAL1", "CD1_1", "CRPIX2", "CRVAL2", "CD2_2")
     if compat.bad_lsf_used:
         return LsfCube(data, LsfGrid(*(get_float(header, key, 0.0, compat) for key in keys)))
@@ -102,14 +98,13 @@ def _read_cubes(files: Sequence[_File], compat: Compat) -> tuple[LsfCubes, list[
 
 
 def _read_profiles(path: Path, extname: str) -> HermiteProfiles:
-    where = f"{path}[{extname}]"
-    with open_fits(path) as hdus:
-        table = find_table(hdus, where, extname)
+    with FitsFile(path) as file:
+        table = file.table(extname)
         for name in _UNUSED_COLUMNS:
-            read_column(table, name, where)
-        ifu, slice_number = (read_column(table, name, where, "JI") for name in ("ifu", "slice"))
-        arrays = [read_column(table, name, where) for name in ("lsf_width", *_HERMITE_COLUMNS)]
-        slit, width = (read_column(table, name, where) for name in ("slit_width", "bin_width"))
+            table.column(name)
+        ifu, slice_number = (table.column(name, "JI") for name in ("ifu", "slice"))
+        arrays = [table.column(name) for name in ("lsf_width", *_HERMITE_COLUMNS)]
+        slit, width = (table.column(name) for name in ("slit_width", "bin_width"))
     arrays = [np.ascontiguousarray(a.reshape(len(ifu), -1)) for a in arrays]
     profiles: HermiteProfiles = {}
     for row, key in enumerate(zip(ifu.tolist(), slice_number.tolist(), strict=True)):

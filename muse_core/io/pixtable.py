@@ -6,7 +6,6 @@ A table is read and written by ranges of rows; it never has to be in memory as a
 
 import dataclasses
 import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from astropy.io import fits
 
 from muse_core.cython_ext.columns import unpack
 from muse_core.errors import InputError
+from muse_core.io.fitscolumn import INTEGERS, scaled_numbers
+from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.fitswriter import FitsStreamWriter, image_header
-from muse_core.io.tables import open_fits, read_column, table_hdu
-from muse_core.model.header import PIXTABLE
+from muse_core.io.tables import table_hdu
+from muse_core.model.header import PIXTABLE, get_string
 from muse_core.model.pixtable import FlatFieldSpectrum, PixelTable
 from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, ROW
 
@@ -26,16 +27,58 @@ FLAT_FIELD_EXTNAME = "PIXTABLE_FLAT_FIELD"
 AS_TABLE_VARIABLE = "MUSE_PIXTABLE_SAVE_AS_TABLE"
 _TYPE = "GEOFULL"  # those of type SIMPLE have no geometrical calibration: no cube can be made from them
 _INTEGER_COLUMNS = ("dq", "origin")
+#: Types of columns as their bytes are handed to the kernels.
+_FLOAT, _INTEGER = np.dtype(">f4"), np.dtype(">i4")
 _BLOCK = 1 << 13  # rows that are brought into memory at a time: their columns stay in the cache
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _DiskColumn:
-    """Where a column lies: element i is at ``offset + i * stride``."""
+    """Where a column lies: element i is at ``offset + i * stride``, of type `dtype`, to be scaled if it has to be.
 
+    Attributes
+    ----------
+    hdu : Hdu
+        Where it comes from.
+    offset, stride : int
+        In bytes.
+    dtype : dtype
+        Of an element in the file.
+    target : dtype
+        Of an element when it is read: that of the file, or big-endian float32 or int32.
+    scale, zero : float
+        What makes numbers of elements.
+    """
+
+    hdu: Hdu
     offset: int
     stride: int
     dtype: np.dtype
+    target: np.dtype
+    scale: float = 1.0
+    zero: float = 0.0
+
+    def numbers(self, raw: bytes, name: str) -> np.ndarray:
+        """Return the numbers of bytes from the file, in `target`.
+
+        Raises
+        ------
+        InputError
+            One does not fit into 32 bits.
+        """
+        count = (len(raw) - self.dtype.itemsize) // self.stride + 1
+        values = np.ndarray((count,), self.dtype, raw, 0, (self.stride,))
+        if self.target.kind == "f":
+            return scaled_numbers(values, self.scale, self.zero, "E").astype(self.target)
+        whole = self.scale % 1 == 0 and self.zero % 1 == 0
+        values = np.trunc(scaled_numbers(values, self.scale, self.zero, "J" if whole else "D"))
+        limits = np.iinfo(self.target)
+        bad = np.flatnonzero((values < limits.min) | (values > limits.max))
+        if bad.size:
+            raise self.hdu.error(
+                f"column {name}: found {values[bad[0]]:.0f}, expected numbers from {limits.min} to {limits.max}"
+            )
+        return values.astype(self.target)
 
 
 class PixelTableFile:
@@ -61,28 +104,22 @@ class PixelTableFile:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
-        self._file = None
-        self._lock = threading.Lock()
-        with open_fits(self.path) as hdus:
-            try:
-                self.header = hdus[0].header.copy()
-                kind = self.header.get(PIXTABLE + "TYPE")
-                if kind != _TYPE:
-                    raise InputError(f"{self.path}: keyword {PIXTABLE}TYPE: found {kind!r}, expected {_TYPE!r}")
-                if len(hdus) < 2:
-                    raise InputError(f"{self.path}: found no extensions, expected the columns of a pixel table")
-                self._columns: dict[str, _DiskColumn | np.ndarray] = {}
-                self.units: dict[str, str] = {}
-                if isinstance(hdus[1], fits.BinTableHDU) and not isinstance(hdus[1], fits.CompImageHDU):
-                    self.n_rows = self._scan_table(hdus)
-                else:
-                    self.n_rows = self._scan_images(hdus)
-                self.flat_field = self._read_flat_field(hdus)
-            except (OSError, ValueError, TypeError, IndexError) as error:
-                if isinstance(error, InputError):
-                    raise
-                raise InputError(f"{self.path}: cannot be read as a pixel table (truncated file?): {error}") from error
+        self._file = FitsFile(path)
+        self.path = self._file.path
+        self.header = self._file.primary.header
+        kind = self.header.get(PIXTABLE + "TYPE")
+        if kind != _TYPE:
+            raise InputError(f"{self.path}: keyword {PIXTABLE}TYPE: found {kind!r}, expected {_TYPE!r}")
+        hdus = list(self._file.extensions())
+        if not hdus:
+            raise InputError(f"{self.path}: found no extensions, expected the columns of a pixel table")
+        for hdu in hdus:
+            hdu.require_complete()
+        self._file.verify()
+        self._columns: dict[str, _DiskColumn | np.ndarray] = {}
+        self.units: dict[str, str] = {}
+        self.n_rows = self._scan_table(hdus[0]) if hdus[0].is_table else self._scan_images(hdus)
+        self.flat_field = _flat_field(hdus[-1])
         missing = [name for name in COLUMNS if name not in self._columns]
         if missing:
             raise InputError(f"{self.path}: found no column {', '.join(missing)}, expected {', '.join(COLUMNS)}")
@@ -92,10 +129,7 @@ class PixelTableFile:
 
     def close(self) -> None:
         """Close the file; it is opened again when rows are read."""
-        with self._lock:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+        self._file.close()
 
     def __enter__(self):
         return self
@@ -119,98 +153,67 @@ class PixelTableFile:
             )
         return x
 
-    def _scan_images(self, hdus: fits.HDUList) -> int:
+    def _scan_images(self, hdus: Sequence[Hdu]) -> int:
         n_rows = None
-        for hdu in hdus[1:]:
-            if hdu.name == FLAT_FIELD_EXTNAME:
+        for hdu in hdus:
+            name = hdu.name
+            if name.upper() == FLAT_FIELD_EXTNAME:
                 continue
-            name = str(hdu.header.get("EXTNAME", "")).strip()
-            where = f"{self.path}[{name or 'unnamed extension'}]"
+            where = hdu.where if name else f"{self.path}[unnamed extension]"
             if not hdu.is_image:
                 raise InputError(f"{where}: found a table, expected an image of one column")
-            shape, bitpix = hdu.shape, hdu.header["BITPIX"]
-            if len(shape) != 2 or shape[1] != 1:
+            if len(hdu.shape) != 2 or hdu.shape[1] != 1:
                 raise InputError(
-                    f"{where}: found an image of {'x'.join(map(str, shape[::-1])) or 'no'} pixels, expected 1xN"
+                    f"{where}: found an image of {'x'.join(map(str, hdu.shape[::-1])) or 'no'} pixels, expected 1xN"
                 )
-            if bitpix not in (-32, 32) or (bitpix == 32) != (name in _INTEGER_COLUMNS):
-                raise InputError(f"{where}: found BITPIX {bitpix}, expected {32 if name in _INTEGER_COLUMNS else -32}")
+            if name in self._columns:
+                raise InputError(f"{where}: found two extensions of this name, expected one")
             if n_rows is None:
-                n_rows, first = shape[0], name
-            elif shape[0] != n_rows:
+                n_rows, first = hdu.shape[0], name
+            elif hdu.shape[0] != n_rows:
                 raise InputError(
-                    f"{self.path}: {shape[0]} rows in [{name}], but {n_rows} in [{first}]; file truncated or damaged?"
+                    f"{self.path}: {hdu.shape[0]} rows in [{name}], but {n_rows} in [{first}]; file damaged?"
                 )
-            dtype = np.dtype(">i4" if bitpix == 32 else ">f4")
-            self._columns[name] = self._disk_column(hdu, where, dtype, 0, 4, n_rows)
-            self.units[name] = str(hdu.header.get("BUNIT", ""))
+            self._columns[name] = _image_column(hdu, name)
+            self.units[name] = get_string(hdu.header, "BUNIT", "")
         if n_rows is None:
             raise InputError(f"{self.path}: found no image extensions, expected the columns of a pixel table")
         return n_rows
 
-    def _scan_table(self, hdus: fits.HDUList) -> int:
-        hdu = hdus[1]
-        where = f"{self.path}[1]"
-        offset = 0
+    def _scan_table(self, hdu: Hdu) -> int:
         for column in hdu.columns:
-            dtype = column.dtype.newbyteorder(">")
-            if column.name in FIELD_OF_COLUMN or column.name == "weight":
-                expected = "J" if column.name in _INTEGER_COLUMNS else "E"
-                if column.format.lstrip("1") != expected:
-                    raise InputError(
-                        f"{where}: column {column.name}: found format {column.format}, expected 1{expected}"
-                    )
-                self._columns[column.name] = self._disk_column(
-                    hdu, where, dtype, offset, hdu.header["NAXIS1"], hdu.header["NAXIS2"]
-                )
-                self.units[column.name] = str(column.unit or "")
-            offset += dtype.itemsize
-        return hdu.header["NAXIS2"]
-
-    def _disk_column(self, hdu, where, dtype, offset, stride, n_rows) -> _DiskColumn | np.ndarray:
-        info = hdu.fileinfo()
-        compressed = isinstance(hdu, fits.CompImageHDU) or info["file"].compression is not None
-        if compressed:  # cannot be read by ranges
-            values = hdu.data if hdu.is_image else np.asarray(hdu.data).view(np.uint8)
-            if hdu.is_image:
-                return np.asarray(values).reshape(-1).astype(dtype)
-            raw = values.reshape(n_rows, stride)[:, offset : offset + dtype.itemsize]
-            return np.ascontiguousarray(raw).reshape(-1).view(dtype)
-        start, end = info["datLoc"], info["datLoc"] + n_rows * stride
-        size = os.stat(self.path).st_size
-        if size < end:
-            raise InputError(f"{where}: found {size} bytes in the file, expected at least {end}; file truncated?")
-        return _DiskColumn(start + offset, stride, dtype)
-
-    def _read_flat_field(self, hdus: fits.HDUList) -> FlatFieldSpectrum | None:
-        hdu = hdus[-1]
-        if hdu.name != FLAT_FIELD_EXTNAME:
-            return None
-        where = f"{self.path}[{FLAT_FIELD_EXTNAME}]"
-        unsmoothed = read_column(hdu, "data_unsm", where) if "data_unsm" in hdu.columns.names else None
-        return FlatFieldSpectrum(read_column(hdu, "lambda", where), read_column(hdu, "data", where), unsmoothed)
-
-    def _descriptor(self) -> int:
-        with self._lock:
-            if self._file is None:
-                self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
-            return self._file.fileno()
+            name = column.name
+            if name not in FIELD_OF_COLUMN and name != "weight":
+                continue
+            if name in self._columns:
+                raise hdu.error(f"column {name}: found two of this name, expected one")
+            is_integer = name in _INTEGER_COLUMNS
+            if column.repeat != 1 or column.effective not in (INTEGERS + "VK" if is_integer else "E"):
+                scaled = "" if column.effective == column.letter else " with TSCAL and TZERO"
+                expected = "1J" if is_integer else "1E"
+                raise hdu.error(f"column {name}: found format {column.form}{scaled}, expected {expected}")
+            self._columns[name] = _disk_column(
+                hdu, hdu.data_begin + column.offset, hdu.shape[1], column.dtype, name, (column.scale, column.zero)
+            )
+            self.units[name] = column.unit
+        return hdu.n_rows
 
     def _read_column(self, name: str, start: int, stop: int) -> tuple[bytes | memoryview, int]:
         """Return the bytes of a range of a column, and the distance of its values in them."""
         column = self._columns[name]
         if isinstance(column, np.ndarray):
             return memoryview(column[start:stop]).cast("B"), column.itemsize
-        length = (stop - start) * column.stride
-        raw = os.pread(self._descriptor(), length, column.offset + start * column.stride)
-        if len(raw) < length - column.stride + column.dtype.itemsize:
-            raise InputError(f"{self.path}[{name}]: file ended in rows {start} to {stop}; file truncated?")
-        return raw, column.stride
+        raw = self._file.read(
+            column.offset + start * column.stride, (stop - start - 1) * column.stride + column.dtype.itemsize
+        )
+        if column.target is column.dtype:
+            return raw, column.stride
+        return memoryview(column.numbers(raw, name)).cast("B"), column.target.itemsize
 
     def column(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Return a range of a column, in native byte order."""
         stop = self.n_rows if stop is None else stop
-        dtype = self._columns[name].dtype
+        dtype = _target(name)
         out = np.empty(stop - start, dtype.newbyteorder("="))
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
@@ -247,6 +250,43 @@ class PixelTableFile:
             flat_field=self.flat_field,
             weight=self.column("weight") if self.has_weight else None,
         )
+
+
+def _target(name: str) -> np.dtype:
+    """Return the type of a column as its bytes are read."""
+    return _INTEGER if name in _INTEGER_COLUMNS else _FLOAT
+
+
+def _disk_column(
+    hdu: Hdu, offset: int, stride: int, dtype: np.dtype, name: str, scaling: tuple[float, float]
+) -> _DiskColumn:
+    target = _target(name)
+    plain = dtype == target and scaling == (1.0, 0.0)
+    return _DiskColumn(hdu, offset, stride, dtype, dtype if plain else target, *scaling)
+
+
+def _image_column(hdu: Hdu, name: str) -> _DiskColumn | np.ndarray:
+    """Return where an image of one column lies: float32, scaled or not, or integers of any length for integer columns.
+
+    The reference reads these; others it takes for what they are not, or refuses.
+    """
+    is_integer, bitpix, scaling = name in _INTEGER_COLUMNS, hdu.bitpix, hdu.scaling()
+    if bitpix < 0 if is_integer else bitpix != -32:
+        raise hdu.error(f"found BITPIX {bitpix}, expected {32 if is_integer else -32}")
+    if hdu.is_compressed:  # cannot be read by ranges
+        return _DiskColumn(hdu, 0, 8, np.dtype("f8"), _target(name)).numbers(hdu.image(limited=False).tobytes(), name)
+    dtype = np.dtype(f">{'i' if bitpix > 8 else 'u' if bitpix > 0 else 'f'}{abs(bitpix) // 8}")
+    return _disk_column(hdu, hdu.data_begin, dtype.itemsize, dtype, name, scaling)
+
+
+def _flat_field(hdu: Hdu) -> FlatFieldSpectrum | None:
+    """Return the flat-field spectrum of a pixel table from its last HDU, if it is one."""
+    if hdu.name.upper() != FLAT_FIELD_EXTNAME:
+        return None
+    if not hdu.is_table:
+        raise hdu.error("found no binary table, expected one")
+    unsmoothed = hdu.column("data_unsm") if hdu.find_column("data_unsm") is not None else None
+    return FlatFieldSpectrum(hdu.column("lambda"), hdu.column("data"), unsmoothed)
 
 
 class PixelTableWriter:

@@ -16,10 +16,10 @@ import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import ProductError
+from muse_core.io.fitsreader import FitsFile
 from muse_core.io.fitswriter import describe_os_error
 from muse_core.io.folders import hidden_folder
 from muse_core.io.signature import check_signature
-from muse_core.io.tables import open_fits
 from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
 from muse_core.model.header import get_string
@@ -230,8 +230,8 @@ class ProductFactory:
     def use_calibration(self, path: Path, tag: str) -> None:
         """Say that a calibration has been used; each is listed once, by tag, then in this order."""
         if (path, tag) not in self._calibrations:
-            with open_fits(path) as hdus:
-                self._calibrations[path, tag] = get_string(hdus[0].header, "DATAMD5")
+            with FitsFile(path) as file:
+                self._calibrations[path, tag] = get_string(file.primary.header, "DATAMD5")
 
     @property
     def tags_used(self) -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from muse_core.errors import InputError
-from muse_core.io.tables import find_table, open_fits, read_column
+from muse_core.io.fitsreader import FitsFile
 from muse_core.model import units
 from muse_core.model.raman import RamanLines
 
@@ -27,12 +27,12 @@ def read_raman_lines(path: Path) -> RamanLines:
         The file, its table or a column cannot be read, or a number is not finite.
     """
     where = f"{path}[LINES]"
-    with open_fits(path) as hdus:
-        table = find_table(hdus, str(path), "LINES")
-        read_column(table, "name", where, "A")
-        group, _ = (read_column(table, name, where, "J") for name in ("group", "dq"))
-        lbda, flux = (read_column(table, name, where, "D") for name in ("lambda", "flux"))
-        unit = table.columns["flux"].unit
+    with FitsFile(path) as file:
+        table = file.table("LINES")
+        table.column("name", "A")
+        group, _ = (table.column(name, "J") for name in ("group", "dq"))
+        lbda, flux = (table.column(name) for name in ("lambda", "flux"))
+        unit = table.find_column("flux").unit or None
     for name, values in (("lambda", lbda), ("flux", flux)):
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1

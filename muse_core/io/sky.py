@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import DataError, InputError
-from muse_core.io.tables import find_table, open_fits, read_column, require_complete
+from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, get_string
@@ -27,32 +27,22 @@ CONTINUUM = "CONTINUUM"
 _LINE_UNITS = {"name": None, "group": None, "lambda": units.ANGSTROM, "flux": units.LINE_FLUX, "dq": None}
 
 
-def _has_extension(hdus: fits.HDUList, extname: str) -> bool:
-    return any(hdu.name == extname for hdu in hdus[1:])
-
-
-def _strings(hdu: fits.BinTableHDU, name: str, where: str) -> list[str]:
-    return [str(text).rstrip() for text in read_column(hdu, name, where, "A")]
-
-
 def _check_finite(values: np.ndarray, column: str, where: str) -> None:
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise InputError(f"{where}: column {column}: found {values[bad[0]]} in row {bad[0] + 1}, expected a number")
 
 
-def _read_lines(hdus: fits.HDUList, path: Path, compat: Compat) -> SkyLines:
-    where = f"{path}[{LINES}]"
-    table = find_table(hdus, where, LINES)
-    flux = read_column(table, "flux", where)
+def _read_lines(table: Hdu, compat: Compat) -> SkyLines:
+    where = table.where
     lines = SkyLines.from_columns(
-        _strings(table, "name", where),
-        read_column(table, "group", where, "JI"),
-        read_column(table, "lambda", where),
-        flux,
-        read_column(table, "dq", where, "JI"),
+        table.column("name", "A"),
+        table.column("group", "JI"),
+        table.column("lambda"),
+        table.column("flux"),
+        table.column("dq", "JI"),
     )
-    found = {name: table.header.get(f"TUNIT{i}") for i, name in enumerate(table.columns.names, start=1)}
+    found = {column.name: column.unit or None for column in table.columns}
     if found["flux"] == units.LINE_FLUX_PLAIN:
         lines.flux[:] *= 1e20
         found["flux"] = units.LINE_FLUX
@@ -74,17 +64,16 @@ def _read_lines(hdus: fits.HDUList, path: Path, compat: Compat) -> SkyLines:
     return lines
 
 
-def _read_oh(hdus: fits.HDUList, path: Path) -> SkyLines:
-    where = f"{path}[{OH_TRANSITIONS}]"
-    table = find_table(hdus, where, OH_TRANSITIONS)
+def _read_oh(table: Hdu, compat: Compat) -> SkyLines:
+    where = table.where
     for name in ("v_l", "nu"):  # unused, but part of the format
-        read_column(table, name, where, "JI")
-    numbers = {name: read_column(table, name, where) for name in ("lambda", "E_u", "J_u", "A")}
+        table.column(name, "JI")
+    numbers = {name: table.column(name) for name in ("lambda", "E_u", "J_u", "A")}
     for name, values in numbers.items():
         _check_finite(values, name, where)
-    v_u = read_column(table, "v_u", where, "JI")
+    v_u = table.column("v_u", "JI")
     try:
-        return lines_from_oh(_strings(table, "name", where), numbers["lambda"], v_u, *list(numbers.values())[1:])
+        return lines_from_oh(table.column("name", "A"), numbers["lambda"], v_u, *list(numbers.values())[1:])
     except DataError as error:
         raise InputError(f"{where}: {error}") from error
 
@@ -111,13 +100,12 @@ def read_sky_lines(path: Path, compat: Compat = OURS) -> SkyLines | None:
         No table, or a column is missing, of another type or unit, or has values that are not finite.
     """
     parts = []
-    with open_fits(path) as hdus:
-        readers = {LINES: lambda: _read_lines(hdus, path, compat), OH_TRANSITIONS: lambda: _read_oh(hdus, path)}
-        for extname, read in readers.items():
-            if not _has_extension(hdus, extname):
+    with FitsFile(path) as file:
+        for extname, read in ((LINES, _read_lines), (OH_TRANSITIONS, _read_oh)):
+            if file.find(extname) is None:
                 continue
             try:
-                parts.append(read())
+                parts.append(read(file.table(extname), compat))
             except InputError as error:
                 if not compat.bad_sky_input_ignored:
                     raise
@@ -153,9 +141,9 @@ def read_sky_continuum(path: Path, compat: Compat = OURS) -> Continuum | None:
     """
     where = f"{path}[{CONTINUUM}]"
     try:
-        with open_fits(path) as hdus:
-            table = find_table(hdus, str(path), CONTINUUM)
-            continuum = Continuum(read_column(table, "lambda", where), read_column(table, "flux", where))
+        with FitsFile(path) as file:
+            table = file.table(CONTINUUM)
+            continuum = Continuum(table.column("lambda"), table.column("flux"))
         if not len(continuum):
             raise InputError(f"{where}: found no row, expected a spectrum")
         _check_finite(continuum.lbda, "lambda", where)
@@ -219,15 +207,11 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
         No two-dimensional image, values outside 0...255, or unusable coordinates.
     """
     try:
-        with open_fits(path) as hdus:
-            header = hdus[0].header
+        with FitsFile(path) as file:
+            header = file.primary.header
             if header.get("NAXIS") != 2:
                 raise InputError(f"{path}: primary HDU: found NAXIS = {header.get('NAXIS')}, expected an image")
-            require_complete(hdus[0], str(path))
-            try:
-                image = np.asarray(hdus[0].data, np.float64)
-            except (OSError, ValueError, TypeError) as error:
-                raise InputError(f"{path}: data cannot be read (truncated file?): {error}") from error
+            image = file.primary.image()
         if not ((image >= 0) & (image <= 255)).all():
             raise InputError(
                 f"{path}: found values from {np.min(image):g} to {np.max(image):g}, expected 0 (not sky) or 1 (sky)"

@@ -4,11 +4,14 @@
 import dataclasses
 import os
 import re
+import stat
 from collections.abc import Iterator
 
 from muse_core.errors import MissingFileError
 
 GROUPS = ("RAW", "CALIB", "PRODUCT")
+#: Bytes beyond which a file is no set of frames.
+_LONGEST = 16 << 20
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 
@@ -58,11 +61,19 @@ def read_sof(path: str | os.PathLike) -> list[Frame]:
     Raises
     ------
     MissingFileError
-        If it cannot be read.
+        If it cannot be read, or is no file (a pipe, a device), or too long for a list of frames.
     """
+    where = f"set-of-frames file {os.fspath(path)}"
     try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            raise MissingFileError(f"{where}: found a pipe or device, expected a file")
+        if status.st_size > _LONGEST:
+            raise MissingFileError(f"{where}: found {status.st_size} bytes, expected at most {_LONGEST}")
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             text = file.read()
+    except MissingFileError:
+        raise
     except OSError as error:
-        raise MissingFileError(f"set-of-frames file {os.fspath(path)}: {error.strerror}") from error
+        raise MissingFileError(f"{where}: {error.strerror}") from error
     return list(parse_sof(text))

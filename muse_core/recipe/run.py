@@ -14,6 +14,7 @@ from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.plan import Plan
 from muse_core.engine.resources import Resources
 from muse_core.errors import DataError, InputError
+from muse_core.io.fitsreader import limit_arrays
 from muse_core.io.frames import FrameSelection
 from muse_core.io.pixtable import AS_TABLE_VARIABLE
 from muse_core.io.products import ProductFactory
@@ -132,6 +133,7 @@ class Run:
         environment = Environment.read(os.environ)
         compat = environment.compat
         resources = Resources.from_environment(directory)
+        limit_arrays(resources.memory_bytes)
         selection = FrameSelection(frames, recipe.INPUTS, compat)
         if not selection.all(recipe.raw_tag()):
             found = ", ".join(sorted({frame.tag or "(none)" for frame in frames})) or "no frames"

@@ -7,7 +7,6 @@ leave nothing in the folder of the products, where an older product lies that mu
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from harness.case import Frames
 
 from muse_core.engine import plan, resources
 from muse_core.frontends.esorex import main
@@ -27,41 +27,6 @@ OLD_PRODUCT = b"a product of the day before"
 FAILED, CANNOT_OPEN = 255, 9
 #: What a message of an exception that nobody foresaw looks like.
 UNFORESEEN = re.compile(r"Traceback|\b[A-Z]\w*(Error|Exception|Interrupt)\b")
-
-
-class Frames:
-    """A set of frames, of which files can be replaced by spoiled copies."""
-
-    def __init__(self, lines, folder):
-        self.entries = [tuple(line.split()) for line in lines]
-        self._folder = folder
-
-    def copy(self, tag: str, number: int = 0) -> Path:
-        """Replace the `number`-th file of a tag by a copy, and return that."""
-        index = [i for i, entry in enumerate(self.entries) if entry[1] == tag][number]
-        source = Path(self.entries[index][0])
-        target = self._folder / f"bad_{source.name}"
-        shutil.copyfile(source, target)
-        self.entries[index] = (str(target), tag)
-        return target
-
-    def path(self, tag: str) -> str:
-        """Return the first file of a tag."""
-        return next(path for path, found in self.entries if found == tag)
-
-    def remove(self, tag: str) -> None:
-        """Leave out the frames of a tag."""
-        self.entries = [entry for entry in self.entries if entry[1] != tag]
-
-    def add(self, path, tag: str) -> None:
-        """Add a frame."""
-        self.entries.append((str(path), tag))
-
-    def write(self) -> Path:
-        """Write the set of frames."""
-        path = self._folder / "in.sof"
-        path.write_text("".join(f"{file} {tag}\n" for file, tag in self.entries))
-        return path
 
 
 class Bench:

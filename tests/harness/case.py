@@ -6,6 +6,7 @@ What a case is about can be read off it, so that docs/make_parameters.py can lis
 
 import dataclasses
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,6 +84,41 @@ class Case:
             tags.add("STD_TELLURIC")
         kept = {tag for tag in tags if not self.without or not re.search(self.without, f" {tag}")}
         return kept | {tag for *_, tag in self.others}
+
+
+class Frames:
+    """A set of frames, of which files can be replaced by spoiled copies."""
+
+    def __init__(self, lines, folder):
+        self.entries = [tuple(line.split()) for line in lines]
+        self._folder = folder
+
+    def copy(self, tag: str, number: int = 0) -> Path:
+        """Replace the `number`-th file of a tag by a copy, and return that."""
+        index = [i for i, entry in enumerate(self.entries) if entry[1] == tag][number]
+        source = Path(self.entries[index][0])
+        target = self._folder / f"bad_{source.name}"
+        shutil.copyfile(source, target)
+        self.entries[index] = (str(target), tag)
+        return target
+
+    def path(self, tag: str) -> str:
+        """Return the first file of a tag."""
+        return next(path for path, found in self.entries if found == tag)
+
+    def remove(self, tag: str) -> None:
+        """Leave out the frames of a tag."""
+        self.entries = [entry for entry in self.entries if entry[1] != tag]
+
+    def add(self, path, tag: str) -> None:
+        """Add a frame."""
+        self.entries.append((str(path), tag))
+
+    def write(self) -> Path:
+        """Write the set of frames."""
+        path = self._folder / "in.sof"
+        path.write_text("".join(f"{file} {tag}\n" for file, tag in self.entries))
+        return path
 
 
 def sky(parameters: str = "", data: str = "wfm", sof: str = "model", **more) -> Case:

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Headers as they lie in files: cards of 80 bytes up to END, checked one by one."""
+
+import math
+import re
+import warnings
+
+from astropy.io import fits
+from astropy.io.fits.verify import VerifyError
+from astropy.utils.exceptions import AstropyUserWarning
+
+from muse_core.errors import InputError
+
+CARD = 80
+#: Cards that need no second look: no damaged value, no number beyond double precision.
+_GOOD_CARD = re.compile(
+    rb"(?:HIERARCH [A-Z0-9_. -]+?|[A-Z0-9_-]{1,8} *)= *"
+    rb"(?:'(?:[^']|'')*'|[TF]|[+-]?\d+(?:\.\d*)?(?:E[+-]?\d\d?)?|) *(?:/.*)?"
+    rb"|(?:COMMENT|HISTORY|CONTINUE|END| {8}).*"
+)
+#: What astropy raises about headers that it does not understand.
+_UNREADABLE = (VerifyError, ValueError, KeyError, TypeError, IndexError)
+#: What bytes become: themselves, or a question mark.
+PRINTABLE = bytes(c if 32 <= c < 127 else ord("?") for c in range(256))
+
+
+def header_length(raw: bytes, begin: int) -> int | None:
+    """Return the length of a header with its END card, None if it has none; it is none before byte `begin`."""
+    at = raw.find(b"END ", begin)
+    while at >= 0:
+        if at % CARD == 0 and not raw[at + 3 : at + CARD].strip():
+            return at + CARD
+        at = raw.find(b"END ", at + 1)
+    return None
+
+
+def parse_header(raw: bytes, where: str) -> fits.Header:
+    """Return the header of the bytes of cards; what is no printable character becomes a question mark.
+
+    Raises
+    ------
+    InputError
+        A card is damaged, or a number is not finite. The reference does not load such files either.
+    """
+    raw = raw.translate(PRINTABLE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)
+        for i in range(0, len(raw), CARD):
+            if not _GOOD_CARD.fullmatch(raw, i, min(i + CARD, len(raw))):
+                _check_card(raw[i : i + CARD].decode("ascii"), where)
+        try:
+            return fits.Header.fromstring(raw.decode("ascii"))
+        except _UNREADABLE as error:
+            raise InputError(f"{where}: header cannot be read: {error}") from error
+
+
+def _check_card(text: str, where: str) -> None:
+    card = fits.Card.fromstring(text)
+    try:
+        keyword, value = card.keyword, card.value
+    except _UNREADABLE as error:
+        key, _, rest = text.removeprefix("HIERARCH ").partition("=")
+        raise InputError(
+            f"{where}: keyword {key.strip()}: found {rest.strip()!r}, expected a value that can be read; card damaged?"
+        ) from error
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"{where}: keyword {keyword}: found {value}, expected a finite number")
