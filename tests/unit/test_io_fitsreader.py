@@ -83,10 +83,10 @@ def test_integers_of_any_length(path, kind, table, bitpix, scale, zero):
         assert np.array_equal(file.read()["dq"], values)
 
 
-def test_integers_scaled_to_fractions_are_truncated(path, kind):
-    if kind == "table":
-        pytest.skip("are floats in a table")
-    restore(path, kind, "dq", 32, 0.6, None, np.full(N, 1.8))
+def test_integers_scaled_to_fractions_are_truncated(tmp_path, table):
+    """In images; in tables they are floats."""
+    path = write_pixel_table(tmp_path / "t.fits", table, table.header.copy())
+    restore(path, "images", "dq", 32, 0.6, None, np.full(N, 1.8))
     with PixelTableFile(path) as file:
         assert (file.column("dq") == 1).all()
 
