@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Reading the calibration frames that are curves, lists or headers: response, extinction, telluric, offsets, WCS."""
+"""Calibration frames that are curves, lists or headers: response, extinction, telluric, offsets, WCS."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
+from muse_core.model import units
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
 from muse_core.model.header import instrument_mode
 
@@ -75,6 +76,20 @@ def read_offsets(path: Path) -> OffsetList:
             table.column("FLUX_SCALE") if has_scale else None,
             where=table.where,
         )
+
+
+def offset_columns(offsets: OffsetList, mjd_obs: np.ndarray) -> list[tuple]:
+    """Columns of OFFSET_LIST, for `muse_core.io.tables.table_hdu`; `mjd_obs` in days, float64 of shape (n,)."""
+    n = len(offsets.date_obs)
+    scale = np.full(n, np.nan) if offsets.flux_scale is None else offsets.flux_scale
+    length = max((len(date) for date in offsets.date_obs), default=1)
+    return [
+        ("DATE_OBS", f"{length}A", None, np.array(offsets.date_obs)),
+        ("MJD_OBS", "1D", "s", mjd_obs),  # the unit is the reference's; readers know that it is days
+        ("RA_OFFSET", "1D", units.DEG, offsets.ra_offset),
+        ("DEC_OFFSET", "1D", units.DEG, offsets.dec_offset),
+        ("FLUX_SCALE", "1D", None, scale),
+    ]
 
 
 def read_primary_header(path: Path) -> fits.Header:

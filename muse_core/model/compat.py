@@ -44,6 +44,10 @@ class Compat:
     text_counts_as_zero: bool = False  # what is no number in sky_crsigma or pixfrac counts as 0
     continuum_of_other_rows: bool = False  # with parametrised LSFs and unsorted rows, not from the rows on sky
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded
+    unmatched_offsets_ignored: bool = False  # an OFFSET_LIST without any of the exposures changes nothing, silently
+    source_list_off_by_one: bool = False  # positions in SOURCE_LIST are those of one pixel before, in x and y
+    preview_cut: bool = False  # PREVIEW_FOV lacks a row and a column, and more if the images are rotated
+    ra_zero_not_crossed: bool = False  # right ascensions on both sides of 0 count as 360 degrees apart
 
     @classmethod
     def reference(cls) -> "Compat":

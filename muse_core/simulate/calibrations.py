@@ -12,11 +12,13 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.io.autocal import edge_cards, factors_columns
+from muse_core.io.calibration import offset_columns
 from muse_core.io.fitswriter import image_header, primary_header, write_hdus
 from muse_core.io.tables import table_hdu
 from muse_core.model import origin, units
 from muse_core.model.autocal import AutocalFactors, wavelength_edges
 from muse_core.model.cards import set_card
+from muse_core.model.curves import OffsetList
 from muse_core.simulate import instrument, sky
 from muse_core.simulate.pointing import CENTRE_PIX, astrometric_matrix, mjd_of
 
@@ -260,15 +262,10 @@ def write_offset_list(
     with_flux_scale : bool
         Write the column FLUX_SCALE.
     """
-    date_obs, ra_offset, dec_offset, scale = (np.array(column) for column in zip(*entries, strict=True))
-    columns = [
-        ("DATE_OBS", "23A", None, date_obs),
-        ("MJD_OBS", "D", "d", np.array([mjd_of(date) for date in date_obs])),
-        ("RA_OFFSET", "D", "deg", ra_offset),
-        ("DEC_OFFSET", "D", "deg", dec_offset),
-    ]
-    if with_flux_scale:
-        columns.append(("FLUX_SCALE", "D", None, scale))
+    date_obs, ra_offset, dec_offset, scale = zip(*entries, strict=True)
+    columns = offset_columns(OffsetList(date_obs, ra_offset, dec_offset, scale), np.array([*map(mjd_of, date_obs)]))
+    if not with_flux_scale:
+        columns = [column for column in columns if column[0] != "FLUX_SCALE"]
     return _write_table(path, "OFFSET_LIST", columns)
 
 

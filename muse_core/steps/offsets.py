@@ -5,10 +5,13 @@ import dataclasses
 import logging
 import math
 import sys
+from collections.abc import Sequence
 
 from astropy.io.fits import Header
 
+from muse_core.errors import DataError
 from muse_core.model.cards import set_card
+from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import OffsetList
 from muse_core.model.header import get_string
 
@@ -59,6 +62,41 @@ class Offset:
         set_card(header, prefix + "DATE-OBS", self.date_obs, f"offset {number} applied to exposure with this DATE-OBS")
 
 
+def _dates(offsets: OffsetList) -> list[str]:
+    return [date.rstrip()[:COMPARED] for date in offsets.date_obs]
+
+
+def require_match(offsets: OffsetList | None, headers: Sequence[Header], compat: Compat = OURS) -> None:
+    """Check that a list is that of some exposures, and name those that it lacks.
+
+    Parameters
+    ----------
+    offsets : OffsetList, optional
+        The list.
+    headers : sequence of Header
+        Headers of the exposures.
+    compat : Compat
+        ``unmatched_offsets_ignored``: no check.
+
+    Raises
+    ------
+    DataError
+        If no DATE-OBS of an exposure is in it.
+    """
+    if offsets is None or compat.unmatched_offsets_ignored:
+        return
+    listed = _dates(offsets)
+    exposures = [(get_string(header, "DATE-OBS") or "unknown")[:COMPARED] for header in headers]
+    lacking = [date for date in exposures if date not in listed]
+    if len(lacking) == len(exposures):
+        raise DataError(
+            f"{offsets.where}: column DATE_OBS: found {', '.join(listed) or 'no row'}, expected at least one of the "
+            f"exposures, {', '.join(exposures)}"
+        )
+    for date in lacking:
+        log.warning("%s: no row for the exposure of %s, which gets no offset and no flux scale", offsets.where, date)
+
+
 def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
     """Return the first offset in the list for the exposure of a header, None if there is none.
 
@@ -70,7 +108,7 @@ def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
     if date_obs is None or not DATE_LENGTH[0] <= len(date_obs) <= DATE_LENGTH[1]:
         log.warning("%s: keyword DATE-OBS: found %s, expected a date; no offset applied", offsets.where, date_obs)
         return None
-    dates = [date.rstrip()[:COMPARED] for date in offsets.date_obs]
+    dates = _dates(offsets)
     if date_obs[:COMPARED] not in dates:
         return None
     row = dates.index(date_obs[:COMPARED])

@@ -37,13 +37,22 @@ def _run(command: Sequence[str], folder: Path, env: dict[str, str]) -> Outcome:
     return Outcome(folder, done.returncode, done.stdout)
 
 
-def reference(sof: Path, folder: Path, *parameters: str, env: dict[str, str] | None = None) -> Outcome:
+def reference(
+    sof: Path, folder: Path, *parameters: str, env: dict[str, str] | None = None, recipe: str = RECIPE
+) -> Outcome:
     """Run ESO's recipe with esorex."""
-    command = [shutil.which("esorex") or "esorex", "--log-file=reference.log", RECIPE, *parameters, str(sof)]
+    command = [shutil.which("esorex") or "esorex", "--log-file=reference.log", recipe, *parameters, str(sof)]
     return _run(command, folder, env or {})
 
 
-def ours(sof: Path, folder: Path, *parameters: str, env: dict[str, str] | None = None, compat: bool = True) -> Outcome:
+def ours(
+    sof: Path,
+    folder: Path,
+    *parameters: str,
+    env: dict[str, str] | None = None,
+    compat: bool = True,
+    recipe: str = RECIPE,
+) -> Outcome:
     """Run our recipe with our command, by default reproducing the defects of the reference."""
     env = {"MUSE_COMPAT": "2.8.7" if compat else "", **(env or {})}
     command = [
@@ -51,7 +60,7 @@ def ours(sof: Path, folder: Path, *parameters: str, env: dict[str, str] | None =
         "-m",
         "muse_core.frontends.esorex.main",
         "--log-file=ours.log",
-        RECIPE,
+        recipe,
         *parameters,
         str(sof),
     ]

@@ -7,9 +7,10 @@ from astropy.io.fits import Header
 
 from muse_core.errors import DataError, InputError
 from muse_core.model.cards import set_card
+from muse_core.model.compat import Compat
 from muse_core.model.curves import OffsetList
 from muse_core.steps.combine import combine_headers, exposure_weights
-from muse_core.steps.offsets import Offset, find_offset
+from muse_core.steps.offsets import Offset, find_offset, require_match
 
 PIXTABLE = "ESO DRS MUSE PIXTABLE "
 
@@ -135,6 +136,20 @@ def test_offset_without_shift_writes_no_shift():
     header = Header()
     Offset("2014-11-21T06:32:33").write_cards(header)
     assert list(header) == ["ESO DRS MUSE OFFSET1 DATE-OBS"]
+
+
+def test_list_of_other_exposures(caplog):
+    headers = [header_of({"DATE-OBS": date}) for date in ("2020-02-02T02:02:02.020", "2020-02-02T03:03:03.030")]
+    with pytest.raises(DataError) as error:
+        require_match(offsets_of(), headers)
+    for date in (*DATES, *(header["DATE-OBS"] for header in headers)):
+        assert date in str(error.value)
+    require_match(offsets_of(), headers, Compat.reference())
+    require_match(None, headers)
+    assert not caplog.text
+    require_match(offsets_of(), [*headers[:1], header_of({"DATE-OBS": DATES[0]})])
+    assert "no row for the exposure of 2020-02-02T02:02:02.020" in caplog.text
+    assert DATES[0] not in caplog.text
 
 
 def test_columns_of_different_length():

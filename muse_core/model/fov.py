@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A field-of-view image with its world coordinates (IMAGE_FOV)."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from astropy.io.fits import Header
+from astropy.wcs import WCS
+
+from muse_core.errors import InputError
+from muse_core.model.header import get_float
+from muse_core.model.wcs import CTYPES, is_tan
+
+_KEYS = tuple(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CRPIX", "CRVAL") for axis in (1, 2))
+_MATRIX = tuple(f"CD{i}_{j}" for i in (1, 2) for j in (1, 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class CelestialGrid:
+    """World coordinates of an image: the gnomonic projection of right ascension and declination.
+
+    Pixels are counted from 1; angles are in degrees.
+
+    Attributes
+    ----------
+    crpix, crval : tuple of float
+        CRPIX1, CRPIX2; CRVAL1, CRVAL2.
+    cd : tuple of 4 float
+        CD1_1, CD1_2, CD2_1, CD2_2.
+    """
+
+    crpix: tuple[float, float]
+    crval: tuple[float, float]
+    cd: tuple[float, float, float, float]
+
+    @classmethod
+    def from_header(cls, header: Header, where: str) -> "CelestialGrid":
+        """Read the header of an image.
+
+        Raises
+        ------
+        InputError
+            Another projection, a keyword is missing, or the matrix has no inverse.
+        """
+        if not is_tan(header):
+            raise InputError(
+                f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, {header.get('CTYPE2')!r}, "
+                f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
+            )
+        values = {key: get_float(header, key) for key in (*_KEYS[4:], *_MATRIX)}
+        values["CD1_2"], values["CD2_1"] = values["CD1_2"] or 0.0, values["CD2_1"] or 0.0
+        missing = [key for key, value in values.items() if value is None]
+        if missing:
+            raise InputError(f"{where}: keyword {missing[0]}: found {header.get(missing[0])!r}, expected a number")
+        crpix1, crpix2, crval1, crval2, *cd = values.values()
+        if cd[0] * cd[3] == cd[1] * cd[2]:
+            raise InputError(f"{where}: keywords CDi_j: found {cd}, expected a regular matrix")
+        return cls((crpix1, crpix2), (crval1, crval2), tuple(cd))
+
+    def moved(self, ra_deg: float, dec_deg: float) -> "CelestialGrid":
+        """Return the grid with an offset of an OFFSET_LIST subtracted."""
+        return dataclasses.replace(self, crval=(self.crval[0] - ra_deg, self.crval[1] - dec_deg))
+
+    def cards(self) -> list[tuple[str, object]]:
+        """Keywords and values."""
+        values = (*CTYPES, "deg", "deg", *self.crpix, *self.crval)
+        return [*zip(_KEYS, values, strict=True), *zip(_MATRIX, self.cd, strict=True)]
+
+    @functools.cached_property
+    def _wcs(self) -> WCS:
+        return WCS(Header(self.cards()), naxis=2)
+
+    def sky(self, x, y) -> np.ndarray:
+        """Right ascension and declination of pixels: float64 of shape (n, 2)."""
+        return self._wcs.wcs_pix2world(np.column_stack([x, y]), 1)
+
+    def pixels(self, positions) -> np.ndarray:
+        """x and y of positions of shape (n, 2): float64 of the same shape; NaN far from the tangent point."""
+        return self._wcs.wcs_world2pix(positions, 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class FieldImage:
+    """Image of the field of view of one exposure.
+
+    Attributes
+    ----------
+    data : ndarray of float32, shape (ny, nx)
+        Values, NaN where there are no data.
+    grid : CelestialGrid
+        World coordinates.
+    header : Header
+        Primary header.
+    mjd_obs : float
+        Start of the exposure.
+    unit : str
+        Unit of the values.
+    where : str
+        Names it in messages.
+    """
+
+    data: np.ndarray
+    grid: CelestialGrid
+    header: Header
+    mjd_obs: float
+    unit: str
+    where: str
