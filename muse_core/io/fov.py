@@ -8,11 +8,11 @@ import numpy as np
 from muse_core.errors import InputError
 from muse_core.io.tables import find_table, open_fits, read_column, require_complete
 from muse_core.model import units
-from muse_core.model.fov import CelestialGrid, FieldImage
+from muse_core.model.fov import CelestialGrid, FovImage
 from muse_core.model.header import get_string, require_float
 
 
-def read_field_image(path: Path) -> FieldImage:
+def read_fov_image(path: Path) -> FovImage:
     """Read an IMAGE_FOV: its extension DATA, else the first image; pixels that its extension DQ flags become NaN.
 
     Raises
@@ -39,7 +39,7 @@ def read_field_image(path: Path) -> FieldImage:
         if get_string(primary, "DATE-OBS") is None:
             raise InputError(f"{path}: keyword DATE-OBS: found {primary.get('DATE-OBS', 'nothing')!r}, expected a date")
         header = images[0].header
-        return FieldImage(
+        return FovImage(
             data=data,
             grid=CelestialGrid.from_header(header, where),
             header=primary,

@@ -81,7 +81,7 @@ class CelestialGrid:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class FieldImage:
+class FovImage:
     """Image of the field of view of one exposure.
 
     Attributes

@@ -48,6 +48,7 @@ def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | Non
     DataError
         Exposures are not on the sky.
     """
+    _log_what_is_applied(reduced, weights)
     first, position = reduced[0].table, reduced[0].located
     if len(reduced) == 1:
         put_on_sky(first, position.positioning, position.offset)
@@ -86,6 +87,15 @@ def save_combined(run: Run, table: StoredTable, store: RowStore, flagged: Flagge
             rows["dq"][flagged.within(start, stop)] |= DQ.COSMIC_RAY
             saver.write(chunk, rows)
         saver.finish()
+
+
+def _log_what_is_applied(reduced: Sequence[ReducedExposure], weights: Weights | None) -> None:
+    """Log offset, flux scale and weight, a line an exposure."""
+    for number, one in enumerate(reduced):
+        applied = [str(one.located.offset or "") or "no offset"]
+        if len(reduced) > 1:
+            applied.append("no weight" if weights is None else f"weight {weights.values[number]:g}")
+        _LOG.info("Exposure of %s: %s", one.table.header.get("DATE-OBS"), ", ".join(applied))
 
 
 def _warn_of_outliers(reduced: Sequence[ReducedExposure]) -> None:

@@ -30,6 +30,7 @@ from muse_core.stages.cube import CubeInputs
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import Pointing
 from muse_core.steps.astrometry import Positioning
+from muse_core.steps.offsets import require_match
 from muse_core.steps.passes import locate_rows
 from muse_core.steps.resample import slab_memory
 
@@ -95,10 +96,12 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
     Raises
     ------
     DataError
-        The grid would be all but empty.
+        The grid would be all but empty, or the offsets are those of other exposures.
     ResourceError
         There is not enough memory or disk space.
     """
+    if work.pointing is not None:
+        require_match(work.pointing.offsets, [exposure.header for exposure in work.exposures], run.compat)
     plan = make_plan(run, work)
     if run.plan_only:
         raise PlanMade(plan)

@@ -51,6 +51,14 @@ class Offset:
         """Factor on the data, 1 without a flux scale."""
         return 1.0 if self.flux_scale is None else self.flux_scale
 
+    def __str__(self) -> str:
+        applied = []
+        if self.ra_deg is not None and self.dec_deg is not None:
+            applied.append(f"offset {self.ra_deg * 3600:.4f}, {self.dec_deg * 3600:.4f} arcsec (RA, DEC)")
+        if self.flux_scale is not None:
+            applied.append(f"flux scale {self.flux_scale:g}")
+        return ", ".join(applied)
+
     def write_cards(self, header: Header, number: int = 1) -> None:
         """Append the offset to the header of a pixel table, for the exposure of this number in it."""
         prefix = f"ESO DRS MUSE OFFSET{number} "

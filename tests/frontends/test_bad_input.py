@@ -447,7 +447,7 @@ def table_column(name: str, make):
         old = hdus[index]
         values = {c.name: np.asarray(old.data[c.name]) for c in old.columns}
         values[name] = make(values[name])
-        forms = {"f": "D", "i": "J"}
+        forms = {"f": "D", "i": "J", "U": f"{values[name].dtype.itemsize // 4}A"} if values[name] is not None else {}
         columns = [
             fits.Column(
                 c.name, c.format if c.name != name else forms[values[name].dtype.kind], c.unit, array=values[c.name]
@@ -491,6 +491,11 @@ CALIBRATIONS = {
         "OFFSET_LIST",
         table_column("DEC_OFFSET", whole),
         "column DEC_OFFSET: found format J, expe",
+    ),
+    "offsets of other exposures": (
+        "OFFSET_LIST",
+        table_column("DATE_OBS", lambda x: np.char.replace(x, "2014", "2004")),
+        r"column DATE_OBS: found 2004-11-21T.*, expected at least one of the exposures, 2014-11-21T",
     ),
     "dates of numbers": ("OFFSET_LIST", table_column("DATE_OBS", whole), "column DATE_OBS: found format J, expected A"),
     "filter without column": (

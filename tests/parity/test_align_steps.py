@@ -10,7 +10,7 @@ from astropy.io import fits
 from harness import run
 from harness.fields import DITHERED, FIELDS, TARGET, Field, View
 
-from muse_core.io.fov import read_field_image
+from muse_core.io.fov import read_fov_image
 from muse_core.model.compat import OURS, Compat
 from muse_core.steps.align import match, mosaic, stars
 
@@ -54,7 +54,7 @@ class Aligned:
 
     @classmethod
     def of(cls, paths, compat=THEIRS, options=None, matching=None) -> "Aligned":
-        images = [read_field_image(path) for path in paths]
+        images = [read_fov_image(path) for path in paths]
         options = options or stars.DetectionOptions()
         detections = [stars.detect(image.data, options, image.where, compat) for image in images]
         positions = [

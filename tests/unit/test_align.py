@@ -11,12 +11,12 @@ from astropy.io import fits
 from muse_core.errors import DataError, InputError, ParameterError
 from muse_core.io.calibration import offset_columns, read_offsets
 from muse_core.io.fitswriter import primary_header, write_hdus
-from muse_core.io.fov import read_field_image, read_source_positions, source_columns
+from muse_core.io.fov import read_fov_image, read_source_positions, source_columns
 from muse_core.io.tables import table_hdu
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import OffsetList
-from muse_core.model.fov import CelestialGrid, FieldImage
+from muse_core.model.fov import CelestialGrid, FovImage
 from muse_core.steps.align.match import MatchOptions, align, parse_radii
 from muse_core.steps.align.mosaic import mosaic_grid, near_first, overlay
 from muse_core.steps.align.stars import STAR, DetectionOptions, choose_threshold, detect, find_stars, near_bad_pixels
@@ -248,7 +248,7 @@ def grid_of(ra=53.0, dec=-27.0, angle=0.0, crpix=(20.5, 15.5)):
 def image_of(grid, shape=(30, 40), mode="WFM-NOAO-N", where="a.fits"):
     header = fits.Header()
     set_card(header, "ESO INS MODE", mode)
-    return FieldImage(np.ones(shape, np.float32), grid, header, 56000.0, "count", where)
+    return FovImage(np.ones(shape, np.float32), grid, header, 56000.0, "count", where)
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 200.0])
@@ -307,7 +307,7 @@ def write_image(path, *, edit=None, extra=()):
 def test_image_is_read(tmp_path):
     flags = fits.ImageHDU(np.eye(3, 4, dtype=np.int32), name="DQ")
     stat = fits.ImageHDU(np.ones((3, 4), np.float32), name="STAT")
-    image = read_field_image(write_image(tmp_path / "a.fits", extra=[stat, flags]))
+    image = read_fov_image(write_image(tmp_path / "a.fits", extra=[stat, flags]))
     np.testing.assert_allclose(image.grid.cd, grid_of().cd)
     assert (image.grid.crpix, image.grid.crval) == (grid_of().crpix, grid_of().crval)
     assert np.isnan(image.data).sum() == 3
@@ -345,7 +345,7 @@ def set_key(number, key, value):
 )
 def test_image_that_cannot_be_used(tmp_path, edit, message):
     with pytest.raises(InputError, match=message):
-        read_field_image(write_image(tmp_path / "a.fits", edit=edit))
+        read_fov_image(write_image(tmp_path / "a.fits", edit=edit))
 
 
 def write_table(path, columns, **keywords):

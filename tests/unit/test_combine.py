@@ -132,6 +132,12 @@ def test_pointing_is_shifted_in_coordinates():
     assert Offset("", flux_scale=2.0).pointing(10.0, 60.0) == (10.0, 60.0)
 
 
+def test_offset_says_what_it_does():
+    assert str(Offset("", 0.5 / 3600, -0.25 / 3600, 1.25)) == "offset 0.5000, -0.2500 arcsec (RA, DEC), flux scale 1.25"
+    assert str(Offset("", flux_scale=2.0)) == "flux scale 2"
+    assert str(Offset("")) == ""
+
+
 def test_offset_without_shift_writes_no_shift():
     header = Header()
     Offset("2014-11-21T06:32:33").write_cards(header)

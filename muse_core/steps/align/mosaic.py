@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.fov import CelestialGrid, FieldImage
+from muse_core.model.fov import CelestialGrid, FovImage
 from muse_core.model.header import spaxel_size_arcsec
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 _LARGEST = 18000  # spaxels: images that are farther from the first are left out
 
 
-def near_first(images: Sequence[FieldImage], grids: Sequence[CelestialGrid]) -> list[int]:
+def near_first(images: Sequence[FovImage], grids: Sequence[CelestialGrid]) -> list[int]:
     """Return the numbers of the images whose reference points are not too far from that of the first."""
     limits = np.array(spaxel_size_arcsec(images[0].header)) * _LARGEST / 3600
     near = []
