@@ -113,6 +113,7 @@ class MuseScipost(base.Recipe):
             wavelengths=p.wavelengths,
             pointing=steps.location.pointing if p.astrometry else None,
             cube=cube,
+            save=save,
             n_tables=len(save & {"individual", "positioned", "combined"}),
             saves_weights="combined" in save and weights is not None,
             stacked="stacked" in save,

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from muse_core.errors import ResourceError
-from muse_core.io.fitswriter import describe_os_error
+from muse_core.io.files import describe_os_error, read_all, write_all
 
 #: Memory of the columns that are read together, and of what is made of them.
 BLOCK_BYTES = 64 << 20
@@ -49,9 +49,9 @@ class ColumnSpool:
         message = describe_os_error(error, self._directory / "scratch")
         return ResourceError(f"{message}; the cube needs {needed:.2f} GB of scratch, see MUSE_SCRATCH")
 
-    def _seek(self, x: int, width: int, plane: int) -> None:
+    def _position(self, x: int, width: int, plane: int) -> int:
         nz, ny, _ = self._shape
-        self._file.seek((x * nz + plane * width) * ny * _VOXEL.itemsize)
+        return (x * nz + plane * width) * ny * _VOXEL.itemsize
 
     def write(self, first: int, data: np.ndarray, stat: np.ndarray, dq: np.ndarray) -> None:
         """Write planes from number `first` on; float32, float32 and int32, each of shape (n, ny, nx)."""
@@ -61,8 +61,7 @@ class ColumnSpool:
                 columns = slice(x, x + self._width)
                 block = np.empty(data[:, :, columns].shape, _VOXEL)
                 block["data"], block["stat"], block["dq"] = (plane[:, :, columns] for plane in (data, stat, dq))
-                self._seek(x, block.shape[2], first)
-                block.tofile(self._file)
+                write_all(self._file.fileno(), block.view(np.uint8), self._position(x, block.shape[2], first))
         except OSError as error:
             raise self._error(error) from error
 
@@ -71,8 +70,11 @@ class ColumnSpool:
         nz, ny, nx = self._shape
         for x in range(0, nx, self._width):
             width = min(self._width, nx - x)
-            self._seek(x, width, 0)
-            block = np.fromfile(self._file, _VOXEL, nz * ny * width).reshape(nz, ny, width)
+            block = np.empty((nz, ny, width), _VOXEL)
+            try:
+                read_all(self._file.fileno(), block.view(np.uint8), self._position(x, width, 0))
+            except OSError as error:
+                raise self._error(error) from error
             for i in range(width):
                 yield x + i, block[:, :, i]
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 
 from muse_core.errors import DataError, ResourceError
-from muse_core.io.fitswriter import describe_os_error
+from muse_core.io.files import describe_os_error, read_all, write_all
 from muse_core.io.private import PrivateFolder
 from muse_core.model.rows import ROW
 
@@ -234,21 +234,16 @@ class ScratchRowStore(RowStore):
         return None
 
     def _put(self, start: int, rows: np.ndarray) -> None:
-        view, position = memoryview(np.ascontiguousarray(rows)).cast("B"), start * ROW.itemsize
         try:
-            while view:
-                done = os.pwrite(self._file.fileno(), view, position)
-                view, position = view[done:], position + done
+            write_all(self._file.fileno(), np.ascontiguousarray(rows), start * ROW.itemsize)
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
     def _get(self, start: int, out: np.ndarray) -> None:
-        view, position = memoryview(out).cast("B"), start * ROW.itemsize
-        while view:
-            done = os.preadv(self._file.fileno(), [view], position)
-            if not done:
-                raise ResourceError(f"{self._path}: file ended at byte {position}")
-            view, position = view[done:], position + done
+        try:
+            read_all(self._file.fileno(), out, start * ROW.itemsize)
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self._path)) from error
 
     def close(self) -> None:
         """Close the file; it is gone then."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Writing FITS files piece by piece: data of known shape, in any order, signed on the way.
 
-The file is written under a temporary name and gets its own only when it is complete.
+The file is written under a temporary name and gets its own only when it is complete and on the disk.
 """
 
-import errno
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -13,6 +13,7 @@ import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import ProductError
+from muse_core.io.files import create_beside, describe_os_error, read_all, write_all
 from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
 from muse_core.model.cards import formatted
 
@@ -26,19 +27,6 @@ _SIGNATURE_CARDS = {"primary": 3, "other": 2}
 
 def _padded(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
-
-
-def describe_os_error(error: OSError, path: Path, needed: int | None = None) -> str:
-    """Say in one line what went wrong with a file, which needs so many bytes if that is known."""
-    wanted = "" if needed is None else f", {needed / 1e6:.1f} MB needed"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        stat = os.statvfs(path.parent)
-        return f"{path}: no space left on the device ({stat.f_bavail * stat.f_frsize / 1e6:.1f} MB free{wanted})"
-    if error.errno == errno.EFBIG:
-        return f"{path}: larger than files may be on this file system or in this process{wanted}"
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"{path}: folder is not writable ({error.strerror})"
-    return f"{path}: {error.strerror or error}"
 
 
 class FitsStreamWriter:
@@ -66,7 +54,7 @@ class FitsStreamWriter:
 
     def __init__(self, path: str | os.PathLike, headers: list[fits.Header], *, spare_cards: int = 0):
         self.path = Path(path)
-        self._partial = self.path.with_name(f".{self.path.name}.part")
+        self._partial: Path | None = None
         self.headers = headers
         self._data_start, self._data_length, self._header_length = [], [], []
         position = 0
@@ -84,11 +72,11 @@ class FitsStreamWriter:
         self._headless = {hdu for hdu, length in enumerate(self._data_length) if length}
         self._digest = DataMD5()
         self._digesting: threading.Thread | None = None
-        self._file = None
+        self._fd: int | None = None
         try:
-            self._file = open(self._partial, "wb+", buffering=0)  # noqa: SIM115 (closed by finish or abort)
+            self._fd, self._partial = create_beside(self.path)
             if position:
-                os.posix_fallocate(self._file.fileno(), 0, position)
+                os.posix_fallocate(self._fd, 0, position)
         except OSError as error:
             self.abort()
             raise ProductError(describe_os_error(error, self.path, position)) from error
@@ -109,11 +97,7 @@ class FitsStreamWriter:
             raw = values.astype(values.dtype.newbyteorder(">")).view(np.uint8)
             total = word_sum(raw, start * size % 4)
         try:
-            view = memoryview(raw).cast("B")
-            position = self._data_start[hdu] + start * size
-            while view:
-                done = os.pwrite(self._file.fileno(), view, position)
-                view, position = view[done:], position + done
+            write_all(self._fd, raw, self._data_start[hdu] + start * size)
         except OSError as error:
             raise ProductError(describe_os_error(error, self.path)) from error
         with self._lock:
@@ -121,14 +105,19 @@ class FitsStreamWriter:
             if start == 0 and values.nbytes >= min(MD5_CHUNK, self._data_length[hdu]):
                 self._headless.discard(hdu)
                 if not self._headless and sum(self._data_length) >= _LONG:
-                    self._start_digest()
+                    try:
+                        self._start_digest()
+                    except OSError as error:
+                        raise ProductError(describe_os_error(error, self.path)) from error
 
     def _start_digest(self) -> None:
         """Compute DATAMD5, which takes 2 s per GB, while the other data are written."""
         units = []
         for start, length in zip(self._data_start, self._data_length, strict=True):
             length = _padded(length)
-            units.append((os.pread(self._file.fileno(), min(MD5_CHUNK, length), start), length))
+            first = bytearray(min(MD5_CHUNK, length))
+            read_all(self._fd, first, start)
+            units.append((bytes(first), length))
 
         def digest() -> None:
             for unit in units:
@@ -138,8 +127,7 @@ class FitsStreamWriter:
         self._digesting.start()
 
     def finish(self) -> Path:
-        """Write headers and signatures, give the file its final name, and return that."""
-        fd = self._file.fileno()
+        """Write headers and signatures, give the file its final name when all is on the disk, and return that."""
         try:
             if self._digesting is None:
                 self._start_digest()
@@ -152,14 +140,20 @@ class FitsStreamWriter:
                 headers, self._data_start, self._header_length, self._sums, strict=True
             ):
                 raw = self._filled(signed_header(header, total), header, total, length)
-                os.pwrite(fd, raw, start - length)
-            self._file.close()
+                write_all(self._fd, raw, start - length)
+            os.fsync(self._fd)
+            self._close()
             os.replace(self._partial, self.path)
         except OSError as error:
             self.abort()
             raise ProductError(describe_os_error(error, self.path)) from error
-        self._file = None
+        self._partial = None
         return self.path
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
     def _filled(self, raw: bytes, header: fits.Header, total: int, length: int) -> bytes:
         """Fill the header with blank cards up to the space that was reserved."""
@@ -172,16 +166,17 @@ class FitsStreamWriter:
 
     def abort(self) -> None:
         """Remove what has been written."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
-        self._partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what it would say has been said, or matters to nobody
+            self._close()
+        if self._partial is not None:
+            self._partial.unlink(missing_ok=True)
+            self._partial = None
 
     def __enter__(self):
         return self
 
     def __exit__(self, kind, value, traceback):
-        if self._file is not None:
+        if self._partial is not None:
             self.abort()
 
 

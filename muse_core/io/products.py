@@ -8,17 +8,14 @@ import itertools
 import logging
 import os
 import re
-import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
-from muse_core.errors import ProductError
+from muse_core.io.delivery import Delivery, Destination
 from muse_core.io.fitsreader import FitsFile
-from muse_core.io.fitswriter import describe_os_error
-from muse_core.io.folders import hidden_folder
 from muse_core.io.signature import check_signature
 from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
@@ -134,8 +131,10 @@ class ProductFactory:
         Declared products.
     qc_prefix : str
         Prefix of the QC keywords.
-    directory : Path
+    destination : Destination
         Where products go.
+    inputs : sequence of Path
+        All frames, which no product may replace.
     marks : sequence of Card
         Further keywords of every product.
     """
@@ -149,7 +148,8 @@ class ProductFactory:
         parameters: Sequence[tuple[ParameterSpec, object]],
         products: Sequence[ProductSpec],
         qc_prefix: str,
-        directory: Path,
+        destination: Destination,
+        inputs: Sequence[Path] = (),
         marks: Sequence[fits.Card] = (),
     ):
         self._marks = marks
@@ -157,10 +157,13 @@ class ProductFactory:
         self._parameters = parameters
         self._specs = {spec.tag: spec for spec in products}
         self._qc_prefix = qc_prefix
-        self._directory = self._folder = directory
+        self.destination = destination
+        self._directory = self._folder = destination.directory
         self._raw: list[RawFrame] = []
         self._calibrations: dict[tuple[Path, str], str | None] = {}
         self._counters: dict[str, int] = {}
+        self._expected: list[str] = []
+        self._inputs = inputs
         self.products: list[Product] = []
 
     @property
@@ -173,11 +176,27 @@ class ProductFactory:
         """Where products go."""
         return self._directory
 
+    def expect(self, save: Container[str], n_exposures: int, n_images: int) -> None:
+        """Say what is going to be made, so that it is known before the work whether it can have its place.
+
+        Parameters
+        ----------
+        save : container of str
+            What the parameter `save` asks for.
+        n_exposures, n_images : int
+            Numbers of exposures and of images of the field.
+        """
+        counts = {"master": 1, "dateobs": n_exposures, "sequence": n_images}
+        for spec in self._specs.values():
+            if not spec.save or spec.save in save:
+                self._expected += [_file_name(spec, number) for number in range(1, counts[spec.mode] + 1)]
+
     @contextlib.contextmanager
     def all_or_none(self, folder: Path | None = None) -> Iterator[None]:
         """Write products into a hidden folder, and give them their places at the end of the block.
 
-        After an error there is none of them, and older products of the same names are untouched.
+        After an error there is none of them, and older products of the same names are untouched. In the end `products`
+        are sorted by tag and name, and have their final names.
 
         Parameters
         ----------
@@ -187,19 +206,22 @@ class ProductFactory:
         Raises
         ------
         ProductError
-            The folder of the products is not writable.
+            The folder of the products is not writable, or a product cannot have its place there.
+        ResourceError
+            Another run is at work there.
         """
-        with contextlib.ExitStack() as stack:
+        with Delivery(self.destination, self._recipe) as delivery:
+            delivery.refuse_unusable(sorted(self._expected), self._inputs)
+            self._folder = folder or delivery.folder
             try:
-                hidden = stack.enter_context(hidden_folder(self._directory, f".{self._recipe}-"))
-            except OSError as error:
-                raise ProductError(describe_os_error(error, self._directory / "products")) from error
-            self._folder = folder or hidden
-            stack.callback(setattr, self, "_folder", self._directory)
-            yield
-            staged = [_stage(self._folder / product.path.name, hidden) for product in self.products]
-            for path, product in zip(staged, self.products, strict=True):
-                _move(path, product.path)
+                for unfinished in self._folder.glob(".*.part"):  # of the run that was killed
+                    unfinished.unlink()
+                yield
+                made = sorted(self.products, key=lambda product: (product.tag, product.path.name))
+                places = delivery.commit([self._folder / product.path.name for product in made])
+            finally:
+                self._folder = self._directory
+            self.products[:] = [dataclasses.replace(p, path=place) for p, place in zip(made, places, strict=True)]
 
     def checkpoint(self) -> Made:
         """Make the products so far last; return what `restore` needs."""
@@ -255,10 +277,8 @@ class ProductFactory:
 
     def next_path(self, tag: str) -> Path:
         """Return the path under which to write the next product of `tag`."""
-        if self._specs[tag].mode == "master":
-            return self._folder / f"{tag}.fits"
         self._counters[tag] = self._counters.get(tag, 0) + 1
-        return self._folder / f"{tag}_{self._counters[tag]:04d}.fits"
+        return self._folder / _file_name(self._specs[tag], self._counters[tag])
 
     def register(self, path: Path, tag: str) -> None:
         """Record a product that is complete."""
@@ -366,22 +386,8 @@ class ProductFactory:
             cards.set(f"{rec}PARAM{i} VALUE", _parameter_text(value), _default_text(spec.default))
 
 
-def _stage(source: Path, folder: Path) -> Path:
-    """Return the path of a file from which it can be moved within a file system, a copy in `folder` if need be."""
-    target = folder / source.name
-    try:
-        if source.parent == folder or source.stat().st_dev == folder.stat().st_dev:
-            return source
-        return Path(shutil.copyfile(source, target))
-    except OSError as error:
-        raise ProductError(describe_os_error(error, target)) from error
-
-
-def _move(source: Path, target: Path) -> None:
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        raise ProductError(describe_os_error(error, target)) from error
+def _file_name(spec: ProductSpec, number: int) -> str:
+    return f"{spec.tag}.fits" if spec.mode == "master" else f"{spec.tag}_{number:04d}.fits"
 
 
 def _tag_of(item: tuple[tuple[Path, str], str | None]) -> str:

@@ -5,15 +5,18 @@ DATASUM and CHECKSUM follow the FITS standard. DATAMD5 is what CPL writes: the M
 which each chunk of 46080 bytes after the first of an HDU is replaced by that first chunk.
 """
 
+import contextlib
 import datetime
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import ProductError
+from muse_core.io.files import create_beside, read_all, write_all
 
 BLOCK = 2880
 MD5_CHUNK = 16 * BLOCK
@@ -114,11 +117,16 @@ def signed_header(header: fits.Header, data_sum: int, when: datetime.datetime | 
     return header.tostring().encode("ascii")
 
 
-def _unit_sum(fd: int, start: int, length: int) -> int:
-    total, step = 0, 1 << 24
+def _pieces(fd: int, start: int, length: int) -> Iterator[bytearray]:
+    step = 1 << 24
     for offset in range(0, length, step):
-        total += word_sum(os.pread(fd, min(step, length - offset), start + offset))
-    return fold(total)
+        piece = bytearray(min(step, length - offset))
+        read_all(fd, piece, start + offset)
+        yield piece
+
+
+def _unit_sum(fd: int, start: int, length: int) -> int:
+    return fold(sum(word_sum(piece) for piece in _pieces(fd, start, length)))
 
 
 def check_signature(path: str | os.PathLike, length: int) -> None:
@@ -164,31 +172,61 @@ def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = Tru
     """
     path = Path(path)
     try:
-        with fits.open(path, mode="readonly", memmap=False, lazy_load_hdus=False) as hdus:
-            units = [(h.header.copy(), i["datLoc"], i["datSpan"]) for h in hdus for i in [h.fileinfo()]]
-        partial = path.with_name(f".{path.name}.part")
-        with open(path, "rb") as source, open(partial, "wb") as target:
-            digest = DataMD5()
-            for _, start, length in units:
-                digest.add_unit(os.pread(source.fileno(), min(MD5_CHUNK, length), start), length)
-            units[0][0].remove("DATAMD5", ignore_missing=True)
-            if md5:
-                units[0][0].append(("DATAMD5", digest.hexdigest(), "MD5 checksum"), end=True)
-            for header, start, length in units:
-                if checksum:
-                    raw = signed_header(header, _unit_sum(source.fileno(), start, length))
-                else:
-                    for key in ("CHECKSUM", "DATASUM"):
-                        header.remove(key, ignore_missing=True)
-                    raw = header.tostring().encode("ascii")
-                target.write(raw)
-                source.seek(start)
-                while length > 0:
-                    piece = source.read(min(1 << 24, length))
-                    if not piece:
-                        raise OSError(f"data unit at byte {start} is shorter than its header says")
-                    target.write(piece)
-                    length -= len(piece)
-        os.replace(partial, path)
+        with open(path, "rb", buffering=0) as file:
+            fd = file.fileno()
+            with fits.open(file, mode="readonly", memmap=False, lazy_load_hdus=False) as hdus:
+                units = [(h.header.copy(), i["datLoc"], i["datSpan"]) for h in hdus for i in [h.fileinfo()]]
+                with _replacing(path) as target:
+                    _write_signed(fd, units, target, md5, checksum)
     except OSError as error:
         raise ProductError(f"{path}: cannot be signed: {error}") from error
+
+
+def ensure_signed(path: str | os.PathLike, *, md5: bool, checksum: bool) -> None:
+    """Bring DATAMD5, CHECKSUM and DATASUM of a file into the state that is asked for, see `sign_file`.
+
+    One that is signed already is not written again.
+    """
+    header = fits.getheader(path)
+    if ("DATAMD5" in header and len(header["DATAMD5"]) == 32, "CHECKSUM" in header) != (md5, checksum):
+        sign_file(path, md5=md5, checksum=checksum)
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[int]:
+    """Yield the descriptor of a file that takes the place of another one at the end of the block."""
+    fd, partial = create_beside(path)
+    try:
+        try:
+            yield fd
+            os.fchmod(fd, path.stat().st_mode & 0o777)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _write_signed(source: int, units: list[tuple[fits.Header, int, int]], target: int, md5: bool, checksum: bool):
+    """Write HDUs, given by header, start and length of the data in `source`, with signatures."""
+    primary = units[0][0]
+    primary.remove("DATAMD5", ignore_missing=True)
+    if md5:
+        digest = DataMD5()
+        for _, start, length in units:
+            first = bytearray(min(MD5_CHUNK, length))
+            read_all(source, first, start)
+            digest.add_unit(bytes(first), length)
+        primary.append(("DATAMD5", digest.hexdigest(), "MD5 checksum"), end=True)
+    for header, start, length in units:
+        if checksum:
+            raw = signed_header(header, _unit_sum(source, start, length))
+        else:
+            for key in ("CHECKSUM", "DATASUM"):
+                header.remove(key, ignore_missing=True)
+            raw = header.tostring().encode("ascii")
+        write_all(target, raw)
+        for piece in _pieces(source, start, length):
+            write_all(target, piece)

@@ -38,7 +38,15 @@ def _format_value(value) -> str:
         return format_number(float(value), 7 if isinstance(value, np.float32) else 15)
     if value is None or isinstance(value, fits.card.Undefined):
         return "''"
-    return "'" + str(value).replace("'", "''") + "'"
+    return "'" + _printable(str(value)).replace("'", "''") + "'"
+
+
+def _printable(text: str) -> str:
+    """Return a text as CPL writes it: a blank for each byte that is no printable ASCII."""
+    if text.isascii() and text.isprintable():
+        return text
+    raw = text.encode("utf-8", "surrogateescape")
+    return bytes(byte if 0x20 <= byte < 0x7F else 0x20 for byte in raw).decode()
 
 
 def card(key: str, value, comment: str = "") -> fits.Card:
@@ -54,8 +62,8 @@ def card(key: str, value, comment: str = "") -> fits.Card:
         Cut to what fits.
     """
     if key in COMMENTARY:
-        return fits.Card(key, value)
-    text = _format_value(value)
+        return fits.Card(key, _printable(value) if isinstance(value, str) else value)
+    text, comment = _format_value(value), _printable(comment)
     is_string = text.startswith("'")
     if _STANDARD.match(key):
         if is_string:
@@ -82,6 +90,7 @@ def card(key: str, value, comment: str = "") -> fits.Card:
 def set_card(header: fits.Header, key: str, value, comment: str = "") -> None:
     """Set a keyword, replacing an existing card in place; the value stays exact until `formatted`."""
     fitting = card(key, value, comment).comment
+    value = _printable(value) if isinstance(value, str) else value
     new = fits.Card(key if _STANDARD.match(key) else f"HIERARCH {key}", value, fitting)
     if key in header:
         index = header.index(key)

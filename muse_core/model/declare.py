@@ -115,6 +115,8 @@ class ProductSpec:
         What it is.
     qc : tuple of QcSpec
         QC keywords that it may carry.
+    save : str
+        Word of the parameter `save` that asks for it.
     """
 
     tag: str
@@ -123,6 +125,7 @@ class ProductSpec:
     frame_type: str
     help: str
     qc: tuple[QcSpec, ...] = ()
+    save: str = ""
 
     def with_(self, **changes) -> "ProductSpec":
         """Return the product as another recipe makes it."""

@@ -18,6 +18,7 @@ from muse_core.model.declare import InputSpec, ParameterSpec, ProductSpec
 
 if TYPE_CHECKING:
     from muse_core.engine.plan import Plan
+    from muse_core.io.delivery import Destination
     from muse_core.recipe.run import Run
 
 VERSION = __version__
@@ -49,6 +50,8 @@ class Recipe(ui.PyRecipe):
         Prefix of its QC keywords, with a blank at the end.
     PARAMETERS : tuple of ParameterSpec
         Its parameters, one by one; made from `Parameters`.
+    destination : muse_core.io.delivery.Destination, optional
+        Where the products of an instance go; by default the current folder.
     """
 
     NAME: ClassVar[str]
@@ -59,6 +62,7 @@ class Recipe(ui.PyRecipe):
     PRODUCTS: ClassVar[tuple[ProductSpec, ...]]
     QC: ClassVar[str]
     PARAMETERS: ClassVar[tuple[ParameterSpec, ...]]
+    destination: "Destination | None" = None
 
     def __init_subclass__(cls, **keywords):
         super().__init_subclass__(**keywords)
@@ -96,7 +100,7 @@ class Recipe(ui.PyRecipe):
         raise NotImplementedError(f"{self.NAME} has no process()")
 
     def run(self, frameset, settings):
-        """Reduce the frames of `frameset`; write products into the current folder.
+        """Reduce the frames of `frameset`; write products to `destination`.
 
         Parameters
         ----------
@@ -118,8 +122,8 @@ class Recipe(ui.PyRecipe):
         with messages.forward_logging(core.Msg):
             run, parameters = self._prepare(frameset, settings)
             self.process(run, parameters)
-            products = run.factory.products
-        return ui.FrameSet([_product_frame(p) for p in sorted(products, key=lambda p: (p.tag, Path(p.path).name))])
+            products, destination = run.factory.products, run.factory.destination
+        return ui.FrameSet([_product_frame(product, destination) for product in products])
 
     def plan(self, frameset, settings) -> "Plan":
         """Say what `run` would need with the same arguments: rows, voxels, memory, disk, time; nothing is written.
@@ -158,9 +162,11 @@ class Recipe(ui.PyRecipe):
         self._log.info("%s of muse-scipost %s", self.NAME, self.version)
         parameters = declare.from_settings(self.Parameters, values, self.context())
         self._log_inputs(frames, parameters)
+        from muse_core.io.delivery import Destination
         from muse_core.recipe.run import Run
 
-        return Run.prepare(self, frames, parameters, Path.cwd(), plan_only=plan_only), parameters
+        destination = self.destination or Destination(Path.cwd())
+        return Run.prepare(self, frames, parameters, destination, plan_only=plan_only), parameters
 
     def _log_inputs(self, frames, parameters) -> None:
         """Log, as details, what the run depends on; the parameters in the form of a recipe configuration file."""
@@ -189,11 +195,11 @@ class Recipe(ui.PyRecipe):
         return parameter
 
 
-def _product_frame(product):
-    """Make the frame of a product that lies in the current folder."""
-    name = Path(product.path).name
+def _product_frame(product, destination: "Destination"):
+    """Make the frame of a product that has its place."""
+    name = destination.text(product.path.name)
     if not Path(name).is_file():
-        raise ProductError(f"product {name} ({product.tag}) is not in the folder {Path.cwd()}")
+        raise ProductError(f"product {name} ({product.tag}) is not there, seen from the folder {Path.cwd()}")
     return ui.Frame(
         name,
         tag=product.tag,

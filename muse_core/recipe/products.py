@@ -51,18 +51,28 @@ _MASK_QC = (
     QcSpec("THRESHOLD", "double", "", "Threshold in the white light image considered as sky"),
 )
 _LINE_FLUX = "erg/(s cm2 arcsec2)"
-DATACUBE_FINAL = ProductSpec("DATACUBE_FINAL", "master", "FINAL", "IMAGE", "combined datacube", FWHM_QC)
-IMAGE_FOV = ProductSpec("IMAGE_FOV", "sequence", "FINAL", "IMAGE", "image of the field through a filter", FWHM_QC)
-OBJECT_RESAMPLED = ProductSpec("OBJECT_RESAMPLED", "master", "FINAL", "IMAGE", "two-dimensional image of all slices")
+DATACUBE_FINAL = ProductSpec("DATACUBE_FINAL", "master", "FINAL", "IMAGE", "combined datacube", FWHM_QC, save="cube")
+IMAGE_FOV = ProductSpec(
+    "IMAGE_FOV", "sequence", "FINAL", "IMAGE", "image of the field through a filter", FWHM_QC, save="cube"
+)
+OBJECT_RESAMPLED = ProductSpec(
+    "OBJECT_RESAMPLED", "master", "FINAL", "IMAGE", "two-dimensional image of all slices", save="stacked"
+)
 PIXTABLE_REDUCED = ProductSpec(
-    "PIXTABLE_REDUCED", "dateobs", "INTERMEDIATE", "TABLE", "calibrated pixel table of an exposure"
+    "PIXTABLE_REDUCED", "dateobs", "INTERMEDIATE", "TABLE", "calibrated pixel table of an exposure", save="individual"
 )
-PIXTABLE_POSITIONED = ProductSpec("PIXTABLE_POSITIONED", "dateobs", "INTERMEDIATE", "TABLE", "the same, on the sky")
-PIXTABLE_COMBINED = ProductSpec("PIXTABLE_COMBINED", "master", "INTERMEDIATE", "TABLE", "pixel table of all exposures")
+PIXTABLE_POSITIONED = ProductSpec(
+    "PIXTABLE_POSITIONED", "dateobs", "INTERMEDIATE", "TABLE", "the same, on the sky", save="positioned"
+)
+PIXTABLE_COMBINED = ProductSpec(
+    "PIXTABLE_COMBINED", "master", "INTERMEDIATE", "TABLE", "pixel table of all exposures", save="combined"
+)
 AUTOCAL_MASK = ProductSpec(
-    "AUTOCAL_MASK", "dateobs", "INTERMEDIATE", "IMAGE", "sky mask of the autocalibration", _MASK_QC
+    "AUTOCAL_MASK", "dateobs", "INTERMEDIATE", "IMAGE", "sky mask of the autocalibration", _MASK_QC, save="autocal"
 )
-AUTOCAL_FACTORS = ProductSpec("AUTOCAL_FACTORS", "dateobs", "INTERMEDIATE", "TABLE", "factors of the autocalibration")
+AUTOCAL_FACTORS = ProductSpec(
+    "AUTOCAL_FACTORS", "dateobs", "INTERMEDIATE", "TABLE", "factors of the autocalibration", save="autocal"
+)
 RAMAN_IMAGES = ProductSpec(
     "RAMAN_IMAGES",
     "dateobs",
@@ -79,10 +89,17 @@ RAMAN_IMAGES = ProductSpec(
             for m in ("O2", "N2")
         ),
     ),
+    save="raman",
 )
-SKY_IMAGE = ProductSpec("SKY_IMAGE", "dateobs", "INTERMEDIATE", "IMAGE", "white-light image of the sky mask")
-SKY_MASK = ProductSpec("SKY_MASK", "dateobs", "INTERMEDIATE", "IMAGE", "mask of the sky regions", _MASK_QC)
-SKY_SPECTRUM = ProductSpec("SKY_SPECTRUM", "dateobs", "INTERMEDIATE", "TABLE", "spectrum of the sky regions")
+SKY_IMAGE = ProductSpec(
+    "SKY_IMAGE", "dateobs", "INTERMEDIATE", "IMAGE", "white-light image of the sky mask", save="skymodel"
+)
+SKY_MASK = ProductSpec(
+    "SKY_MASK", "dateobs", "INTERMEDIATE", "IMAGE", "mask of the sky regions", _MASK_QC, save="skymodel"
+)
+SKY_SPECTRUM = ProductSpec(
+    "SKY_SPECTRUM", "dateobs", "INTERMEDIATE", "TABLE", "spectrum of the sky regions", save="skymodel"
+)
 SKY_LINES = ProductSpec(
     "SKY_LINES",
     "dateobs",
@@ -94,6 +111,7 @@ SKY_LINES = ProductSpec(
         QcSpec("LINEl AWAV", "double", "Angstrom", "Wavelength (air) of the strongest line of group l"),
         QcSpec("LINEl FLUX", "double", _LINE_FLUX, "Flux of the strongest line in group l"),
     ),
+    save="skymodel",
 )
 SKY_CONTINUUM = ProductSpec(
     "SKY_CONTINUUM",
@@ -110,4 +128,5 @@ SKY_CONTINUUM = ProductSpec(
             "Maximum (absolute value) of the derivative of the continuum spectrum",
         ),
     ),
+    save="skymodel",
 )

@@ -14,6 +14,7 @@ from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.plan import Plan
 from muse_core.engine.resources import Resources
 from muse_core.errors import DataError, InputError
+from muse_core.io.delivery import Destination
 from muse_core.io.fitsreader import limit_arrays
 from muse_core.io.frames import FrameSelection
 from muse_core.io.pixtable import AS_TABLE_VARIABLE
@@ -121,7 +122,13 @@ class Run:
 
     @classmethod
     def prepare(
-        cls, recipe: "Recipe", frames: Sequence[Frame], parameters: object, directory: Path, *, plan_only: bool = False
+        cls,
+        recipe: "Recipe",
+        frames: Sequence[Frame],
+        parameters: object,
+        destination: Destination,
+        *,
+        plan_only: bool = False,
     ) -> Self:
         """Make the context of a call of a recipe.
 
@@ -132,7 +139,7 @@ class Run:
         """
         environment = Environment.read(os.environ)
         compat = environment.compat
-        resources = Resources.from_environment(directory)
+        resources = Resources.from_environment(destination.directory)
         limit_arrays(resources.memory_bytes)
         selection = FrameSelection(frames, recipe.INPUTS, compat)
         if not selection.all(recipe.raw_tag()):
@@ -145,7 +152,8 @@ class Run:
             parameters=parameter_values(parameters),
             products=recipe.PRODUCTS,
             qc_prefix=recipe.QC,
-            directory=directory,
+            destination=destination,
+            inputs=[Path(frame.path) for frame in frames],
             marks=[] if compat == Compat.reference() else [card(*_COMPAT_CARD)],
         )
         if resources.resume is None:

@@ -59,6 +59,8 @@ class Work:
         Where exposures in pix will be on the sky; None if they stay there.
     cube : CubeInputs, optional
         Inputs of the cube, if one is made.
+    save : set of str
+        Words of the parameter `save`, if there is one.
     n_tables : int
         Number of pixel-table products that have all rows.
     saves_weights : bool
@@ -75,6 +77,7 @@ class Work:
     wavelengths: WavelengthRange
     pointing: Pointing | None = None
     cube: CubeInputs | None = None
+    save: frozenset[str] = frozenset()
     n_tables: int = 0
     saves_weights: bool = False
     stacked: bool = False
@@ -107,6 +110,7 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
         raise PlanMade(plan)
     _LOG.info("Plan: %s", plan)
     plan.require_space()
+    run.factory.expect(work.save, len(work.exposures), 0 if work.cube is None else len(work.cube.filters))
     journal = run.journal
     lengths = work.lengths if work.keeps_rows else []
     with (

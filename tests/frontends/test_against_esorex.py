@@ -153,7 +153,6 @@ CASES = [
     "--output-dir=old --output-readonly --products-sof=p.json demo in.sof",
     "--suppress-prefix=FALSE --output-prefix=pre --products-sof=p.json demo in.sof",
     "--suppress-prefix=FALSE --output-dir=out --suppress-link=FALSE --link-dir=links demo in.sof",
-    "--output-dir=out --suppress-prefix=FALSE --output-prefix=a/b demo in.sof",
     "--products-sof=nodir/p.sof demo in.sof",
     "--no-checksum demo in.sof",
     "--no-datamd5 demo in.sof",

@@ -731,7 +731,7 @@ def test_stopped_by_a_signal(bench):
         command, cwd=bench.products, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
         deadline = time.monotonic() + 60
-        while not list(bench.products.glob(".muse_scipost-*/*.fits")) and time.monotonic() < deadline:
+        while not list(bench.products.glob(".muse-run-*/*.fits")) and time.monotonic() < deadline:
             time.sleep(0.01)
         run.send_signal(signal.SIGTERM)
         output, _ = run.communicate(timeout=60)

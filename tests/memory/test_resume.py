@@ -312,23 +312,14 @@ def test_two_runs_at_once(bench):
 def test_leftovers_of_killed_runs_are_removed(bench):
     """Without a journal nothing is kept, but by a run that goes on."""
     process, folder = bench.start(resume=False)
-    while not list(folder.glob(".muse_scipost-*/*")):
+    while not list(folder.glob(".muse-run-*/*")):
         time.sleep(0.01)
     process.kill()
     process.join()
-    (left,) = folder.glob(".muse_scipost-*")
+    (left,) = folder.glob(".muse-run-*")
     _, output = bench.run(resume=False, folder=folder)
     assert f"Removed {left}, which a run that was killed had left" in output
     assert not list(folder.glob(".*"))
-
-
-def test_hidden_folder_of_a_running_process_stays(tmp_path):
-    from muse_core.io.folders import hidden_folder
-
-    with hidden_folder(tmp_path, ".muse-") as first, hidden_folder(tmp_path, ".muse-") as second:
-        assert first.is_dir()
-        assert first != second
-    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run one recipe: frames from set-of-frames files, the recipe, its products, timing."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ def _frame(entry: sof.Frame) -> ui.Frame:
     return frame
 
 
-def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callable[[str], object]) -> int:
+def execute(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callable[[str], object], goal) -> int:
     """Run a recipe and deal with its products; or, with the option plan, show what it would need.
 
     Parameters
@@ -78,48 +79,78 @@ def run(recipe, options: Sequence[Option], frames: ui.FrameSet, settings: Callab
         Input.
     settings : callable
         Returns the value of an option of the command.
+    goal : Destination
+        Where the products go.
 
     Returns
     -------
     int
         Exit status.
     """
-    if settings("plan") and not hasattr(recipe, "plan"):
-        report.error(f"The recipe '{recipe.name}' makes no plan.")
-        return FAILED
-    method = recipe.plan if settings("plan") else recipe.run
-    domain = core.Msg.get_config()["domain"]
-    core.Msg.set_config(domain=recipe.name, show_threadid=True)
-    start = time.monotonic()
-    try:
-        with bars():
-            produced = method(frames, {option.full_name: option.value for option in options})
-    except Exception as error:
-        failure.log(error, recipe.name)
-        produced = None
-    finally:
-        core.Msg.set_config(domain=domain)
-    elapsed = time.monotonic() - start
-
-    if produced is None:
-        report.error(f"Execution of recipe '{recipe.name}' failed, status = -1")
-        if settings("products-sof"):
-            report.warning("Writing of output sof omitted due to previous errors")
-        return FAILED
+    values = {option.full_name: option.value for option in options}
+    delivers = hasattr(recipe, "destination")  # else it leaves its products in the current folder
+    if delivers:
+        recipe.destination = goal
     if settings("plan"):
-        return _show(produced)
-    found = [frame for frame in produced if frame.group == ui.Frame.FrameGroup.PRODUCT]
-    status = 0
+        if not hasattr(recipe, "plan"):
+            report.error(f"The recipe '{recipe.name}' makes no plan.")
+            return FAILED
+        plan = run(recipe, recipe.plan, frames, values)
+        return _failed(recipe, settings) if plan is None else _show(plan)
+    inputs = [frame.file for frame in frames]
+    status, elapsed = 0, 0.0
     try:
-        products.sign(found, md5=not settings("no-datamd5"), checksum=not settings("no-checksum"))
-        delivered = products.deliver(found, settings)
+        with contextlib.nullcontext() if delivers else products.taking_over(goal, recipe.name, inputs) as delivery:
+            start = time.monotonic()
+            produced = run(recipe, recipe.run, frames, values)
+            elapsed = time.monotonic() - start
+            if produced is None:
+                return _failed(recipe, settings)
+            found = [(frame.file, frame.tag) for frame in produced if frame.group == ui.Frame.FrameGroup.PRODUCT]
+            if found and (goal.md5 or goal.checksum):
+                report.info("Calculating product checksums")
+            if delivery is not None:
+                found = products.deliver(found, goal, delivery)
+        products.tell(found, goal)
         if settings("products-sof"):
-            products.write_list(str(settings("products-sof")), delivered)
+            products.write_list(str(settings("products-sof")), found, inputs)
     except products.ProductsError as error:
         status = error.status
-    if settings("time"):
+    if settings("time") and elapsed:
         _report_time(frames, elapsed)
     return status
+
+
+def run(recipe, method: Callable, frames: ui.FrameSet, values: dict[str, object]):
+    """Return what a method of a recipe returns, None after an error, which has been reported.
+
+    Raises
+    ------
+    ProductsError
+        Products cannot have their places.
+    """
+    from muse_core.io.delivery import PlaceError
+
+    domain = core.Msg.get_config()["domain"]
+    core.Msg.set_config(domain=recipe.name, show_threadid=True)
+    try:
+        with bars():
+            return method(frames, values)
+    except Exception as error:
+        if isinstance(error, PlaceError) and (error.is_link or recipe.destination.shown):
+            core.Msg.set_config(domain=domain)
+            raise products.refused(error, recipe.destination) from error
+        failure.log(error, recipe.name)
+    finally:
+        core.Msg.set_config(domain=domain)
+    return None
+
+
+def _failed(recipe, settings: Callable[[str], object]) -> int:
+    report.error(f"Execution of recipe '{recipe.name}' failed, status = -1")
+    if settings("products-sof"):
+        report.warning("Writing of output sof omitted due to previous errors")
+    return FAILED
 
 
 def _show(plan) -> int:

@@ -18,7 +18,7 @@ import muse_core.recipes
 from muse_core import __version__
 from muse_core.cplapi import core, messages
 from muse_core.frontends import ending, registry
-from muse_core.frontends.esorex import commandline, config, execution, layout, report
+from muse_core.frontends.esorex import commandline, config, execution, layout, products, report
 from muse_core.frontends.esorex.options import LEVELS, Option, ValueProblem, by_name, caller_options, recipe_options
 from muse_core.io import litter
 
@@ -57,6 +57,7 @@ class Command:
         self.arguments = list(arguments)
         self.caller = caller_options(os.path.dirname(os.path.abspath(muse_core.recipes.__file__)))
         self._options = by_name(self.caller)
+        self.goal = None  # a `Destination`, when there is a recipe to run
 
     def setting(self, name: str):
         """Return the value of an option of the command."""
@@ -254,7 +255,8 @@ class Command:
                 frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
             except execution.FramesError:
                 return execution.CANNOT_OPEN
-            return execution.run(recipe, options, frames, self.setting)
+            self.goal = products.destination(self.setting)
+            return execution.execute(recipe, options, frames, self.setting, self.goal)
         return 0
 
     def _read_parameters(self, recipe, options: Sequence[Option], arguments: Sequence[str]) -> int:
@@ -286,7 +288,9 @@ def main(arguments: Sequence[str] | None = None, program: str | None = None) -> 
     program = program or Path(sys.argv[0]).name or "muse-esorex"
 
     def stopped(number: int) -> NoReturn:
-        report.error(f"Stopped by {signal.Signals(number).name}; no product has been kept.")
+        delivered = command.goal is not None and command.goal.delivered
+        fate = "all products are in their places" if delivered else "no product has been kept"
+        report.error(f"Stopped by {signal.Signals(number).name}; {fate}.")
         ending.die(number)
 
     def overdue(number: int) -> NoReturn:

@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What happens to the products of a recipe: signatures, names, folders, links, lists."""
 
-import errno
+import contextlib
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from muse_core.cplapi import ui
+from muse_core.errors import MuseError
 from muse_core.frontends.esorex import report
 from muse_core.frontends.esorex.config import json_text
 
-CANNOT_LIST, CANNOT_MOVE = 8, 61
+CANNOT_LIST, CANNOT_MOVE, CANNOT_LINK, FAILED = 8, 61, 62, 255
 
 
 class ProductsError(Exception):
@@ -28,130 +27,140 @@ class ProductsError(Exception):
         self.status = status
 
 
-def sign(frames: Sequence[ui.Frame], *, md5: bool, checksum: bool) -> None:
-    """Bring DATAMD5, CHECKSUM and DATASUM of the products into the state that is asked for.
+def destination(settings: Callable[[str], object]):
+    """Return where the products go, a `Destination`, by the options of the command."""
+    from muse_core.io.delivery import Destination
 
-    Products that are signed already (ours are, when they are written) are not written again.
-    """
-    if not frames:
-        return
-    if md5 or checksum:
-        report.info("Calculating product checksums")
-    from astropy.io import fits
-
-    from muse_core.io.signature import sign_file
-
-    for frame in frames:
-        try:
-            header = fits.getheader(frame.file)
-            state = ("DATAMD5" in header and len(header["DATAMD5"]) == 32, "CHECKSUM" in header)
-            if state != (md5, checksum):
-                sign_file(frame.file, md5=md5, checksum=checksum)
-        except OSError as error:
-            report.error(f"could not update the product header of {frame.file}: {error}")
+    directory, prefix = str(settings("output-dir")), None
+    in_place = os.path.samefile(directory, ".")
+    if settings("suppress-prefix"):
+        shown = "" if in_place else directory
+    else:
+        # a prefix may have folders in it
+        shown, prefix = os.path.split(os.path.join(os.getcwd() if in_place else directory, settings("output-prefix")))
+    return Destination(
+        Path(shown).absolute(),
+        shown=shown,
+        prefix=prefix,
+        read_only=bool(settings("output-readonly")),
+        links=None if settings("suppress-link") else Path(str(settings("link-dir"))),
+        md5=not settings("no-datamd5"),
+        checksum=not settings("no-checksum"),
+    )
 
 
-def deliver(frames: Sequence[ui.Frame], settings: Callable[[str], object]) -> list[tuple[str, str]]:
-    """Rename, move, protect and link the products.
-
-    Parameters
-    ----------
-    frames : sequence of Frame
-        Products in the current folder.
-    settings : callable
-        Returns the value of an option of the command.
-
-    Returns
-    -------
-    list of (str, str)
-        Path and tag of each product.
+@contextlib.contextmanager
+def taking_over(goal, recipe: str, inputs: Sequence[str]) -> Iterator:
+    """Hold the folder of the products of a recipe that leaves them in the current one; yields a `Delivery`.
 
     Raises
     ------
     ProductsError
-        If a product cannot be moved; those before it stay where they have been put.
+        They cannot have their places.
     """
-    delivered: list[tuple[str, str]] = []
-    failed = False
-    for number, frame in enumerate(frames):
-        path, in_place = _target(frame.file, number, settings)
-        if not in_place:
-            if os.path.lexists(path):
-                report.warning(f"Product final output path file already exists and will be overwritten ({path})")
-            try:
-                _move(frame.file, path)
-            except OSError as error:
-                report.debug(str(error))
-                report.error(f"Unable to move product file to final output path ({path})")
-                failed = True
-                break
-        if settings("output-readonly"):
-            os.chmod(path, 0o444)
-        if not settings("suppress-link"):
-            _link(path, Path(str(settings("link-dir"))))
-        report.info(f"Created product {path}{' (in place)' if in_place else ''}")
-        delivered.append((path, frame.tag))
-    report.info(f"{len(delivered)} product{'' if len(delivered) == 1 else 's'} created")
-    if failed:
-        report.error("An error occurred while trying to move the output products")
-        raise ProductsError(CANNOT_MOVE)
-    return delivered
+    from muse_core.io.delivery import Delivery, PlaceError
 
-
-def _target(name: str, number: int, settings: Callable[[str], object]) -> tuple[str, bool]:
-    """Return the final path of a product and whether it is there already."""
-    directory = str(settings("output-dir"))
-    if not settings("suppress-prefix"):
-        name = f"{settings('output-prefix')}_{number:04d}{Path(name).suffix}"
-        if directory == ".":
-            return os.path.join(os.getcwd(), name), False
-    elif directory == ".":
-        return name, True
-    return os.path.join(directory, name), False
-
-
-def _move(source: str, target: str) -> None:
-    """Move a file; across file systems nothing incomplete is ever seen under its final name."""
     try:
-        os.replace(source, target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        folder, name = os.path.split(target)
-        partial = os.path.join(folder, f".{name}.part")
+        with Delivery(goal, recipe) as delivery:
+            delivery.refuse_unusable(["product.fits"] if goal.prefix else [], inputs)
+            yield delivery
+    except PlaceError as error:
+        raise refused(error, goal) from error
+    except MuseError as error:
+        report.error(str(error))
+        raise ProductsError(FAILED) from error
+
+
+def deliver(found: Sequence[tuple[str, str]], goal, delivery) -> list[tuple[str, str]]:
+    """Sign, rename, move, protect and link products that a recipe left in the current folder.
+
+    Parameters
+    ----------
+    found : sequence of (str, str)
+        Path and tag of each.
+    goal : Destination
+        Where they go.
+    delivery : Delivery
+        What brings them there.
+
+    Returns
+    -------
+    list of (str, str)
+        Paths and tags in the end.
+
+    Raises
+    ------
+    PlaceError
+        They cannot have their places, and are still in the current folder.
+    """
+    from muse_core.io.delivery import is_same_name
+    from muse_core.io.signature import ensure_signed
+
+    for path, _ in found:
         try:
-            shutil.copy2(source, partial)
-            os.replace(partial, target)
-        except OSError:
-            Path(partial).unlink(missing_ok=True)
-            raise
-        os.unlink(source)
+            ensure_signed(path, md5=goal.md5, checksum=goal.checksum)
+        except OSError as error:
+            report.error(f"could not update the product header of {path}: {error}")
+    goal.md5 = goal.checksum = True  # as far as it can be
+    places = delivery.commit([Path(path) for path, _ in found])
+    for (path, _), place in zip(found, places, strict=True):
+        if not is_same_name(Path(path), place):
+            os.unlink(path)
+    return [(goal.text(place.name), tag) for (_, tag), place in zip(found, places, strict=True)]
 
 
-def _link(path: str, folder: Path) -> None:
-    link = folder / Path(path).name
-    try:
-        link.unlink(missing_ok=True)
-        link.symlink_to(path)
-    except OSError as error:
-        report.error(f"Unable to create the link {link}: {error.strerror}")
+def tell(products: Sequence[tuple[str, str]], goal) -> None:
+    """Say what has been delivered.
+
+    Parameters
+    ----------
+    products : sequence of (str, str)
+        Path and tag of each.
+    goal : Destination
+        Where they went.
+    """
+    in_place = not goal.shown
+    for path, _ in products:
+        if not in_place and path in goal.replaced:
+            report.warning(f"Product final output path file already exists and will be overwritten ({path})")
+        report.info(f"Created product {path}{' (in place)' if in_place else ''}")
+        if goal.links is not None and (link := os.path.join(goal.links, os.path.basename(path))) in goal.replaced:
+            report.warning(f"the link {link} already exists - will be overwritten!")
+    report.info(f"{len(products)} product{'' if len(products) == 1 else 's'} created")
 
 
-def write_list(path: str, products: Sequence[tuple[str, str]]) -> None:
+def refused(error, goal) -> ProductsError:
+    """Say that products cannot have their places, for which there is a `PlaceError`; return what to raise then."""
+    report.error(str(error))
+    if error.is_link:
+        path = goal.text(os.path.basename(error.place))
+        report.error(f"Unable to create symbolic link for {path} in directory {goal.links}")
+    else:
+        report.error(f"Unable to move product file to final output path ({error.place})")
+    report.info("0 products created")
+    report.error("An error occurred while trying to move the output products")
+    return ProductsError(CANNOT_LINK if error.is_link else CANNOT_MOVE)
+
+
+def write_list(path: str, products: Sequence[tuple[str, str]], inputs: Sequence[str]) -> None:
     """Write the list of products, as set of frames or, for a name that ends in .json, as JSON.
 
     Raises
     ------
     ProductsError
-        If the file cannot be written.
+        If the file cannot be written, or is a product or an input.
     """
     if path.endswith(".json"):
         text = json_text([{"name": name, "category": tag} for name, tag in products])
     else:
         text = "\n".join(f"{name}     {tag}" for name, tag in products)
     try:
-        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-    except OSError:
+        for other in (*(name for name, _ in products), *inputs):
+            if os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other):
+                raise FileExistsError(f"{path} is {other}")
+        with open(path, "wb") as file:
+            file.write(text.encode("utf-8", "surrogateescape"))
+    except OSError as error:
+        report.debug(str(error))
         report.error(f"Cannot create output sof file, status = {CANNOT_LIST}")
         raise ProductsError(CANNOT_LIST) from None
