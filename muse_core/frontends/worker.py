@@ -117,7 +117,8 @@ def _work(name: str, reply: Reply, *, only_plan: bool) -> None:
     frames, settings = ui.FrameSet(), {}
     for kind, *fields in protocol.records(sys.stdin.buffer, protocol.REQUEST):
         if kind == "F":
-            frame = ui.Frame(os.devnull, fields[1], ui.Frame.FrameGroup(int(fields[2])))
+            tag = fields[1].removesuffix("\r")  # esorex leaves it there, from a set of frames with CR LF
+            frame = ui.Frame(os.devnull, tag, ui.Frame.FrameGroup(int(fields[2])))
             frame.file = fields[0]
             frames.append(frame)
         else:

@@ -43,10 +43,10 @@ def parse_sof(text: str) -> Iterator[Frame]:
     A line is ``path [tag [group [...]]]``, separated by blanks and tabs. Blank lines and lines that start with ``#``
     are skipped; in a path that starts with ``$``, each ``$NAME`` and ``${NAME}`` is replaced from the environment (by
     nothing if it is not set); an unknown group is ignored, everything after the group as well. Order and duplicates
-    are kept.
+    are kept. Lines may end in CR LF.
     """
     for number, line in enumerate(text.split("\n"), start=1):
-        words = re.split(r"[ \t]+", line.strip(" \t"))
+        words = re.split(r"[ \t]+", line.strip(" \t\r"))
         if not words[0] or words[0].startswith("#"):
             continue
         path, tag, group, *_ = *words, "", ""

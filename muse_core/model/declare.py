@@ -6,6 +6,7 @@ and product headers are made from it.
 """
 
 import dataclasses
+import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -189,6 +190,15 @@ def parameter_values(parameters) -> list[tuple[ParameterSpec, Any]]:
     return found
 
 
+def did_you_mean(found: str, known: Iterable[str], form: str = "{!r}") -> str:
+    """Return the end of a message that names the known word next to the one found, in a form; empty if none is near."""
+    lower = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(found.lower(), lower, 1) or [
+        word for word in lower if word.startswith(found.lower())
+    ]
+    return f"; did you mean {form.format(lower[near[0]])}?" if found and near else ""
+
+
 def checked_value(spec: ParameterSpec, value):
     """Return `value` as the type of `spec`.
 
@@ -212,7 +222,8 @@ def checked_value(spec: ParameterSpec, value):
             f"parameter {spec.name}: found {value!r} ({type(value).__name__}), expected {kind.__name__}"
         )
     if spec.choices and value not in spec.choices:
-        raise ParameterError(f"parameter {spec.name}: found {value!r}, expected one of {', '.join(spec.choices)}")
+        expected = f"{', '.join(spec.choices)}{did_you_mean(value, spec.choices)}"
+        raise ParameterError(f"parameter {spec.name}: found {value!r}, expected one of {expected}")
     if kind is float and not math.isfinite(value):
         raise ParameterError(f"parameter {spec.name}: found {value}, expected a finite number")
     if spec.limits and not spec.allows(value):
@@ -242,7 +253,8 @@ def from_settings(cls, settings: Mapping[str, Any], context: str):
     for key, value in settings.items():
         name = key.removeprefix(context + ".")
         if name not in specs:
-            raise ParameterError(f"unknown parameter {key!r}; known ones: {', '.join(specs)}")
+            known = ", ".join(specs)
+            raise ParameterError(f"unknown parameter {key!r}{did_you_mean(name, specs)}; known ones: {known}")
         values[name] = checked_value(specs[name], value)
     return cls(**{field.name: _value(field, declared, values) for field, declared in _fields(cls)})
 

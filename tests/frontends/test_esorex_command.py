@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+import muse_core
+
 RECIPES = Path(__file__).parent / "recipes"
 LIBRARIES = "\nLibraries used: "
 
@@ -80,15 +82,45 @@ def test_recipe_runs(run):
         (("--nope=3", "demo"), 255, "Command line parameter '--nope=3' not recognized", True),
         (("--p", "demo"), 255, "Command line parameter '--p' not recognized", True),
         (("demo", "--nope", "in.sof"), 255, "Unable to continue parsing command line options", False),
-        (("demo", "--dx=abc", "in.sof"), 255, "CPL error 'Type mismatch' occurred during the processing", False),
+        (("demo", "--dx=abc", "in.sof"), 255, "--dx: found 'abc', expected a number\n", False),
         (("demo", "--dx=", "in.sof"), 255, "'--dx' needs an argument but none was specified after the equals", False),
-        (("demo", "--ld=99999999999", "in.sof"), 255, "CPL error 'Type mismatch'", False),
-        (("demo", "--resample=foo", "in.sof"), 255, "CPL error 'Input data do not match' occurred", False),
-        (("demo", "--astrometry=True", "in.sof"), 255, "CPL error 'Type mismatch'", False),
+        (("demo", "--ld=99999999999", "in.sof"), 255, "--ld: found '99999999999', expected an integer number", False),
+        (
+            ("demo", "--resample=foo", "in.sof"),
+            255,
+            "--resample: found 'foo', expected one of nearest, linear, drizzle\n",
+            False,
+        ),
+        (
+            ("demo", "--resample=lin", "in.sof"),
+            255,
+            "expected one of nearest, linear, drizzle; did you mean 'linear'?",
+            False,
+        ),
+        (
+            ("demo", "--resmaple=linear", "in.sof"),
+            255,
+            "'--resmaple=linear' not recognized; did you mean '--resample'?",
+            False,
+        ),
+        (
+            ("demo", "--output-dir=.", "in.sof"),
+            255,
+            "it is an option of main.py, which belongs before the recipe's",
+            False,
+        ),
+        (
+            ("--dx=1", "muse_scipost"),
+            255,
+            "it is a parameter of muse_scipost, which belongs after the recipe's name",
+            True,
+        ),
+        (("demi", "in.sof"), 13, "did you mean 'demo'?", False),
+        (("demo", "--astrometry=True", "in.sof"), 255, "--astrometry: found 'True', expected TRUE or FALSE\n", False),
         (
             ("demo", "--frac=2", "in.sof"),
             255,
-            "Specified 'double' value (2.0) for the parameter 'frac' was outside the permitted range 0.0 to 1.0.",
+            "--frac: found '2', expected a number from 0.0 to 1.0\n",
             False,
         ),
         (("--output-dir=nodir", "demo"), 255, "The argument to '--output-dir' [nodir] is not a valid directory", True),
@@ -97,7 +129,7 @@ def test_recipe_runs(run):
         (("--log-file=", "demo"), 255, "'--log-file' is a mandatory option", True),
         (("--link-dir=nodir", "--suppress-link=FALSE", "demo"), 255, "Non-valid directory given for symbolic", True),
         (("--suppress-prefix=FALSE", "--output-prefix=", "demo"), 255, "no valid prefix has been given", True),
-        (("--msg-level=INFO", "demo"), 255, "CPL error 'Input data do not match'", True),
+        (("--msg-level=INFO", "demo"), 255, "one of debug, info, warning, error, off; did you mean 'info'?\n", True),
         (("--config=nope.rc", "demo"), 255, "'--config=nope.rc' was specified, but the file 'nope.rc' could not", True),
         (("--recipe-config=nope.rc", "demo"), 255, "but the file 'nope.rc' could not be found.", True),
         (("--recipe-config=", "demo"), 255, "'--recipe-config' was specified, but no argument given.", True),
@@ -176,16 +208,17 @@ def test_bad_environment_variable_stops(run, monkeypatch):
     monkeypatch.setenv("ESOREX_MSG_LEVEL", "loud")
     status, _, err = run("demo", "in.sof")
     assert status == 255
-    assert "ESOREX_MSG_LEVEL=loud" in err
+    assert "Environment variable ESOREX_MSG_LEVEL: found 'loud', expected one of debug, info, " in err
 
 
 @pytest.mark.parametrize(
     ("text", "status", "message"),
     [
         ("nope=3", 250, "Parameter 'nope' not recognised in configuration file 'x.rc'"),
+        ("muse.demo.dxx=3", 250, "not recognised in configuration file 'x.rc'; did you mean 'muse.demo.dx'?"),
         ("dx=3", 250, "Parameter 'dx' not recognised"),
         ("muse.demo.dx=abc", 251, "Error parsing/interpreting entry 'muse.demo.dx' in configuration file 'x.rc'"),
-        ("muse.demo.resample=foo", 251, "Error parsing/interpreting entry 'muse.demo.resample'"),
+        ("muse.demo.resample=foo", 251, "file 'x.rc': found 'foo', expected one of nearest, linear, drizzle\n"),
         ('muse.demo.save="a" b', 253, "Quoting mismatch within value '\"a\" b' for parameter 'muse.demo.save'"),
         ("hello", 254, "'hello' does not fit 'key=value' format in configuration file 'x.rc'"),
         ("muse.demo.dx=", 254, "'muse.demo.dx=' does not fit 'key=value' format"),
@@ -385,3 +418,34 @@ def test_closed_output(run):
     command = f"{sys.executable} -m muse_core.frontends.esorex.main --help | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+def test_help_names_every_variable(run):
+    """All variables that the package reads, with an option or without."""
+    package = Path(muse_core.__file__).parent
+    sources = [path.read_text() for path in package.rglob("*.py") if "simulate" not in path.parts]
+    names = {name for text in sources for name in re.findall(r'"((?:MUSE|OMP)_[A-Z_]+)"', text)}
+    out = run("--help")[1]
+    assert len(names) > 5
+    assert [name for name in names if name not in out] == []
+
+
+@pytest.mark.parametrize("by", ["option", "variable", "both"])
+def test_settings_of_a_run(by, run, monkeypatch):
+    """Memory and folders as options, which win over the variables."""
+    monkeypatch.setenv("DEMO_VARIABLE", "x")
+    values = {"max-memory": "3G", "scratch": "a", "resume": "b"}
+    for name, value in values.items() if by != "option" else ():
+        monkeypatch.setenv("MUSE_" + name.upper().replace("-", "_"), value if by == "variable" else "other")
+    options = [f"--{name}={value}" for name, value in values.items()] if by != "variable" else []
+    status, out, _ = run("--msg-level=debug", *options, "demo", "in.sof")
+    assert status == 0
+    found = re.findall(r"variable (MUSE_\w+)=(.*)", out)
+    assert found == [("MUSE_MAX_MEMORY", "3G"), ("MUSE_RESUME", "b"), ("MUSE_SCRATCH", "a")]
+
+
+def test_carriage_returns_in_a_set_of_frames(run):
+    Path("in.sof").write_bytes(b"# comment\r\nin.fits PIXTABLE_OBJECT\r\n\r\nin.fits LSF CALIB\r\nin.fits\r\n")
+    status, out, err = run("--msg-level=debug", "demo", "in.sof")
+    assert (status, err) == (0, "")
+    assert re.findall(r"frame (in.fits \w* ?)3000000", out) == ["in.fits PIXTABLE_OBJECT ", "in.fits LSF ", "in.fits "]

@@ -203,3 +203,38 @@ def test_threads(demo):
         failing.DATACUBE_FINAL  # noqa: B018
     failing.join()
     assert not failing.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resample": "Linear"}, "resample: found 'Linear', expected one of nearest, .*; did you mean 'linear'?"),
+        ({"resmple": "linear"}, "unknown parameter 'resmple'; did you mean 'resample'?; known ones: save, resample, "),
+        ({"ld": "x"}, "parameter ld: found 'x', expected an integer number"),
+        ({"dx": "x"}, "parameter dx: found 'x', expected a number"),
+        ({"astrometry": "maybe"}, "parameter astrometry: found 'maybe', expected True or False"),
+    ],
+)
+def test_messages_on_parameters(scipost, change, message):
+    with pytest.raises(ParameterError, match=message):
+        scipost("x.fits", param=change)
+    with pytest.raises(ParameterError, match=message):
+        scipost.param = change
+
+
+def test_names_that_are_not_there(scipost):
+    assert not hasattr(scipost.param, "nope")
+    assert getattr(scipost.calib, "nope", 3) == 3
+    with pytest.raises(KeyError, match="unknown tag of calibrations 'SKY_LINE'; did you mean 'SKY_LINES'?"):
+        scipost.calib["SKY_LINE"] = "x.fits"
+
+
+def test_memory_and_folders(demo):
+    demo.max_memory, demo.scratch, demo.resume = "3G", "a", "b"
+    here = os.getcwd()
+    wanted = ["MUSE_MAX_MEMORY=3G", f"MUSE_RESUME={here}/b", f"MUSE_SCRATCH={here}/a"]
+    assert [
+        line.split("variable ")[1] for line in demo("raw.fits").log.debug if "variable MUSE_" in line and "=" in line
+    ] == wanted
+    found = demo("raw.fits", env={"MUSE_RESUME": "/c"}).log.debug
+    assert "demo: variable MUSE_RESUME=/c" in found

@@ -21,7 +21,7 @@ def parsed(text):
         ("a.fits", [("a.fits", "", "")]),
         ("# c\n  # c\n\n   \n", []),
         ("! a", [("!", "a", "")]),
-        ("a.fits T\r\n", [("a.fits", "T\r", "")]),
+        ("a.fits T\r\n", [("a.fits", "T", "")]),
         ("~/a.fits T", [("~/a.fits", "T", "")]),
         ('"a b.fits" T', [('"a', 'b.fits"', "T"[:0])]),
         (

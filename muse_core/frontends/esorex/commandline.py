@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The command line: ``[options] recipe [parameters] sof...``, read as C's getopt_long_only reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from muse_core.frontends.esorex import report
-from muse_core.frontends.esorex.options import Option, ValueProblem, format_value, parse
-
-_ADVICE = (
-    "Check that the supplied value is of a suitable type for the parameter (e.g. enum, string, boolean, etc.) "
-    "and is within any required range."
-)
+from muse_core.frontends.esorex.options import Option, ValueProblem, format_value
+from muse_core.model.declare import did_you_mean
 
 
 class UsageError(Exception):
@@ -17,14 +13,36 @@ class UsageError(Exception):
 
 
 def _find(name: str, options: Sequence[Option]) -> Option | None:
-    """Return the option of that name, or the only one whose name starts with it."""
-    candidates = [option for option in options if option.name == name]
-    candidates = candidates or [option for option in options if option.name.startswith(name)]
+    """Return the option of that name, or the only one whose name starts with it; hidden ones come second."""
+    begun = [option for option in options if option.name.startswith(name)]
+    candidates = [option for option in begun if option.name == name]
+    candidates = candidates or [option for option in begun if not option.hidden] or begun
     return candidates[0] if len(candidates) == 1 else None
 
 
-def leading_options(arguments: Sequence[str], options: Sequence[Option]) -> tuple[list[tuple[Option, str | None]], int]:
+def _unknown(name: str, options: Sequence[Option], elsewhere: Mapping[str, str]) -> str:
+    """Return the end of the message that there is no option of a name."""
+    begun = [f"--{option.name}" for option in options if name and option.name.startswith(name)]
+    if begun:
+        return f": it may be {', '.join(begun)}"
+    if name in elsewhere:
+        return f": it is {elsewhere[name]}"
+    return did_you_mean(name, (option.name for option in options), "'--{}'")
+
+
+def leading_options(
+    arguments: Sequence[str], options: Sequence[Option], elsewhere: Mapping[str, str]
+) -> tuple[list[tuple[Option, str | None]], int]:
     """Split off the options at the start of the command line.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Command line.
+    options : sequence of Option
+        Options that there are.
+    elsewhere : mapping of str to str
+        Names of options that belong to another place of the command line, and what they are.
 
     Returns
     -------
@@ -47,7 +65,7 @@ def leading_options(arguments: Sequence[str], options: Sequence[Option]) -> tupl
         name, equals, text = argument.removeprefix("-").removeprefix("-").partition("=")
         option = _find(name, options) if name else None
         if option is None:
-            report.error(f"Command line parameter '{argument}' not recognized")
+            report.error(f"Command line parameter '{argument}' not recognized{_unknown(name, options, elsewhere)}")
             report.error("Unable to continue parsing command line options")
             raise UsageError
         given.append((option, text if equals else None))
@@ -87,16 +105,7 @@ def set_option(option: Option, text: str) -> None:
     try:
         ignored = option.set_text(text)
     except ValueProblem as problem:
-        if str(problem) == "Illegal input":
-            kind = {int: "int", float: "double"}[option.kind]
-            low, high = (format_value(limit) for limit in option.limits)
-            value = format_value(parse(option.kind, text)[0])
-            report.error(
-                f"Specified '{kind}' value ({value}) for the parameter '{option.name}' "
-                f"was outside the permitted range {low} to {high}."
-            )
-        report.error(f"CPL error '{problem}' occurred during the processing of the option '--{option.name}'")
-        report.warning(_ADVICE)
+        report.error(f"--{option.name}: found '{text}', expected {problem}")
         raise UsageError from None
     if ignored:
         report.warning(f"'--{option.name}={text}' is read as {format_value(option.value)}")

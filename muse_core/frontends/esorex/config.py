@@ -11,6 +11,7 @@ from pathlib import Path
 from muse_core.frontends.esorex import report
 from muse_core.frontends.esorex.layout import described, wrap
 from muse_core.frontends.esorex.options import Option, ValueProblem, format_value
+from muse_core.model.declare import did_you_mean
 
 UNKNOWN_NAME, BAD_VALUE, BAD_QUOTES, BAD_LINE = 250, 251, 253, 254
 
@@ -62,12 +63,16 @@ def read(path: str | os.PathLike, options: Sequence[Option]) -> None:
                 _stop(path, BAD_QUOTES)
             value = value[1:-1]
         if name not in known:
-            report.error(f"Parameter '{name}' not recognised in configuration file '{path}'")
+            hint = did_you_mean(name, known)
+            report.error(f"Parameter '{name}' not recognised in configuration file '{path}'{hint}")
             _stop(path, UNKNOWN_NAME)
         try:
             ignored = known[name].set_text(value)
-        except ValueProblem:
-            report.error(f"Error parsing/interpreting entry '{name}' in configuration file '{path}'")
+        except ValueProblem as problem:
+            report.error(
+                f"Error parsing/interpreting entry '{name}' in configuration file '{path}': found '{value}', "
+                f"expected {problem}"
+            )
             raise ConfigError(BAD_VALUE) from None
         if ignored:
             effective = format_value(known[name].value)

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from muse_core.frontends.esorex.options import Option, format_value
+from muse_core.frontends.esorex.options import VARIABLES, Option, format_value
 
 _COLUMNS = 80
 _NAME_WIDTH = 22
@@ -54,7 +54,8 @@ def command_help(program: str, options: Sequence[Option]) -> str:
     """Return the help text of the command."""
     return (
         f"Usage: {program} [{program}-options] recipe [recipe-options] sof\n\nOptions:\n\n"
-        f"{_help_lines(options, True)}\n"
+        f"{_help_lines(options, True)}\n\nEnvironment variables of recipes without an option:\n\n"
+        + "".join(_entry(name, max(map(len, VARIABLES)), text) + "\n" for name, text in VARIABLES.items())
     )
 
 

@@ -21,6 +21,7 @@ from muse_core.frontends import ending, registry
 from muse_core.frontends.esorex import commandline, config, execution, layout, products, report
 from muse_core.frontends.esorex.options import LEVELS, Option, ValueProblem, by_name, caller_options, recipe_options
 from muse_core.io import litter
+from muse_core.model.declare import did_you_mean
 
 USAGE_STATUS, NO_RECIPE_STATUS = 255, 13
 
@@ -91,7 +92,7 @@ class Command:
 
     def _read_settings(self) -> int:
         """Set the options from file, environment and command line; return the number of arguments used."""
-        given, used = commandline.leading_options(self.arguments, self.caller)
+        given, used = commandline.leading_options(self.arguments, self.caller, self._elsewhere())
         file = next((text or "" for option, text in reversed(given) if option.name == "config"), None)
         named = file is not None or "ESOREX_CONFIG" in os.environ
         file = os.environ.get("ESOREX_CONFIG", "") if file is None else file
@@ -111,7 +112,7 @@ class Command:
                 try:
                     option.set_text(text)
                 except ValueProblem as problem:
-                    report.error(f"CPL error '{problem}' occurred during the processing of {option.environment}={text}")
+                    report.error(f"Environment variable {option.environment}: found '{text}', expected {problem}")
                     raise commandline.UsageError from None
         commandline.apply(given)
         self._given = {option.name for option, _ in given}
@@ -119,6 +120,12 @@ class Command:
         level = levels[self.setting("msg-level")]
         core.Msg.set_config(level=level, show_component=level == core.Msg.SeverityLevel.DEBUG)
         return used
+
+    def _elsewhere(self) -> dict[str, str]:
+        """Return the parameters of the recipe that the command line seems to name, for messages."""
+        module = next((word for word in self.arguments if word in registry.built_in()), None)
+        specs = registry.class_of(module).PARAMETERS if module else ()
+        return {spec.name: f"a parameter of {module}, which belongs after the recipe's name" for spec in specs}
 
     def _require_file(self, name: str, path: str) -> None:
         if not path:
@@ -224,11 +231,12 @@ class Command:
     def _with_recipe(self, name: str, rest: Sequence[str]) -> int:
         if self.setting("params"):
             self._list_options()
-        recipe = self._recipes().get(name)
+        recipes = self._recipes()
+        recipe = recipes.get(name)
         if recipe is None:
             report.error(
                 f"Unable to find recipe '{name}'. Check that the recipe is in the path specified by the "
-                "'--recipe-dir' option."
+                f"'--recipe-dir' option{did_you_mean(name, recipes) or '.'}"
             )
             return NO_RECIPE_STATUS
         core.Msg.set_config(show_time=True)
@@ -251,6 +259,7 @@ class Command:
             report.text(text.removesuffix("\n"))
         else:
             self.shows_text = bool(self.setting("plan"))
+            self._set_environment()
             try:
                 frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
             except execution.FramesError:
@@ -259,13 +268,22 @@ class Command:
             return execution.execute(recipe, options, frames, self.setting, self.goal)
         return 0
 
+    def _set_environment(self) -> None:
+        """Give the settings that recipes find in the environment to those that run."""
+        for option in self.caller:
+            if option.environment.startswith("MUSE_") and option.value:
+                os.environ[option.environment] = option.value
+
     def _read_parameters(self, recipe, options: Sequence[Option], arguments: Sequence[str]) -> int:
         """Set the parameters of the recipe from files and command line; return the number of arguments used."""
         personal = config.user_directory() / f"{recipe.name}.rc"
         for path in (personal if os.path.exists(personal) else "", self.setting("recipe-config")):
             if path:
                 config.read(path, options)
-        given, used = commandline.leading_options(arguments, options)
+        of_command = dict.fromkeys(
+            self._options, f"an option of {self.program}, which belongs before the recipe's name"
+        )
+        given, used = commandline.leading_options(arguments, options, of_command)
         commandline.apply(given)
         return used
 

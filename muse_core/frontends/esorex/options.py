@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from muse_core.model.declare import did_you_mean
+
 PREFIX = "esorex.caller."
 LEVELS = ("debug", "info", "warning", "error", "off")
 
@@ -16,7 +18,7 @@ _BOOLEANS = {"TRUE": True, "true": True, "FALSE": False, "false": False}
 
 
 class ValueProblem(ValueError):
-    """A text that is not a value of its option; the message is that of the CPL error."""
+    """A text that is not a value of its option; the message says what was expected instead."""
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,9 +83,11 @@ class Option:
         """
         value, ignored = parse(self.kind, text)
         if self.choices and value not in self.choices:
-            raise ValueProblem("Input data do not match")
+            choices = [format_value(choice) for choice in self.choices]
+            raise ValueProblem(f"one of {', '.join(choices)}{did_you_mean(text, choices)}")
         if self.limits and not self.limits[0] <= value <= self.limits[1]:
-            raise ValueProblem("Illegal input")
+            low, high = (format_value(limit) for limit in self.limits)
+            raise ValueProblem(f"a number from {low} to {high}")
         self.value = value
         return ignored
 
@@ -100,11 +104,11 @@ def parse(kind: type, text: str) -> tuple[Any, str]:
         return text, ""
     if kind is bool:
         if text not in _BOOLEANS:
-            raise ValueProblem("Type mismatch")
+            raise ValueProblem("TRUE or FALSE")
         return _BOOLEANS[text], ""
     match = (_INTEGER if kind is int else _DOUBLE).match(text)
     if not match or (kind is int and abs(int(match[1])) >= 2**31):
-        raise ValueProblem("Type mismatch")
+        raise ValueProblem("an integer number, of 32 bits" if kind is int else "a number")
     number = match[1]
     convert = int if kind is int else float.fromhex if "x" in number.lower() else float
     return convert(number), text[match.end() :]
@@ -180,6 +184,14 @@ def caller_options(recipe_dir: str) -> list[Option]:
         _caller("no-datamd5", False, "Leave the MD5 sum of the data out of the products."),
         _caller("no-checksum", False, "Leave the FITS checksums out of the products."),
         _caller("man-page", False, "Show the manual page of the recipe that is named and exit.", in_config=False),
+        _caller(
+            "max-memory",
+            "",
+            "Memory that the recipe may take, such as 4G; by default 60 % of what is available.",
+            environment="MUSE_MAX_MEMORY",
+            in_config=False,
+            hidden=True,
+        ),
         _caller("mem-check", False, "Accepted and ignored: there is no CPL memory to check."),
         _caller("msg-level", "info", "Lowest severity of the messages on the terminal.", choices=LEVELS),
         _caller(
@@ -222,12 +234,38 @@ def caller_options(recipe_dir: str) -> list[Option]:
             "native plugin, to be used with ESO's esorex, give the single option '--plugin-dir'.",
             environment="ESOREX_PLUGIN_DIR",
         ),
+        _caller(
+            "resume",
+            "",
+            "Directory in which a run keeps what it has done: after a kill the same command goes on from there.",
+            environment="MUSE_RESUME",
+            in_config=False,
+            hidden=True,
+        ),
+        _caller(
+            "scratch",
+            "",
+            "Directory of the scratch file; by default that of the products.",
+            environment="MUSE_SCRATCH",
+            in_config=False,
+            hidden=True,
+        ),
         _caller("show-hidden", False, "Show hidden parameters of recipes in help texts.", environment=""),
         _caller("suppress-link", True, "Make no symbolic links to the products."),
         _caller("suppress-prefix", True, "Keep the names that the recipe gives to the products."),
         _caller("time", True, "Show the time that the recipe took."),
         _caller("unload-plugin", True, "Accepted for compatibility; nothing is unloaded."),
     ]
+
+
+#: Further variables that recipes read, and what they are for.
+VARIABLES = {
+    "OMP_NUM_THREADS": "Number of threads; by default the cores that may be used.",
+    "MUSE_COMPAT": "2.8.7: reproduce the defects of ESO's recipes of this version too.",
+    "MUSE_PIXTABLE_SAVE_AS_TABLE": "1: write pixel tables as FITS tables, not as images.",
+    "MUSE_DAR_CORRECT_METHOD": "Formula for the refractive index of the air: Filippenko, Owens, Edlen, or Ciddor.",
+    "MUSE_AUTOCAL_EXCLUDE_RAMAN": "Width in Angstrom around Raman lines that the autocalibration leaves out.",
+}
 
 
 def by_name(options: Iterable[Option]) -> dict[str, Option]:

@@ -59,6 +59,10 @@ class Recipe:
         Folder in which the working folders of runs without `output_dir` are made.
     env : dict
         Environment variables for the runs.
+    max_memory, scratch, resume : str or path or None
+        Memory that a run may take, such as ``4G``; folder of its scratch file; folder in which it keeps what it has
+        done, so that a call with the same arguments goes on there after it was killed. None: as ``MUSE_MAX_MEMORY``,
+        ``MUSE_SCRATCH`` and ``MUSE_RESUME`` in the environment say.
 
     Examples
     --------
@@ -98,6 +102,9 @@ class Recipe:
         self.output_dir = None
         self.temp_dir = "."
         self.env: dict[str, Any] = {}
+        self.max_memory: str | None = None
+        self.scratch: str | os.PathLike | None = None
+        self.resume: str | os.PathLike | None = None
         self.threaded = threaded
         self.memory_dump = 0
         self.mtrace = False
@@ -243,7 +250,13 @@ class Recipe:
         single = next(iter(frames_by_tag.values()), None)
         run.always_lists = isinstance(single, (list, tuple)) and not _is_hdulist(single) and len(single) == 1
         run.values = values
-        run.environment = {**self.env, **(env or {})}
+        settings = {"MUSE_MAX_MEMORY": self.max_memory}
+        settings |= {  # the run is in another folder
+            name: os.path.abspath(folder)
+            for name, folder in (("MUSE_SCRATCH", self.scratch), ("MUSE_RESUME", self.resume))
+            if folder is not None
+        }
+        run.environment = {**{k: v for k, v in settings.items() if v is not None}, **self.env, **(env or {})}
         run.output_dir = output_dir if output_dir is not None else self.output_dir
         return run
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from muse_core.errors import InputError, ParameterError
+from muse_core.model.declare import did_you_mean
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-class UnknownNameError(ParameterError, KeyError):
+class UnknownNameError(ParameterError, KeyError, AttributeError):
     """There is no parameter or calibration of that name."""
 
     __str__ = ValueError.__str__
@@ -69,15 +70,17 @@ class Parameter:
         ParameterError
             If it cannot be converted, or is not allowed.
         """
+        found = f"parameter {self.name}: found {value!r}, expected"
         try:
             value = self._boolean(value) if self.type is bool else self.type(value)
         except (TypeError, ValueError) as error:
-            expected = f"expected {self.type.__name__}"
-            raise ParameterError(f"parameter {self.name}: found {value!r}, {expected}") from error
+            kinds = {bool: "True or False", int: "an integer number", float: "a number", str: "a text"}
+            raise ParameterError(f"{found} {kinds[self.type]}") from error
         if self.sequence is not None and value not in self.sequence:
-            raise ParameterError(f"parameter {self.name}: {value!r} is not in {self.sequence}")
+            choices = [str(choice) for choice in self.sequence]
+            raise ParameterError(f"{found} one of {', '.join(choices)}{did_you_mean(str(value), choices)}")
         if self.range is not None and not self.range[0] <= value <= self.range[1]:
-            raise ParameterError(f"parameter {self.name}: {value!r} is not in range {self.range}")
+            raise ParameterError(f"{found} a number from {self.range[0]} to {self.range[1]}")
         return value
 
     @staticmethod
@@ -98,6 +101,8 @@ class Parameter:
 
 class _Names:
     """Things found by name as attribute or item, and assigned to; names are fixed."""
+
+    _what = "name"
 
     def __init__(self, things: Mapping[str, Any]):
         self.__dict__["_things"] = dict(things)
@@ -132,12 +137,15 @@ class _Names:
 
     def _known(self, name: str) -> str:
         if name not in self._things:
-            raise UnknownNameError(f"unknown name {name!r}; known ones: {', '.join(self._things)}")
+            known = f"{did_you_mean(name, self._things)}; known ones: {', '.join(self._things)}"
+            raise UnknownNameError(f"unknown {self._what} {name!r}{known}")
         return name
 
 
 class ParameterList(_Names):
     """The parameters of a recipe, by short or full name, as attributes or items."""
+
+    _what = "parameter"
 
     def __init__(self, parameters: Iterable[Parameter]):
         super().__init__({parameter.name.replace("-", "_"): parameter for parameter in parameters})
@@ -177,6 +185,8 @@ class FrameConfig:
 
 class FrameList(_Names):
     """The calibration frames of a recipe, by tag, as attributes or items."""
+
+    _what = "tag of calibrations"
 
     def __setitem__(self, tag: str, frames) -> None:
         frames = frames.frames if isinstance(frames, FrameConfig) else frames

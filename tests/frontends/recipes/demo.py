@@ -62,6 +62,9 @@ class Demo(ui.PyRecipe):
             size = os.path.getsize(frame.file) if os.path.exists(frame.file) else "-"
             logger.debug("frame %s %s %s", frame.file, frame.tag, size)
         logger.debug("variables %s %s", os.environ.get("DEMO_VARIABLE"), os.environ.get("DEMO_OTHER"))
+        for name in sorted(os.environ):
+            if name.startswith("MUSE_"):
+                logger.debug("variable %s=%s", name, os.environ[name])
         logger.warning("A warning")
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((name.rpartition(".")[2], value) for name, value in settings.items())
