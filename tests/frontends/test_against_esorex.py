@@ -49,10 +49,10 @@ NEUTRAL = (
     (r"Start time     : .*", "Start time"),
     (r"er_help_create_config: ", ": "),
     # what is wrong with a value or name, in a line of ours
-    (r".*\[ ERROR \] esorex: --\S+: found .*\n", ""),
-    (r".*\[ ERROR \] esorex: Specified .* was outside the permitted range .*\n", ""),
-    (r".*\[ ERROR \] esorex: CPL error .* occurred during the processing of the option .*\n", ""),
-    (r".*\[WARNING\] esorex: Check that the supplied value is of a suitable type .*\n", ""),
+    (r".*\[ ERROR \].*: (\[tid=000\] )?--\S+: found .*\n", ""),
+    (r".*\[ ERROR \].* Specified .* was outside the permitted range .*\n", ""),
+    (r".*\[ ERROR \].* CPL error .* occurred during the processing of the option .*\n", ""),
+    (r".*\[WARNING\].* Check that the supplied value is of a suitable type .*\n", ""),
     (r"('\S*)' not recognized[;:] .*", r"\1' not recognized"),
     (r"(entry '\S+' in configuration file '\S+')(: found .*)?", r"\1"),
 )

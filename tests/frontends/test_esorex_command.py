@@ -448,4 +448,4 @@ def test_carriage_returns_in_a_set_of_frames(run):
     Path("in.sof").write_bytes(b"# comment\r\nin.fits PIXTABLE_OBJECT\r\n\r\nin.fits LSF CALIB\r\nin.fits\r\n")
     status, out, err = run("--msg-level=debug", "demo", "in.sof")
     assert (status, err) == (0, "")
-    assert re.findall(r"frame (in.fits \w* ?)3000000", out) == ["in.fits PIXTABLE_OBJECT ", "in.fits LSF ", "in.fits "]
+    assert re.findall(r"frame (in.fits \w* ?)3000000", out) == ["in.fits PIXTABLE_OBJECT ", "in.fits LSF ", "in.fits  "]

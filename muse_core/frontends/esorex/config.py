@@ -63,7 +63,10 @@ def read(path: str | os.PathLike, options: Sequence[Option]) -> None:
                 _stop(path, BAD_QUOTES)
             value = value[1:-1]
         if name not in known:
-            hint = did_you_mean(name, known)
+            context, _, short = name.rpartition(".")
+            hint = did_you_mean(
+                short, [k.rpartition(".")[2] for k in known if k.startswith(context)], f"'{context}.{{}}'"
+            )
             report.error(f"Parameter '{name}' not recognised in configuration file '{path}'{hint}")
             _stop(path, UNKNOWN_NAME)
         try:
