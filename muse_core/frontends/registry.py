@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import isabstract
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from types import ModuleType
 import muse_core.recipes
 from muse_core.cplapi import ui
 from muse_core.errors import InputError
+from muse_core.frontends.trust import distrust
 
 logger = logging.getLogger(__name__)
 
@@ -55,14 +56,25 @@ def plugin_directory() -> Path | None:
     return next((Path(str(file)).parent for file in files if file.name.endswith(".so")), None)
 
 
-def _python_files(directory: str) -> Iterator[Path]:
-    """Yield the Python files below a folder, without hidden folders and virtual environments."""
+def _python_files(directory: str, warn: Callable[[str], object]) -> Iterator[Path]:
+    """Yield the Python files below a folder; not those of hidden folders, virtual environments, and of others."""
+
+    def refused(path: str | Path) -> bool:
+        reason = distrust(path, alone=path != directory)
+        if reason:
+            warn(f"{path}: recipes in it are not used: {reason}, and it is code that would be run")
+        return bool(reason)
+
+    if not os.path.isdir(directory) or refused(directory):
+        return
     for folder, subfolders, files in os.walk(directory, followlinks=True):
         if "pyvenv.cfg" in files:
             subfolders.clear()
             continue
         subfolders[:] = sorted(name for name in subfolders if not name.startswith((".", "__")))
-        yield from (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
+        subfolders[:] = [name for name in subfolders if not refused(os.path.join(folder, name))]
+        paths = (Path(folder, name) for name in sorted(files) if name.endswith(".py"))
+        yield from (path for path in paths if path.is_file() and not refused(path))
 
 
 def _classes_of_file(path: Path) -> Iterator[type]:
@@ -94,20 +106,36 @@ def _instances(classes: Iterable[type]) -> dict[str, ui.PyRecipe]:
 
 
 def recipes_of_file(path: str | os.PathLike) -> dict[str, ui.PyRecipe]:
-    """Return an instance of every recipe of a Python file, by name."""
+    """Return an instance of every recipe of a Python file, by name.
+
+    Raises
+    ------
+    InputError
+        The file is not there, or others may have written it.
+    """
+    if not os.path.isfile(path):
+        raise InputError(f"{os.fspath(path)}: no such file, expected a Python file with a recipe")
+    if reason := distrust(path):
+        raise InputError(f"{os.fspath(path)}: {reason}, expected a file of ours alone: its code would be run")
     return _instances(_classes_of_file(Path(path)))
 
 
-def find_recipes(directories: Iterable[str] = ()) -> dict[str, ui.PyRecipe]:
+def find_recipes(
+    directories: Iterable[str] = (), warn: Callable[[str], object] = logger.warning
+) -> dict[str, ui.PyRecipe]:
     """Return an instance of every recipe, by name.
 
     Parameters
     ----------
     directories : iterable of str
         Folders that are searched, with their subfolders, for Python files with subclasses of ``cpl.ui.PyRecipe``. Files
-        without that word are not imported. A recipe of this package is not replaced by one of the same name.
+        without that word are not imported, nor those that others may write. A recipe of this package is not replaced by
+        one of the same name.
+    warn : callable
+        Gets a text on each folder or file that is not used because others may write it.
     """
-    found = (cls for directory in directories for path in _python_files(directory) for cls in _classes_of_file(path))
+    files = (path for directory in directories for path in _python_files(directory, warn))
+    found = (cls for path in files for cls in _classes_of_file(path))
     return _instances((*map(class_of, built_in()), *found))
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
-RECIPES = Path(__file__).parent / "recipes"
 SYSTEM_PATH = "/usr/bin:/bin"
 
 

@@ -6,9 +6,9 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from harness.recipes import RECIPES
 
 pytestmark = pytest.mark.reference
 
@@ -173,7 +173,7 @@ def test_same_as_esorex(arguments, esorex, demo_plugin, tmp_path):
     outcomes = []
     for name, command, plugin in (
         ("real", [esorex], str(demo_plugin)),
-        ("ours", [sys.executable, "-c", OURS], str(Path(__file__).parent / "recipes")),
+        ("ours", [sys.executable, "-c", OURS], str(RECIPES)),
     ):
         (tmp_path / name).mkdir()
         outcomes.append(run(command, arguments.split(), tmp_path / name, plugin))

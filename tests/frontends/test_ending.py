@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+from harness.recipes import RECIPES
 
-RECIPES = Path(__file__).parent / "recipes"
 SCRIPT = """
 import sys
 {module}

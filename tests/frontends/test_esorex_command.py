@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+from harness.recipes import RECIPES
 
 import muse_core
 
-RECIPES = Path(__file__).parent / "recipes"
 LIBRARIES = "\nLibraries used: "
 
 

@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.recipes import RECIPES
 
 import muse_core.recipes
 from muse_core.cplapi.messages import step_of
 from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 
-RECIPES = Path(__file__).parent / "recipes"
 ROOT = Path(muse_core.__file__).parent
 PRODUCTS = {"DATACUBE_FINAL.fits", "IMAGE_FOV_0001.fits"}
 COMMAND = f"{sys.executable} -m muse_core.frontends.esorex.main --recipe-dir={RECIPES}"

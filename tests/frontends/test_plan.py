@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from astropy.io import fits
+from harness.recipes import RECIPES
 
 import muse_core
 from muse_core.frontends.esorex import main
@@ -95,7 +96,7 @@ def test_mistakes(command, datasets):
     status, output = command("--plan", "muse_scipost", "--skymethod=none", "--lambdamin=8000", sof)
     assert status == 255
     assert "found no rows with wavelengths" in output
-    folder = Path(__file__).parent / "recipes"
+    folder = RECIPES
     status, output = command("--plan", f"--recipe-dir={folder}", "demo", sof)
     assert status == 255
     assert "The recipe 'demo' makes no plan." in output

@@ -8,19 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from harness.recipes import RECIPES
 
 import muse_core
 from muse_core.errors import InputError, MuseError, ParameterError, ProductError
 from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError
-
-RECIPES = str(Path(__file__).parent / "recipes")
 
 
 @pytest.fixture
 def demo(tmp_path, monkeypatch):
     """The demo recipe in an empty folder with one raw frame."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(muse_core.Recipe, "path", [RECIPES])
+    monkeypatch.setattr(muse_core.Recipe, "path", [str(RECIPES)])
     Path("raw.fits").touch()
     return muse_core.Recipe("demo")
 

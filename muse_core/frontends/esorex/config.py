@@ -11,6 +11,7 @@ from pathlib import Path
 from muse_core.frontends.esorex import report
 from muse_core.frontends.esorex.layout import described, wrap
 from muse_core.frontends.esorex.options import Option, ValueProblem, format_value
+from muse_core.frontends.trust import distrust
 from muse_core.model.declare import did_you_mean
 
 UNKNOWN_NAME, BAD_VALUE, BAD_QUOTES, BAD_LINE = 250, 251, 253, 254
@@ -30,9 +31,24 @@ class ConfigError(Exception):
         self.status = status
 
 
-def user_directory() -> Path:
-    """Return the folder of the user's configuration files."""
-    return Path(os.environ.get("HOME", ""), ".esorex")
+def user_directory() -> Path | None:
+    """Return the folder of the user's configuration files; None without a home, as in containers.
+
+    The reference takes the current folder then, and so what anybody has put there.
+    """
+    home = os.environ.get("HOME", "")
+    return Path(home, ".esorex") if os.path.isabs(home) else None
+
+
+def user_file(name: str) -> Path | None:
+    """Return the user's configuration file of a name, if there is one that nobody else can change."""
+    folder = user_directory()
+    if folder is None or not (folder / name).exists():
+        return None
+    if reason := distrust(folder / name):
+        report.warning(f"Configuration file '{folder / name}' is not read: {reason}")
+        return None
+    return folder / name
 
 
 def read(path: str | os.PathLike, options: Sequence[Option]) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import signal
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,9 +99,12 @@ class Command:
         file = os.environ.get("ESOREX_CONFIG", "") if file is None else file
         if named:
             self._require_file("config", file)
+            if os.stat(file).st_mode & stat.S_IWOTH:
+                report.error(f"Configuration file '{file}' can be written by everybody, expected one of ours alone")
+                raise commandline.UsageError
         else:
-            file = config.user_directory() / "esorex.rc"
-        if os.path.exists(file):
+            file = config.user_file("esorex.rc")
+        if file is not None:
             try:
                 config.read(file, self.caller)
             except config.ConfigError as error:
@@ -182,7 +186,7 @@ class Command:
         for directory in filter(None, directories):
             if not os.path.isdir(directory):
                 report.warning(f"Unable to open directory {directory}")
-        return registry.find_recipes([d for d in directories if d and os.path.isdir(d)])
+        return registry.find_recipes(filter(None, directories), report.warning)
 
     def _without_recipe(self) -> None:
         if self.setting("create-config") != "FALSE":
@@ -199,6 +203,9 @@ class Command:
         path = self.setting("create-config")
         if path in ("", "TRUE"):
             folder = config.user_directory()
+            if folder is None:
+                report.error("There is no $HOME for a configuration file: give its name, as '--create-config=FILE'")
+                return
             if not folder.is_dir():
                 report.warning(
                     f"No global configuration directory exists. Creating global configuration directory '{folder}'"
@@ -276,8 +283,7 @@ class Command:
 
     def _read_parameters(self, recipe, options: Sequence[Option], arguments: Sequence[str]) -> int:
         """Set the parameters of the recipe from files and command line; return the number of arguments used."""
-        personal = config.user_directory() / f"{recipe.name}.rc"
-        for path in (personal if os.path.exists(personal) else "", self.setting("recipe-config")):
+        for path in (config.user_file(f"{recipe.name}.rc"), self.setting("recipe-config")):
             if path:
                 config.read(path, options)
         of_command = dict.fromkeys(
