@@ -53,7 +53,7 @@ def test_class_of_pycpl(tmp_path):
             "parameters": [isinstance(recipe.parameters, cpl.ui.ParameterList), len(recipe.parameters)],
             "enum": isinstance(recipe.parameters["muse.muse_scipost.resample"], cpl.ui.ParameterEnum),
             "groups": [int(frame.group) for frame in frames],
-            "products": [[p.file, p.tag, int(p.group), int(p.level), int(p.type)] for p in products],
+            "products": sorted([p.file, p.tag, int(p.group), int(p.level), int(p.type)] for p in products),
             "frameset": isinstance(products, cpl.ui.FrameSet),
             "messages": [m for m in cpl.core.Msg.collected if m[2] == "working"],
         }))

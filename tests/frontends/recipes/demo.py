@@ -4,6 +4,8 @@
 import hashlib
 import logging
 import os
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -69,9 +71,10 @@ class Demo(ui.PyRecipe):
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((name.rpartition(".")[2], value) for name, value in settings.items())
         if values["fail"] == "busy":
-            from muse_core.io.folders import hidden_folder
+            from muse_core.io.litter import cleaned_up_by
 
-            with hidden_folder(Path.cwd(), ".demo-"):
+            folder = tempfile.mkdtemp(prefix=".demo-", dir=".")
+            with cleaned_up_by(lambda: shutil.rmtree(folder)):
                 Path("running").touch()
                 hashlib.pbkdf2_hmac("sha512", b"", b"", 50_000_000)  # a kernel: no lock, deaf to signals
         elif values["fail"] == "sleep":
