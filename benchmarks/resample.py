@@ -24,8 +24,7 @@ from muse_core.engine.slabs import SlabSource
 from muse_core.engine.store import RowStore
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model.grid import Limits, make_grid
-from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
-from muse_core.steps.resample.options import METHODS
+from muse_core.steps.resample import METHODS, ResampleOptions, SlabResampler, cosmic_ray_direction
 
 BEGIN = "Output cube size"
 LAST = "Starting resampling"

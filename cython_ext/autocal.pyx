@@ -5,12 +5,11 @@
 from libc.math cimport NAN, fabs, sqrt
 from libc.stdint cimport int32_t, uint8_t
 
-from rows_types cimport row_t
+from bounded cimport require, shaped
+from rows_types cimport IFU_MASK, IFU_SHIFT, N_IFU, N_SLICE, SLICE_MASK, X_MASK, X_SHIFT, row_t
 
 cdef enum:
-    N_IFU = 24
-    N_SLICE = 48
-    N_COLUMN = 128  # values of the 7-bit in-slice column of origin
+    N_COLUMN = X_MASK + 1
     MIN_SLICE_ROWS = 100  # a slice needs more rows than this,
     MIN_COLUMN_ROWS = 50  # a column more than this,
     MIN_COLUMNS = 20  # at least this many columns, and more than this after clipping
@@ -35,9 +34,14 @@ cdef inline Py_ssize_t find_bin(float lbda, const float[::1] edges, Py_ssize_t l
 
 cdef inline bint locate(unsigned int origin, Py_ssize_t *ifu, Py_ssize_t *islice) noexcept nogil:
     """Zero-based IFU and slice of `origin`; False if there are no such ones."""
-    ifu[0] = <Py_ssize_t>((origin >> 6) & 0x1F) - 1
-    islice[0] = <Py_ssize_t>(origin & 0x3F) - 1
+    ifu[0] = <Py_ssize_t>((origin >> IFU_SHIFT) & IFU_MASK) - 1
+    islice[0] = <Py_ssize_t>(origin & SLICE_MASK) - 1
     return 0 <= ifu[0] < N_IFU and 0 <= islice[0] < N_SLICE
+
+
+cdef int require_bins(const double[:, :, :, ::1] sums, const int32_t[:, :, :, ::1] counts, Py_ssize_t n_bin) except -1:
+    require(shaped(sums.shape, N_IFU, N_SLICE, n_bin, N_COLUMN), "sums: of shape (24, 48, n_bin, 128)")
+    return require(shaped(counts.shape, N_IFU, N_SLICE, n_bin, N_COLUMN), "counts: of shape (24, 48, n_bin, 128)")
 
 
 def add_columns(
@@ -68,6 +72,9 @@ def add_columns(
     cdef Py_ssize_t i, b = 0, found, ifu = 0, islice = 0, column
     cdef bint every = selected is None
     cdef float lbda
+    require(every or selected.shape[0] == rows.shape[0], "selected: one element for each row")
+    require(edges.shape[0] > 1, "edges: two or more")
+    require_bins(sums, counts, edges.shape[0] - 1)
     with nogil:
         for i in range(rows.shape[0]):
             if not every and not selected[i]:
@@ -79,7 +86,7 @@ def add_columns(
             b = found
             if fabs(lbda - RAMAN_O2) < exclude_raman or fabs(lbda - RAMAN_N2) < exclude_raman:
                 continue
-            column = (rows[i].origin >> 24) & 0x7F
+            column = (rows[i].origin >> X_SHIFT) & X_MASK
             sums[ifu, islice, b, column] += rows[i].data
             counts[ifu, islice, b, column] += 1
 
@@ -192,7 +199,10 @@ def clipped_mean(float[::1] values, float[::1] scratch, Py_ssize_t nstop, bint b
         Their number.
     """
     cdef double mean, spread
-    cdef Py_ssize_t n = clip(&values[0], &scratch[0], values.shape[0], nstop, by_mad, &mean, &spread)
+    cdef Py_ssize_t n
+    require(values.shape[0] > 0, "values: one or more")
+    require(scratch.shape[0] >= values.shape[0], "scratch: room for all values")
+    n = clip(&values[0], &scratch[0], values.shape[0], max(nstop, 1), by_mad, &mean, &spread)
     return mean, spread, n
 
 
@@ -216,6 +226,9 @@ def slice_fluxes(
     cdef double mean, spread
     cdef float means[N_COLUMN]
     cdef float scratch[N_COLUMN]
+    require_bins(sums, counts, flux.shape[0])
+    require(shaped(flux.shape, flux.shape[0], N_IFU, N_SLICE), "flux: of shape (n_bin, 24, 48)")
+    require(shaped(npts.shape, flux.shape[0], N_IFU, N_SLICE), "npts: of shape (n_bin, 24, 48)")
     with nogil:
         for ifu in range(sums.shape[0]):
             for islice in range(sums.shape[1]):
@@ -247,6 +260,8 @@ def apply_factors(row_t[::1] rows, const float[::1] edges, const float[:, :, ::1
     """
     cdef Py_ssize_t i, b = 0, found, ifu = 0, islice = 0
     cdef float factor, square
+    require(edges.shape[0] > 1, "edges: two or more")
+    require(shaped(factors.shape, edges.shape[0] - 1, N_IFU, N_SLICE), "factors: of shape (n_bin, 24, 48)")
     with nogil:
         for i in range(rows.shape[0]):
             found = find_bin(rows[i].lbda, edges, b)

@@ -13,7 +13,8 @@ float32 numbers. Results that come close to an edge, four in a million, are comp
 from libc.math cimport exp, hypot, log, pow
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
-from rows_types cimport row_t
+from bounded cimport require
+from rows_types cimport OUTSIDE_RANGE, row_t
 
 cdef packed struct factor_t:  # muse_core.steps.flatfield.FACTOR
     double intercept
@@ -51,7 +52,6 @@ cdef enum:
     WALK = 8  # intervals to walk before bisection
     MULTIPLY = 1  # bits of flat_mode
     DIVIDE = 2
-    OUTSIDE_RANGE = -2147483648  # bit 31 of dq
     LOST_BITS = 536870911  # of a float64 when it becomes a float32
     EDGE = 268435456  # their value half-way between two float32
     CLOSE = 512  # 1e-13, relative
@@ -64,7 +64,7 @@ cdef inline Py_ssize_t find(const double* start, Py_ssize_t n, double x, Py_ssiz
     for step in range(WALK):
         if x >= start[i + 1] and i < n - 1:
             i += 1
-        elif x < start[i]:
+        elif x < start[i] and i > 0:
             i -= 1
         else:
             return i
@@ -177,6 +177,11 @@ def calibrate(
     cdef double lbda, factor, l, s, dry, wet, index, shift, d, gain, f, v, g
     cdef row_t* row
     cdef const flux_t* node
+    require(n_flat == 0 or flat_start.shape[0] == n_flat + 1, "flat_start: one more than intervals")
+    require(n_flux == 0 or flux_start.shape[0] == n_flux + 1, "flux_start: one more than intervals")
+    require(n_flux == 0 or curves.shape[0] == n_flux, "curves: one for each interval")
+    require(n_flux == 0 or constants.shape[0] == 1, "constants: of an exposure")
+    require(not has_dar or dar.shape[0] == 14, "dar: 14 constants")
     if has_dar:
         kx, ky, c, n0 = dar[0], dar[1], dar[2], dar[3]
         a0, a1, b1, a2, b2 = dar[4], dar[5], dar[6], dar[7], dar[8]

@@ -6,6 +6,7 @@ Each is computed in float64 and rounded to float32 once, so that one pass and th
 """
 
 from libc.math cimport asin, atan, atan2, cos, sin, sqrt
+from bounded cimport require
 from rows_types cimport row_t
 
 cdef extern from "location.h" nogil:
@@ -113,6 +114,8 @@ def locate(
     cdef bint has_stretch = stretch != 1, has_scale = flux_scale != 1
     cdef bint has_projection = projection.shape[0] > 0, has_positioning = positioning.shape[0] > 0, has_offset = False
     cdef block_t block
+    require(not has_projection or projection.shape[0] == 6, "projection: 6 constants")
+    require(not has_positioning or positioning.shape[0] == 5, "positioning: 5 constants")
     if has_positioning:
         has_offset = positioning[3] != 0 or positioning[4] != 0
     with nogil:

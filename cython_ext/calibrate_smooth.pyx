@@ -8,6 +8,7 @@ costs digits (values are good to 1e-10), which is why a better-conditioned fit w
 """
 
 from libc.math cimport fabs, sqrt
+from bounded cimport require
 
 cdef enum:
     TERMS = 4  # of a cubic
@@ -99,8 +100,8 @@ def smooth_locally(
     cdef Py_ssize_t n = values.shape[0], i, first, size, m, count, left
     cdef double c[TERMS]
     cdef double limit, residual
-    if lbda.shape[0] != n or out.shape[0] != n or used.shape[0] < 2 * half + 1:
-        raise ValueError("arrays of different lengths")
+    require(lbda.shape[0] == n and out.shape[0] == n, "lbda, values, out: of the same length")
+    require(0 <= half < used.shape[0] and used.shape[0] - half > half, "used: room for 2 half + 1 points")
     with nogil:
         for i in range(n):
             first = i - half if i > half else 0

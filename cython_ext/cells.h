@@ -6,8 +6,10 @@
 #ifndef MUSE_CELLS_H
 #define MUSE_CELLS_H
 
+#include <limits.h>
 #include <math.h>
 
+#include "bounded.h"
 #include "clones.h"
 
 /* Tan-plane projection about a reference point, by series. */
@@ -25,10 +27,9 @@ typedef struct {
  */
 MUSE_CLONES static void muse_nearest_cells(const double *position, int count, int n, int *cell, double *to_edge)
 {
-    const double end = n + 1.0;
+    const double end = n < INT_MAX ? n + 1.0 : n;
     for (int i = 0; i < count; i++) {
-        double p = position[i] > 0.0 ? position[i] : 0.0;
-        p = p > end ? end : p;
+        const double p = muse_bounded(position[i], end);
         const int whole = (int)p;
         const double fraction = p - whole;
         int c = whole - 1 + (fraction >= 0.5);

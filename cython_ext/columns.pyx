@@ -4,6 +4,7 @@
 
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
+from bounded cimport require
 
 cdef extern from *:
     """
@@ -32,7 +33,8 @@ def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] wor
     """
     cdef Py_ssize_t i, n = words.shape[0]
     cdef uint32_t word
-    if n and (n - 1) * stride + 4 > raw.shape[0]:
+    require(0 <= field < words.shape[1], f"field: 0...{words.shape[1] - 1}")
+    if n and (stride < 0 or raw.shape[0] < 4 or (n > 1 and stride > (raw.shape[0] - 4) // (n - 1))):
         raise ValueError(f"{raw.shape[0]} bytes are too few for {n} values with a stride of {stride}")
     with nogil:
         for i in range(n):

@@ -10,7 +10,10 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.string cimport memcpy
 from grid_types cimport cell_row_t
+from bounded cimport require, require_threads
+from rows_types cimport COSMIC_RAY
 from statistics cimport median
+from stopping cimport is_set
 
 cdef extern from "quicktest.h" nogil:
     int SURELY_BELOW "MUSE_SURELY_BELOW"
@@ -18,8 +21,7 @@ cdef extern from "quicktest.h" nogil:
     int quick_test "muse_quick_test"(float *v, Py_ssize_t n, float x, double sigma)
 
 cdef enum:
-    COSMIC_RAY = 32   # muse_core.model.dq.DQ.COSMIC_RAY
-    PADDING = 16      # values that may be read or written beyond the last one
+    PADDING = 16  # values that may be read or written beyond the last one
 
 # the kinds and neighbourhoods, as muse_core.steps.resample numbers them
 cdef enum:
@@ -31,6 +33,9 @@ cdef enum:
     ALL = 0
     ALONG_X = 1
     ALONG_Y = 2
+
+
+cdef Py_ssize_t LARGEST_INT = 0x7FFFFFFF
 
 
 cdef struct merged_t:
@@ -194,13 +199,15 @@ cdef inline float largest_value(const float *values, const cell_row_t *cells, Py
 
 
 cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_row_t *cells, Py_ssize_t plane,
-                             int *flagged) noexcept nogil:
+                             int *flagged, const int *stop) noexcept nogil:
     cdef Py_ssize_t x, y, k, n_flagged = 0
     cdef const int *offsets
     cdef float largest
     cdef double limit
     merge_planes(g, &g.merged[0], 0, plane)
     for y in range(g.ny):
+        if is_set(stop):
+            break
         if y + 1 < g.ny:
             merge_planes(g, &g.merged[(y + 1) % 3], y + 1, plane)
         offsets = g.offsets + (plane * g.ny + y) * g.nx
@@ -240,6 +247,14 @@ cdef inline neighbourhood_t with_scratch(const neighbourhood_t *slab, float *flo
     return g
 
 
+cdef int require_scratch(int nx, Py_ssize_t row_rows, Py_ssize_t cell_rows, bint variance, const float[:, ::1] floats,
+                         const int[:, ::1] ints, const double[:, ::1] work) except -1:
+    sizes = scratch_sizes(nx, row_rows, cell_rows, variance)
+    require(ints.shape[0] == floats.shape[0] and work.shape[0] == floats.shape[0], "scratch: for each thread")
+    return require(floats.shape[1] >= sizes[0] and ints.shape[1] >= sizes[1] and work.shape[1] >= sizes[2],
+                   "scratch: of the size from scratch_sizes")
+
+
 def scratch_sizes(int nx, Py_ssize_t row_rows, Py_ssize_t cell_rows, bint variance):
     """Return the scratch that `reject` needs for each thread.
 
@@ -257,14 +272,15 @@ def scratch_sizes(int nx, Py_ssize_t row_rows, Py_ssize_t cell_rows, bint varian
     tuple of 3 int
         Numbers of float32, int32, float64.
     """
+    require(nx >= 0 and 0 <= row_rows <= LARGEST_INT and 0 <= cell_rows <= LARGEST_INT, "sizes below 2^31")
     cdef Py_ssize_t floats = 3 * (row_rows + PADDING) + cell_rows + PADDING
-    return (2 if variance else 1) * floats, 3 * (nx + 1), cell_rows
+    return (2 if variance else 1) * floats, 3 * (<Py_ssize_t>nx + 1), cell_rows
 
 
 def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] values, variances, int nx, int ny, int first,
            int last, int kind, int direction, double sigma, const long long[::1] plane_starts, int[::1] flagged,
            long long[::1] n_flagged, Py_ssize_t row_rows, Py_ssize_t cell_rows, float[:, ::1] floats, int[:, ::1] ints,
-           double[:, ::1] work, int n_threads):
+           double[:, ::1] work, const int[::1] stop, int n_threads):
     """Flag the cosmic rays of some planes of a slab.
 
     Parameters
@@ -295,30 +311,49 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
         As for `scratch_sizes`.
     floats, ints, work : ndarray of float32, int32, float64, shape (n_threads, m)
         Scratch, `m` as `scratch_sizes` gives it.
+    stop : ndarray of int32, shape (1,)
+        See stopping.pxd.
     n_threads : int
         Number of threads.
     """
     cdef int plane
+    cdef Py_ssize_t n = cells.shape[0], n_planes = plane_starts.shape[0] - 1
     cdef neighbourhood_t slab
     cdef const float[::1] variance_values
+    require(n > 0 and nx > 0 and ny > 0, "cells, nx, ny: one or more")
+    require(0 <= first <= last <= n_planes, "planes of the slab")
+    require(offsets.shape[0] - 1 == n_planes * nx * ny, "offsets: one for each cell, and one")
+    require(IRAF <= kind <= MEDIAN and ALL <= direction <= ALONG_Y, "kind, direction: as numbered")
+    require((variances is not None) == (kind == IRAF), "variances: for the kind IRAF")
+    require(plane_starts[n_planes] <= n and flagged.shape[0] >= plane_starts[n_planes], "flagged: one for each row")
+    require(values.shape[0] >= plane_starts[n_planes] + PADDING, "values: one for each row, and some")
+    require(n_flagged.shape[0] == n_planes, "n_flagged: one for each plane")
+    require_scratch(nx, row_rows, cell_rows, kind == IRAF, floats, ints, work)
+    require(stop.shape[0] == 1, "stop: one")
+    require_threads(n_threads)
+    require(n_threads <= floats.shape[0], "scratch: for each thread")
     slab.offsets = &offsets[0]
     slab.values = &values[0]
     slab.variances = NULL
     if variances is not None:
         variance_values = variances
+        require(variance_values.shape[0] == values.shape[0], "variances: one for each value")
         slab.variances = &variance_values[0]
     slab.nx = nx
     slab.ny = ny
-    slab.n_planes = (offsets.shape[0] - 1) // (nx * ny)
+    slab.n_planes = n_planes
     slab.direction = direction
+    if first == last:
+        return
     for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="dynamic"):
         n_flagged[plane] = reject_plane_alone(
             &slab, &floats[threadid(), 0], &ints[threadid(), 0], &work[threadid(), 0], row_rows + PADDING,
-            cell_rows + PADDING, kind, sigma, &cells[0], plane, &flagged[plane_starts[plane]])
+            cell_rows + PADDING, kind, sigma, &cells[0], plane, &flagged[0] + plane_starts[plane], &stop[0])
 
 
 cdef Py_ssize_t reject_plane_alone(const neighbourhood_t *slab, float *floats, int *ints, double *work,
                                    Py_ssize_t row_size, Py_ssize_t sample_size, int kind, double sigma,
-                                   cell_row_t *cells, Py_ssize_t plane, int *flagged) noexcept nogil:
+                                   cell_row_t *cells, Py_ssize_t plane, int *flagged,
+                                   const int *stop) noexcept nogil:
     cdef neighbourhood_t g = with_scratch(slab, floats, ints, work, row_size, sample_size)
-    return reject_plane(&g, kind, sigma, cells, plane, flagged)
+    return reject_plane(&g, kind, sigma, cells, plane, flagged, stop)

@@ -11,7 +11,9 @@ from cython.parallel cimport prange
 from libc.math cimport INFINITY, cos, fabs, log, sin, trunc
 from gnomonic cimport DEG_PER_RAD, plane_to_sky, sky_to_plane
 from grid_types cimport cell_row_t, grid_t, round_half_away, spaxel_t
-from rows_types cimport row_t
+from bounded cimport require, require_threads
+from rows_types cimport COSMIC_RAY, row_t
+from stopping cimport is_set
 
 cdef extern from *:
     """
@@ -33,7 +35,6 @@ cdef extern from "cells.h" nogil:
 cdef enum:
     BLOCK = 256      # rows whose cells are found at once
     CHUNK = 65536    # rows a task
-    COSMIC_RAY = 32  # muse_core.model.dq.DQ.COSMIC_RAY
     AHEAD = 32       # rows of a plane are fetched into the cache so long before they are needed
 
 # Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.
@@ -43,6 +44,14 @@ cdef double EDGE = 0.002
 # Noise of the reference's projection, in rad, times the distance from the reference point, in rad: it takes the arcsine
 # of a number close to one.
 cdef double PROJECTION_NOISE = 1e-15
+
+
+cdef Py_ssize_t LARGEST_INT = 0x7FFFFFFF
+
+
+cdef int require_grid(const grid_t *grid) except -1:
+    require(grid.nx > 0 and grid.ny > 0 and grid.nz > 0, "grid: one cell or more along each axis")
+    return require(grid.nx <= LARGEST_INT // grid.ny, "grid: fewer than 2^31 spaxels")
 
 
 def n_chunks(Py_ssize_t n_rows):
@@ -104,6 +113,7 @@ def spaxel_table(grid_t grid, spaxel_t[:, ::1] out):
     """
     cdef Py_ssize_t i, j
     cdef double x, y
+    require(out.shape[0] == grid.ny and out.shape[1] == grid.nx, "out: of shape (ny, nx)")
     for j in range(grid.ny):
         for i in range(grid.nx):
             from_pixel(&grid, i + 1, j + 1, &x, &y)
@@ -225,7 +235,7 @@ cdef void assign_chunk(const grid_t *grid, const projector_t *p, const row_t *ro
 
 
 def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::1] voxel, long long[:, ::1] counts,
-                 int n_threads):
+                 const int[::1] stop, int n_threads):
     """Find the cell of each row and count the rows of each plane.
 
     Parameters
@@ -240,17 +250,29 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::
         Output: index of the cell in the slab, -1 for a row of another plane.
     counts : ndarray of int64, shape (n_chunks(n), last - first)
         Output: rows of each plane in each chunk of rows.
+    stop : ndarray of int32, shape (1,)
+        See stopping.pxd.
     n_threads : int
         Number of threads.
     """
     cdef Py_ssize_t n = rows.shape[0], chunk, n_tasks = counts.shape[0]
     cdef projector_t projector = make_projector(&grid)
+    require_grid(&grid)
+    require(0 <= first < last <= grid.nz, "planes of the grid")
+    require(last - first <= LARGEST_INT // (grid.nx * grid.ny), "slab: fewer than 2^31 cells")
+    require(n <= LARGEST_INT and voxel.shape[0] == n, "voxel: one for each row, fewer than 2^31")
+    require(n_tasks == n_chunks(n) and counts.shape[1] == last - first, "counts: of shape (n_chunks, last - first)")
+    require(stop.shape[0] == 1, "stop: one")
+    require_threads(n_threads)
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        if is_set(&stop[0]):
+            continue
         assign_chunk(&grid, &projector, &rows[chunk * CHUNK], min(CHUNK, n - chunk * CHUNK), first, last,
                      &voxel[chunk * CHUNK], &counts[chunk, 0])
 
 
-def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts, int[::1] order, int n_threads):
+def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts, int[::1] order, const int[::1] stop,
+                  int n_threads):
     """List the rows plane by plane, in ascending row order within a plane.
 
     Parameters
@@ -263,15 +285,25 @@ def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts,
         Where the rows of a plane and a chunk start in `order`; destroyed.
     order : ndarray of int32, shape (n,)
         Output: row indices.
+    stop : ndarray of int32, shape (1,)
+        See stopping.pxd.
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n = voxel.shape[0], chunk, r, n_tasks = starts.shape[0]
+    cdef Py_ssize_t n = voxel.shape[0], chunk, r, n_tasks = starts.shape[0], n_planes = starts.shape[1]
     cdef int plane
+    require(n_spaxels > 0, "n_spaxels: one or more")
+    require(order.shape[0] == n and n_tasks == n_chunks(n), "order, starts: for the rows of voxel")
+    require(stop.shape[0] == 1, "stop: one")
+    require_threads(n_threads)
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        if is_set(&stop[0]):
+            continue
         for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
             if voxel[r] >= 0:
                 plane = voxel[r] // n_spaxels
+                if plane >= n_planes:
+                    continue
                 order[starts[chunk, plane]] = <int>r
                 starts[chunk, plane] += 1
 
@@ -295,7 +327,7 @@ cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t
 
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
                const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, values, variances, int nx,
-               int[:, ::1] fullest, int n_threads):
+               int[:, ::1] fullest, const int[::1] stop, int n_threads):
     """Copy the rows of each plane in the order of its cells.
 
     Parameters
@@ -319,26 +351,41 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
         Cells in a row of the grid.
     fullest : ndarray of int32, shape (n_planes, 2)
         Output: largest number of rows in a cell, and in a row of the grid, of each plane.
+    stop : ndarray of int32, shape (1,)
+        See stopping.pxd.
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, v, k, at
+    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, v, k, at, n = rows.shape[0]
     cdef bint weighted = weights is not None
     cdef const float[::1] weight
     cdef float[::1] value
     cdef float[::1] variance
     cdef bint has_values = values is not None, has_variances = variances is not None, usable
     cdef int r
+    require(n_planes > 0 and nx > 0, "plane_starts: two or more; nx: one or more")
+    n_spaxels = (offsets.shape[0] - 1) // n_planes
+    require(offsets.shape[0] == n_planes * n_spaxels + 1 and n_spaxels > 0 and n_spaxels % nx == 0,
+            "offsets: one for each cell, and one")
+    require(voxel.shape[0] == n and order.shape[0] == n and cells.shape[0] >= n, "voxel, order, cells: one for each row")
+    require(0 <= plane_starts[n_planes] <= n, "plane_starts: within the rows")
+    require(fullest.shape[0] == n_planes and fullest.shape[1] == 2, "fullest: of shape (n_planes, 2)")
+    require(stop.shape[0] == 1, "stop: one")
+    require_threads(n_threads)
     if weighted:
         weight = weights
+        require(weight.shape[0] == n, "weights: one for each row")
     if has_values:
         value = values
+        require(value.shape[0] >= n, "values: one for each row")
         value[plane_starts[n_planes] :] = 0
     if has_variances:
         variance = variances
+        require(variance.shape[0] >= n, "variances: one for each row")
         variance[plane_starts[n_planes] :] = 0
-    n_spaxels = (offsets.shape[0] - 1) // n_planes
     for plane in prange(n_planes, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        if is_set(&stop[0]):
+            continue
         for v in range(plane * n_spaxels, (plane + 1) * n_spaxels):
             offsets[v] = 0
         for k in range(plane_starts[plane], plane_starts[plane + 1]):
@@ -370,6 +417,8 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
 def planes_of(const float[::1] lbda, grid_t grid, int[::1] out):
     """Write the (clamped) plane of each wavelength in Angstrom to `out` (int32)."""
     cdef Py_ssize_t i
+    require_grid(&grid)
+    require(out.shape[0] == lbda.shape[0], "out: one for each wavelength")
     with nogil:
         for i in range(lbda.shape[0]):
             out[i] = plane_of(&grid, lbda[i])

@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "bounded.h"
 #include "clones.h"
 
 #define MUSE_PI_2 1.5707963267948966          /* pi / 2, rounded ... */
@@ -16,6 +17,7 @@
 #define MUSE_PI_2_HIGH 1.57079632673412561417 /* its first 33 bits ... */
 #define MUSE_PI_2_LOW 6.07710050650619224932e-11 /* ... and the others */
 #define MUSE_DEGREES 57.29577951308232
+#define MUSE_LARGEST_QUARTER 5.0 /* 2 pi and half a quarter are less */
 #define MUSE_SMALL_ANGLE 1e-2 /* up to here the short series are exact to 1e-16 */
 
 /* atan(t) / t for |t| < 0.01, with t2 = t * t. */
@@ -65,9 +67,12 @@ MUSE_CLONES static void muse_to_native(const double *x, const double *y, int cou
 MUSE_CLONES static void muse_to_sky(const double *phi, const double *theta, int count, double sin_dec, double cos_dec,
                                     float *ra, double *sine, int *done)
 {
+    /* in a loop of its own, or the next one has branches, and no vectors; `sine` is free until then */
+    for (int i = 0; i < count; i++)
+        sine[i] = muse_bounded(phi[i] * (1 / MUSE_PI_2) + 0.5, MUSE_LARGEST_QUARTER);
     for (int i = 0; i < count; i++) {
         /* sin and cos of phi from those of its distance to a multiple of pi / 2 */
-        const int quarter = (int)(phi[i] * (1 / MUSE_PI_2) + 0.5);
+        const int quarter = (int)sine[i];
         const double r = phi[i] - quarter * MUSE_PI_2_HIGH - quarter * MUSE_PI_2_LOW, z = r * r;
         const double near_sin = r + r * z * (((((1.58962301576546568060e-10 * z - 2.50507477628578072866e-8) * z
             + 2.75573136213857245213e-6) * z - 1.98412698295895385996e-4) * z + 8.33333333332211858878e-3) * z

@@ -5,6 +5,7 @@
 The shape of the Raman light over the field is S = p0 x^2 + p1 x y + p2 y^2 + p3 x + p4 y + 1, positions in pix.
 """
 
+from bounded cimport require
 from rows_types cimport row_t
 
 cdef enum:
@@ -50,6 +51,8 @@ def add_moments(const row_t[::1] rows, const double[::1] lsf, double scale, doub
     cdef Py_ssize_t r, i, j
     cdef double x, y
     cdef double column[N_COLUMN]
+    require(lsf.shape[0] == rows.shape[0], "lsf: one value for each row")
+    require(gram.shape[0] == N_COLUMN and gram.shape[1] == N_COLUMN, "gram: of shape (8, 8)")
     with nogil:
         for r in range(rows.shape[0]):
             x = rows[r].xpos / scale
@@ -89,6 +92,8 @@ def residuals(
     """
     cdef Py_ssize_t i, n = rows.shape[0]
     cdef double total = 0.0, s
+    require(lsf.shape[0] == n and out.shape[0] == n, "lsf, out: one value for each row")
+    require(p.shape[0] == N_SHAPE - 1, "p: 5 parameters")
     with nogil:
         for i in range(n):
             s = rounded_shape_at(rows[i].xpos, rows[i].ypos, p) if rounded else shape_at(rows[i].xpos, rows[i].ypos, p)
@@ -114,6 +119,8 @@ def subtract(row_t[::1] rows, const double[::1] lsf, const double[::1] p, bint r
     """
     cdef Py_ssize_t i
     cdef double s
+    require(lsf.shape[0] == rows.shape[0], "lsf: one value for each row")
+    require(p.shape[0] == N_SHAPE - 1, "p: 5 parameters")
     with nogil:
         for i in range(rows.shape[0]):
             if lsf[i] == 0.0:

@@ -10,14 +10,18 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, isfinite, sqrt
 from libc.string cimport memset
 from libc.float cimport FLT_MAX
+from bounded cimport require, require_threads, shaped
 from grid_types cimport cell_row_t, grid_t, spaxel_t
+from rows_types cimport MISSING
+from stopping cimport is_set
 from weighting cimport (
     DRIZZLE, LANCZOS, LINEAR, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal, spatial_part,
     spectral_part, weighting_t
 )
 
-cdef enum:
-    MISSING = 1 << 30  # muse_core.model.dq.DQ.MISSING
+
+cdef Py_ssize_t LARGEST_INT = 0x7FFFFFFF
+cdef Py_ssize_t LARGEST_REACH = 0xFFFF
 
 
 cdef struct sums_t:
@@ -35,6 +39,7 @@ cdef struct slab_t:
     Py_ssize_t n_planes
     Py_ssize_t nx
     Py_ssize_t ny
+    const int *stop
 
 
 cdef struct block_t:
@@ -161,6 +166,8 @@ cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *gri
         for plane in range(max(b.first - w.reach, 0), min(b.last + w.reach, s.n_planes)):
             offsets = s.offsets + (plane * s.ny + y) * s.nx
             for x in range(s.nx):
+                if is_set(s.stop):
+                    return
                 for k in range(offsets[x], offsets[x + 1]):
                     row = s.cells + k
                     if row.dq != 0:
@@ -193,15 +200,32 @@ cdef void dispatch(int method, const weighting_t *w, const grid_t *grid, const s
         weigh_block(LANCZOS, w, grid, s, b, first_output, data, stat, dq)
 
 
-def scratch_size(int nx, int reach, int thickness):
+cdef int require_slab(const cell_row_t[::1] cells, const int[::1] offsets, const grid_t *grid,
+                      const spaxel_t[:, ::1] spaxels, const double[::1] lbda, int first, int last,
+                      const float[:, :, ::1] data, const float[:, :, ::1] stat, const int[:, :, ::1] dq,
+                      const int[::1] stop) except -1:
+    cdef Py_ssize_t n_cells = offsets.shape[0] - 1
+    require(grid.nx > 0 and grid.ny > 0 and lbda.shape[0] > 0 and cells.shape[0] > 0, "nx, ny, planes, cells: one or more")
+    require(n_cells == lbda.shape[0] * grid.ny * grid.nx, "offsets: one for each cell, and one")
+    require(0 <= offsets[0] and offsets[n_cells] <= cells.shape[0], "offsets: within the cells")
+    require(shaped(spaxels.shape, grid.ny, grid.nx), "spaxels: of shape (ny, nx)")
+    require(0 <= first <= last <= lbda.shape[0], "planes of the slab")
+    require(shaped(data.shape, last - first, grid.ny, grid.nx), "data: of shape (last - first, ny, nx)")
+    require(shaped(stat.shape, last - first, grid.ny, grid.nx), "stat: of shape (last - first, ny, nx)")
+    require(shaped(dq.shape, last - first, grid.ny, grid.nx), "dq: of shape (last - first, ny, nx)")
+    return require(stop.shape[0] == 1, "stop: one")
+
+
+def scratch_size(Py_ssize_t nx, Py_ssize_t reach, Py_ssize_t thickness):
     """Return the number of float64 that `weigh` needs as scratch for each thread."""
+    require(0 < nx <= LARGEST_INT and 0 <= reach <= LARGEST_REACH and 0 < thickness <= LARGEST_INT, "sizes within limits")
     return (2 * reach + 1) * thickness * nx * 3 + 2 * reach + 1
 
 
 def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
           const double[::1] lbda, const double[::1] length, int method, weighting_t weighting, int first, int last,
           int thickness, double[:, ::1] scratch, float[:, :, ::1] data, float[:, :, ::1] stat, int[:, :, ::1] dq,
-          int n_threads):
+          const int[::1] stop, int n_threads):
     """Weighted mean of the rows around each voxel.
 
     Parameters
@@ -228,11 +252,24 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
         Output: value and variance, 0 where there is nothing.
     dq : ndarray of int32, shape (last - first, ny, nx)
         Output: 0, or MISSING.
+    stop : ndarray of int32, shape (1,)
+        See stopping.pxd.
     n_threads : int
         Number of threads.
     """
     cdef slab_t s
-    cdef int task, n_tasks = (last - first + thickness - 1) // thickness
+    cdef Py_ssize_t task, n_tasks
+    require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, stat, dq, stop)
+    require(length.shape[0] == lbda.shape[0], "length: one for each plane")
+    require(NARROW_DRIZZLE <= method <= LANCZOS, "method: as numbered")
+    require(weighting.sign_x in (-1, 1) and weighting.sign_y in (-1, 1) and weighting.sign_l in (-1, 1), "signs: -1 or 1")
+    require(weighting.reach > 0 or method != NARROW_DRIZZLE, "reach: 1 or more")
+    require(scratch.shape[1] >= scratch_size(grid.nx, weighting.reach, thickness), "scratch: of scratch_size")
+    require_threads(n_threads)
+    require(n_threads <= scratch.shape[0], "scratch: for each thread")
+    if first == last:
+        return
+    n_tasks = (last - first + <Py_ssize_t>thickness - 1) // thickness
     s.cells = &cells[0]
     s.offsets = &offsets[0]
     s.spaxels = &spaxels[0, 0]
@@ -241,6 +278,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     s.n_planes = lbda.shape[0]
     s.nx = grid.nx
     s.ny = grid.ny
+    s.stop = &stop[0]
     for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         run_block(method, &weighting, &grid, &s, first, min(first + task * thickness, last),
                   min(first + (task + 1) * thickness, last), thickness, &scratch[threadid(), 0], &data[0, 0, 0],
@@ -261,15 +299,19 @@ cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const 
 
 def nearest(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
             const double[::1] lbda, double xn, double yn, int first, int last, float[:, :, ::1] data,
-            float[:, :, ::1] stat, int[:, :, ::1] dq, int n_threads):
+            float[:, :, ::1] stat, int[:, :, ::1] dq, const int[::1] stop, int n_threads):
     """Copy the nearest row of each cell, flagged or not.
 
     Parameters are those of `weigh`; xn and yn are the inverse spaxel sizes. As in the reference, the offset of the
     positions enters the distance with the wrong sign.
     """
-    cdef Py_ssize_t plane, y, x, k, best, v, nx = grid.nx, ny = grid.ny
+    cdef Py_ssize_t plane, y, x, best, v, nx = grid.nx, ny = grid.ny
+    require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, stat, dq, stop)
+    require_threads(n_threads)
     for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="dynamic"):
         for y in range(ny):
+            if is_set(&stop[0]):
+                break
             for x in range(nx):
                 v = (plane * ny + y) * nx + x
                 if offsets[v] == offsets[v + 1]:

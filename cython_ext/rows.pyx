@@ -4,15 +4,36 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from rows_types cimport row_t
+from bounded cimport require
+from rows_types cimport (
+    COSMIC_RAY, IFU_MASK, IFU_SHIFT, MISSING, N_IFU, N_SLICE, OUTSIDE_RANGE, SLICE_KEY_MASK, SLICE_MASK, X_MASK, X_SHIFT,
+    row_t
+)
 
 
 cdef enum:
-    SLICE_KEY_MASK = 0x7FF  # IFU and slice in origin
-    N_KEYS = 0x800
+    N_KEYS = SLICE_KEY_MASK + 1
     DIGIT_BITS = 8
     N_DIGITS = 4
     RADIX = 256
+
+cdef Py_ssize_t LARGEST_NUMBER = 0xFFFFFFFF  # that fits into the lower half of a pair
+
+
+def constants():
+    """Return the flags and the numbers of the bits of origin that kernels use, two dicts by their names in `model`."""
+    flags = {"COSMIC_RAY": COSMIC_RAY, "MISSING": MISSING, "OUTSIDE_RANGE": OUTSIDE_RANGE}
+    bits = {
+        "N_IFU": N_IFU,
+        "N_SLICE": N_SLICE,
+        "IFU_SHIFT": IFU_SHIFT,
+        "IFU_MASK": IFU_MASK,
+        "SLICE_MASK": SLICE_MASK,
+        "X_SHIFT": X_SHIFT,
+        "X_MASK": X_MASK,
+        "SLICE_KEY_MASK": SLICE_KEY_MASK,
+    }
+    return flags, bits
 
 
 def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
@@ -28,8 +49,12 @@ def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
         Set to 1 for each IFU and slice (key: the lower 11 bits of origin) that occurs.
     """
     cdef Py_ssize_t i, n = rows.shape[0]
-    cdef float xlo = <float>out[0], xhi = <float>out[1], ylo = <float>out[2], yhi = <float>out[3]
-    cdef float llo = <float>out[4], lhi = <float>out[5]
+    cdef float xlo, xhi, ylo, yhi, llo, lhi
+    require(out.shape[0] == 6, "out: 6 limits")
+    require(slices.shape[0] == N_KEYS, "slices: 2048 marks")
+    xlo, xhi = <float>out[0], <float>out[1]
+    ylo, yhi = <float>out[2], <float>out[3]
+    llo, lhi = <float>out[4], <float>out[5]
     with nogil:
         for i in range(n):
             if rows[i].xpos < xlo:
@@ -186,6 +211,7 @@ def sort(row_t[::1] rows, uint64_t[::1] pairs, row_t[::1] buffer):
     cdef bint ascending, grouped
     if n == 0:
         return True
+    require(n <= LARGEST_NUMBER, "rows: fewer than 2^32")
     with nogil:
         longest = longest_slice(&rows[0], n)
     grouped = longest >= 0

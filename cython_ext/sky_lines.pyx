@@ -6,7 +6,8 @@
 The order of operations decides about the last digit, which the line fit is sensitive to; it is fixed here.
 """
 
-from libc.math cimport M_PI, M_SQRT1_2, erf, exp, floor, sqrt
+from libc.math cimport M_PI, M_SQRT1_2, erf, exp, sqrt
+from bounded cimport bounded, require
 from rows_types cimport row_t
 
 cdef double FAR_NODE = 10000.0  # Angstrom; a profile is 0 from its edge to there
@@ -30,11 +31,8 @@ cdef void make_profile(const double[:, ::1] image, const double* grid, double li
     cdef Py_ssize_t i, j, ny = image.shape[0], nx = image.shape[1], n = nx + 4
     cdef double p = (line - grid[4]) / grid[5] + grid[3]
     cdef double f, sum_z = 0, sum_zx = 0, centroid, scale
-    if not p >= 1:
-        p = 1
-    elif p > ny:
-        p = ny
-    j = <Py_ssize_t>floor(p)
+    p = max(bounded(p, <double>ny), 1.0)
+    j = <Py_ssize_t>p
     f = p - j
     x[0] = -FAR_NODE
     x[n - 1] = FAR_NODE
@@ -88,6 +86,21 @@ cdef void add_lines(const double* lbda, Py_ssize_t n, const double[::1] line_lbd
         add_profile(nodes, nodes + nx + 4, nx + 4, lbda + a, b - a + 1, line_lbda[k], line_flux[k], out + a)
 
 
+cdef int require_lsf(const double[:, ::1] image, const double[::1] grid, const double[:, ::1] nodes) except -1:
+    require(image.shape[0] > 0, "image: one or more lines")
+    require(grid.shape[0] == 6, "grid: 6 numbers")
+    return require(nodes.shape[0] == 2 and nodes.shape[1] == image.shape[1] + 4, "nodes: of shape (2, n_offset + 4)")
+
+
+cdef int require_lines(const double[::1] line_lbda, const double[::1] line_flux) except -1:
+    return require(line_flux.shape[0] == line_lbda.shape[0], "line_flux: one for each line")
+
+
+cdef int require_spectrum(const double[::1] lbda, const double[::1] flux, Py_ssize_t least) except -1:
+    require(lbda.shape[0] >= least, f"lbda: {least} or more")
+    return require(flux.shape[0] == lbda.shape[0], "flux: one for each wavelength")
+
+
 def profile(const double[:, ::1] image, const double[::1] grid, double line, double[:, ::1] nodes):
     """Nodes of the line spread function at a wavelength.
 
@@ -102,6 +115,7 @@ def profile(const double[:, ::1] image, const double[::1] grid, double line, dou
     nodes : ndarray of float64, shape (2, n_offset + 4)
         Receives offsets in Angstrom and values per Angstrom, to be interpolated linearly.
     """
+    require_lsf(image, grid, nodes)
     with nogil:
         make_profile(image, &grid[0], line, &nodes[0, 0], &nodes[1, 0])
 
@@ -124,6 +138,9 @@ def line_spectrum(const double[::1] lbda, const double[::1] line_lbda, const dou
     out : ndarray of float64, shape (n,)
         Flux per Angstrom; updated.
     """
+    require_lsf(image, grid, nodes)
+    require_lines(line_lbda, line_flux)
+    require(out.shape[0] == lbda.shape[0], "out: one for each wavelength")
     if lbda.shape[0] == 0:
         return
     with nogil:
@@ -144,6 +161,9 @@ def subtract_lines(row_t[::1] rows, const double[::1] line_lbda, const double[::
         Overwritten.
     """
     cdef Py_ssize_t i, n = rows.shape[0]
+    require_lsf(image, grid, nodes)
+    require_lines(line_lbda, line_flux)
+    require(scratch.shape[0] == 2 and scratch.shape[1] >= n, "scratch: of shape (2, at least n)")
     if n == 0:
         return
     with nogil:
@@ -163,12 +183,13 @@ def subtract_spectrum(row_t[::1] rows, const double[::1] lbda, const double[::1]
     rows : ndarray of ROW, shape (n,)
         Rows in any order, fastest where wavelengths ascend; ``data`` is updated.
     lbda : ndarray of float64, shape (m,)
-        Wavelengths of the spectrum in Angstrom, ascending; m at least 2.
+        Wavelengths of the spectrum in Angstrom, ascending; m at least 1.
     flux : ndarray of float64, shape (m,)
         Its values.
     """
     cdef Py_ssize_t i, k = 1, at = 0, m = lbda.shape[0]
     cdef double d, g = 0, c = 0
+    require_spectrum(lbda, flux, 1)
     with nogil:
         for i in range(rows.shape[0]):
             d = rows[i].lbda
@@ -194,22 +215,24 @@ def interpolate(const double[::1] x, const double[::1] lbda, const double[::1] f
     Parameters
     ----------
     x : ndarray of float64, shape (n,)
-        Wavelengths in Angstrom, inside the range of `lbda`.
+        Wavelengths in Angstrom; the first and the last segment go on beyond the range of `lbda`.
     lbda, flux : ndarray of float64, shape (m,)
         Spectrum, ascending; m at least 2.
     out : ndarray of float64, shape (n,)
         Receives the values.
     """
-    cdef Py_ssize_t i, k = 1
+    cdef Py_ssize_t i, k = 1, last = lbda.shape[0] - 1
     cdef double g
+    require_spectrum(lbda, flux, 2)
+    require(out.shape[0] == x.shape[0], "out: one for each x")
     with nogil:
         for i in range(x.shape[0]):
             if x[i] == lbda[0]:
                 out[i] = flux[0]
                 continue
-            while lbda[k] < x[i]:
+            while k < last and lbda[k] < x[i]:
                 k += 1
-            while lbda[k - 1] >= x[i]:
+            while k > 1 and lbda[k - 1] >= x[i]:
                 k -= 1
             g = (flux[k] - flux[k - 1]) / (lbda[k] - lbda[k - 1])
             out[i] = (flux[k - 1] - g * lbda[k - 1]) + g * x[i]
@@ -281,6 +304,8 @@ def hermite_spectrum(const double[::1] lbda, const double[::1] line_lbda, const 
     reach : float
         Lines contribute up to this distance, in Angstrom.
     """
+    require_lines(line_lbda, line_flux)
+    require(out.shape[0] == lbda.shape[0], "out: one for each wavelength")
     if lbda.shape[0] == 0:
         return
     with nogil:

@@ -3,25 +3,10 @@
 # cython: freethreading_compatible=True
 """Kernels that pick rows of a pixel table for the sky spectrum, and accumulate that spectrum."""
 
-from libc.math cimport floor
 from libc.stdint cimport int64_t, uint8_t
 from gnomonic cimport DEG_PER_RAD, sky_to_plane
-from rows_types cimport row_t
-
-cdef double FAR = 1e9  # pixels; anything beyond, and NaN, is outside every image
-
-
-cdef inline Py_ssize_t nearest_pixel(double x) noexcept nogil:
-    """Round half away from zero; -1 for what cannot be a pixel."""
-    cdef Py_ssize_t i
-    if not (-FAR < x < FAR):
-        return -1
-    i = <Py_ssize_t>x
-    if x - i >= 0.5:
-        return i + 1
-    if x - i <= -0.5:
-        return i - 1
-    return i
+from bounded cimport index_below, nearest_index, require
+from rows_types cimport SLICE_KEY_MASK, row_t
 
 
 def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] wcs, bint celestial,
@@ -48,6 +33,8 @@ def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] 
     cdef double cd11 = wcs[4], cd12 = wcs[5], cd21 = wcs[6], cd22 = wcs[7]
     cdef double determinant = cd11 * cd22 - cd12 * cd21
     cdef double x, y
+    require(wcs.shape[0] == 8, "wcs: 8 numbers")
+    require(selected.shape[0] == n, "selected: one element for each row")
     with nogil:
         for i in range(n):
             if celestial:
@@ -56,8 +43,8 @@ def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] 
             else:
                 x = rows[i].xpos - crval1
                 y = rows[i].ypos - crval2
-            ix = nearest_pixel((cd22 * x - cd12 * y) / determinant + crpix1)
-            iy = nearest_pixel((cd11 * y - cd21 * x) / determinant + crpix2)
+            ix = nearest_index((cd22 * x - cd12 * y) / determinant + crpix1, nx + 1)
+            iy = nearest_index((cd11 * y - cd21 * x) / determinant + crpix2, ny + 1)
             if 1 <= ix <= nx and 1 <= iy <= ny and mask[iy - 1, ix - 1] == 0:
                 selected[i] = 0
 
@@ -81,11 +68,15 @@ def gather(const row_t[::1] rows, const uint8_t[::1] selected, float[:, ::1] out
     int
         Number of rows copied.
     """
-    cdef Py_ssize_t i, k = 0, n = rows.shape[0]
+    cdef Py_ssize_t i, k = 0, n = rows.shape[0], room = out.shape[0]
+    require(selected.shape[0] == n, "selected: one element for each row")
+    require(out.shape[1] == 3, "out: of shape (m, 3)")
     with nogil:
         for i in range(n):
             # value - value is not 0 for NaN and infinities
             if selected[i] and rows[i].dq == 0 and rows[i].data - rows[i].data == 0:
+                if k == room:
+                    break
                 out[k, 0] = rows[i].lbda
                 out[k, 1] = rows[i].data
                 out[k, 2] = rows[i].stat
@@ -104,9 +95,10 @@ def count_slices(const row_t[::1] rows, int64_t[::1] counts):
         Indexed by the lower 11 bits of ``origin``; updated.
     """
     cdef Py_ssize_t i, n = rows.shape[0]
+    require(counts.shape[0] == SLICE_KEY_MASK + 1, "counts: 2048")
     with nogil:
         for i in range(n):
-            counts[rows[i].origin & 0x7FF] += 1
+            counts[rows[i].origin & SLICE_KEY_MASK] += 1
 
 
 def accumulate(const float[:, ::1] samples, double llo, double width, const double[::1] upper, double[:, ::1] sums):
@@ -129,6 +121,9 @@ def accumulate(const float[:, ::1] samples, double llo, double width, const doub
     cdef Py_ssize_t i, k, b, n = samples.shape[0], last = sums.shape[1] - 1
     cdef bint clip = upper.shape[0] > 0
     cdef double lbda, position, w0, w1, data, stat
+    require(samples.shape[1] == 3, "samples: of shape (n, 3)")
+    require(last > 0 and sums.shape[0] == 3, "sums: of shape (3, two or more)")
+    require(not clip or upper.shape[0] == last + 1, "upper: one for each bin")
     with nogil:
         for i in range(n):
             lbda = samples[i, 0]
@@ -137,9 +132,7 @@ def accumulate(const float[:, ::1] samples, double llo, double width, const doub
             position = (lbda - llo) / width
             if not position > 0:
                 position = 0
-            k = <Py_ssize_t>floor(position)
-            if k >= last:
-                k = last - 1
+            k = index_below(position, last - 1)
             if clip:
                 # the bin at or below: not always k, because the division may round onto an integer
                 b = k

@@ -4,14 +4,9 @@
 
 from libc.math cimport fabs
 from libc.float cimport DBL_MIN
-from grid_types cimport round_half_away
+from bounded cimport nearest_index, require, shaped
 from rows_types cimport row_t
 from weighting cimport renka_weight
-
-
-cdef inline Py_ssize_t clamped(double position, Py_ssize_t n) noexcept nogil:
-    cdef double whole = round_half_away(position)
-    return 0 if not whole > 0 else n - 1 if whole > n - 1 else <Py_ssize_t>whole
 
 
 def stack_rows(const row_t[::1] rows, float x_low, double dx, double lbda_low, double dl, double[:, ::1] total,
@@ -33,12 +28,14 @@ def stack_rows(const row_t[::1] rows, float x_low, double dx, double lbda_low, d
     """
     cdef Py_ssize_t r, column, line, near
     cdef double w, radius = 1.25 * dl
+    require(total.shape[0] > 0 and total.shape[1] > 0, "total: one pixel or more")
+    require(shaped(weight.shape, total.shape[0], total.shape[1]), "weight: of the shape of total")
     with nogil:
         for r in range(rows.shape[0]):
             if rows[r].dq != 0:
                 continue
-            column = clamped((rows[r].xpos - x_low) / dx, total.shape[1])
-            line = clamped((rows[r].lbda - lbda_low) / dl, total.shape[0])
+            column = nearest_index((rows[r].xpos - x_low) / dx, total.shape[1] - 1)
+            line = nearest_index((rows[r].lbda - lbda_low) / dl, total.shape[0] - 1)
             for near in range(max(line - 1, 0), min(line + 2, total.shape[0])):
                 w = renka_weight(fabs(near * dl + lbda_low - rows[r].lbda), radius, DBL_MIN)
                 total[near, column] += w * rows[r].data

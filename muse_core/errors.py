@@ -29,5 +29,9 @@ class ResourceError(MuseError, RuntimeError):
     """The run needs more memory or disk than it may have."""
 
 
+class Stopped(MuseError):
+    """The work was ended from outside, by a signal for example."""
+
+
 class ProductError(MuseError, OSError):
     """A product cannot be written."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from muse_core.cython_ext import rows as row_kernels
+from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine.progress import track
 from muse_core.engine.store import RowStore, room
 from muse_core.engine.threads import map_in_order
@@ -42,7 +42,7 @@ class RowLimits:
         """RowLimits of `rows`."""
         made = cls()
         present = np.zeros(origin.SLICE_KEY_MASK + 1, np.uint8)
-        row_kernels.limits(rows, made.extent, present)
+        rows_kernels.limits(rows, made.extent, present)
         keys = np.flatnonzero(present)
         if len(keys):
             slices = origin.slice_of(keys)

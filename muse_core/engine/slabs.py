@@ -11,6 +11,7 @@ import numpy as np
 from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources
 from muse_core.engine.store import RowStore, Window
+from muse_core.engine.threads import run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
@@ -143,19 +144,22 @@ class SlabSource:
         end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
         return begin, end
 
-    def _read(self, first: int, last: int, buffer: np.ndarray | None = None) -> Window:
-        return self._store.window(*self._wavelengths(first, last), self._begin, self._end, buffer)
+    def _read(self, first: int, last: int, buffer: np.ndarray | None = None, stop: np.ndarray | None = None) -> Window:
+        return self._store.window(*self._wavelengths(first, last), self._begin, self._end, buffer, stop)
 
     def _make(self, window: Window, first: int, last: int, when_sorted: Callable[[], object] | None = None) -> Slab:
-        rows = window.rows
-        weights = None if self._weights is None else self._weights.of(window)
-        if self._select is None:
-            result = self._resampler.slab(rows, weights, first, last, when_sorted)
-            return Slab(first, result, window.numbers(result.cosmic_rays))
-        kept = np.flatnonzero(self._select(rows))
-        chosen = None if weights is None else weights[kept]
-        result = self._resampler.slab(rows[kept], chosen, first, last, when_sorted)
-        return Slab(first, result, window.numbers(kept[result.cosmic_rays]))
+        def make(stop: np.ndarray) -> Slab:
+            rows = window.rows
+            weights = None if self._weights is None else self._weights.of(window)
+            if self._select is None:
+                result = self._resampler.slab(rows, weights, first, last, when_sorted, stop)
+                return Slab(first, result, window.numbers(result.cosmic_rays))
+            kept = np.flatnonzero(self._select(rows))
+            chosen = None if weights is None else weights[kept]
+            result = self._resampler.slab(rows[kept], chosen, first, last, when_sorted, stop)
+            return Slab(first, result, window.numbers(kept[result.cosmic_rays]))
+
+        return run_stoppable(make)
 
     def accepts(self, slab: Slab, first: int) -> bool:
         """Can a slab from elsewhere stand for those that this source makes from plane `first` on?"""
@@ -187,6 +191,7 @@ class SlabSource:
         buffer = np.empty(
             max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges), ROW
         )
+        stop = np.zeros(1, np.int32)
         with ThreadPoolExecutor(1) as reader:
             following = iter(ranges)
             pending: Future[Window]
@@ -195,11 +200,14 @@ class SlabSource:
                 nonlocal pending
                 planes = next(following, None)
                 if planes is not None:
-                    pending = reader.submit(self._read, *planes, buffer)
+                    pending = reader.submit(self._read, *planes, buffer, stop)
 
-            read_next()
-            for first, last in ranges:
-                yield self._make(pending.result(), first, last, read_next)
+            try:
+                read_next()
+                for first, last in ranges:
+                    yield self._make(pending.result(), first, last, read_next)
+            finally:
+                stop[0] = 1
 
 
 class FlaggedRows:

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from muse_core.errors import DataError, ResourceError
+from muse_core.errors import DataError, ResourceError, Stopped
 from muse_core.io.files import describe_os_error, read_all, write_all
 from muse_core.io.private import PrivateFolder
 from muse_core.model.rows import ROW
@@ -155,7 +155,13 @@ class RowStore:
         return starts[np.r_[0, breaks + 1]], stops[np.r_[breaks, len(chosen) - 1]]
 
     def window(
-        self, low: float, high: float, begin: int = 0, end: int | None = None, buffer: np.ndarray | None = None
+        self,
+        low: float,
+        high: float,
+        begin: int = 0,
+        end: int | None = None,
+        buffer: np.ndarray | None = None,
+        stop: np.ndarray | None = None,
     ) -> Window:
         """Return the rows with wavelengths from `low` to `high`, in order; some beyond both ends come along.
 
@@ -167,11 +173,20 @@ class RowStore:
             Range of rows to look at (an exposure); must be limits of ranges that have been written.
         buffer : ndarray of ROW, optional
             Where to put the rows, if it is large enough.
+        stop : ndarray of int32, shape (1,), optional
+            Another thread that sets it ends the reading.
+
+        Raises
+        ------
+        Stopped
+            `stop` was set.
         """
         starts, stops = self._runs(low, high, begin, end)
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         rows = room(int(offsets[-1]), buffer)
         for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
+            if stop is not None and stop[0]:
+                raise Stopped("reading of rows was stopped")
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])
 

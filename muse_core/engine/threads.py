@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""How many threads a run uses, and chunks of work in order on a pool of them.
+"""How many threads a run uses, chunks of work in order on a pool of them, and long work that a signal can end.
 
 Kernels release the interpreter lock; a chunk is worked on by one thread. Which chunks there are depends on the data
 alone, and results are taken in the order of the chunks, so that any number of threads gives the same bits.
+
+Python runs the handler of a signal between two steps of the main thread, and while that waits for another thread, but
+not while it is in a kernel. So what takes longer than a chunk is done by another thread that can be told to stop.
 """
 
 import os
@@ -12,10 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from muse_core.errors import ParameterError
 
 T = TypeVar("T")
 R = TypeVar("R")
+#: More than this the kernels refuse, before OpenMP ends the process because it cannot start them.
+MOST_THREADS = 1024
 _CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -25,12 +32,12 @@ def thread_count() -> int:
     Raises
     ------
     ParameterError
-        If OMP_NUM_THREADS is not a positive number.
+        If OMP_NUM_THREADS is not a number of threads.
     """
     text = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if text:
-        if not text.isdigit() or int(text) < 1:
-            raise ParameterError(f"OMP_NUM_THREADS: found {text!r}, expected a positive number")
+        if not text.isdigit() or not 1 <= int(text) <= MOST_THREADS:
+            raise ParameterError(f"OMP_NUM_THREADS: found {text!r}, expected a number from 1 to {MOST_THREADS}")
         return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
@@ -39,7 +46,7 @@ def thread_count() -> int:
             cores = min(cores, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
         pass  # no control group, or none that limits the processor
-    return cores
+    return min(cores, MOST_THREADS)
 
 
 def map_in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int) -> Iterator[R]:
@@ -61,3 +68,21 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int)
             yield pending.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def run_stoppable(function: Callable[[np.ndarray], R]) -> R:
+    """Return ``function(stop)``, run by another thread; an exception in this one, such as from a signal, ends it.
+
+    Parameters
+    ----------
+    function : callable
+        Looks at the number that it is given (ndarray of int32, shape (1,)), and raises `Stopped` soon after that is not
+        0 any more.
+    """
+    stop = np.zeros(1, np.int32)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(function, stop).result()
+        except BaseException:
+            stop[0] = 1
+            raise

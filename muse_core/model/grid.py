@@ -12,7 +12,7 @@ import re
 import numpy as np
 from astropy.io.fits import Card, Header
 
-from muse_core.cython_ext import grid as kernels
+from muse_core.cython_ext import grid as grid_kernels
 from muse_core.errors import DataError, InputError
 from muse_core.model import header as keywords
 from muse_core.model import units
@@ -260,12 +260,12 @@ class OutputGrid:
         """Plane (from 0, clamped to the grid) of each wavelength; float32 in Angstrom to int32, shape (n,)."""
         lbda = np.ascontiguousarray(lbda, np.float32)
         planes = np.empty(lbda.shape, np.int32)
-        kernels.planes_of(lbda, self.parameters(), planes)
+        grid_kernels.planes_of(lbda, self.parameters(), planes)
         return planes
 
     def position(self, px: float, py: float) -> tuple[float, float]:
         """Right ascension and declination in deg (or position in spaxels) of a pixel counted from 1."""
-        return kernels.position_of_pixel(self.parameters(), px, py)
+        return grid_kernels.position_of_pixel(self.parameters(), px, py)
 
     def voxel_scales(self) -> tuple[float, float]:
         """Size of a voxel along both spatial axes, in deg (or spaxels)."""
@@ -422,7 +422,7 @@ class _TableWcs:
     def project(self, limits: Limits, celestial: bool) -> list[tuple[float, float]]:
         """Return the two corners of the field in the tangential plane (deg), or in spaxels."""
         if celestial:
-            return [kernels.tangent_plane(*corner, *self.crval) for corner in _corners(limits)]
+            return [grid_kernels.tangent_plane(*corner, *self.crval) for corner in _corners(limits)]
         cd11, cd12, cd21, cd22 = self.cd
         det = cd11 * cd22 - cd12 * cd21
         return [((cd22 * x - cd12 * y) / det, (cd11 * y - cd21 * x) / det) for x, y in _corners(limits)]
@@ -467,7 +467,7 @@ def _overridden(grid: OutputGrid, override: GridOverride) -> OutputGrid:
 
 def _fitted(grid: OutputGrid, limits: Limits) -> OutputGrid:
     """Shift the grid so that the lower of two corners of the data is at the centre of pixel 1."""
-    a, b = (kernels.pixel_of_position(grid.parameters(), *corner) for corner in _corners(limits))
+    a, b = (grid_kernels.pixel_of_position(grid.parameters(), *corner) for corner in _corners(limits))
     crpix = tuple(grid.crpix[i] - (min(a[i], b[i]) - 1) for i in range(2))
     return dataclasses.replace(grid, crpix=(*crpix, grid.crpix[2]))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from muse_core.errors import ParameterError
 from muse_core.model.declare import ParameterSpec, parameter
+from muse_core.model.resampling import METHODS
 
 if TYPE_CHECKING:
     from muse_core.model.compat import Compat
@@ -41,7 +42,7 @@ class Resampling:
 
     resample: str = parameter(
         "drizzle",
-        choices=("nearest", "linear", "quadratic", "renka", "drizzle", "lanczos"),
+        choices=tuple(METHODS),
         help="Method of resampling into the final cube.",
     )
     dx: float = parameter(

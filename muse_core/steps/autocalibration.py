@@ -16,7 +16,7 @@ import numpy as np
 from astropy.io.fits import Header
 from scipy import ndimage
 
-from muse_core.cython_ext import autocal as kernel
+from muse_core.cython_ext import autocal as autocal_kernels
 from muse_core.errors import DataError
 from muse_core.model.autocal import AutocalFactors, wavelength_edges
 from muse_core.model.header import PIXTABLE, get_string
@@ -138,7 +138,7 @@ class SliceStatistics:
         selected : ndarray of uint8, shape (n,), optional
             Non-zero for rows on the sky; default: all rows.
         """
-        kernel.add_columns(rows, selected, self._edges, self._exclude_raman, self._sums, self._counts)
+        autocal_kernels.add_columns(rows, selected, self._edges, self._exclude_raman, self._sums, self._counts)
 
     def factors(self) -> AutocalFactors:
         """Compute the factors.
@@ -164,7 +164,7 @@ class SliceStatistics:
         """
         flux = np.empty((len(self._edges) - 1, N_IFU, N_SLICE), np.float32)
         npts = np.empty(flux.shape, np.int32)
-        kernel.slice_fluxes(self._sums, self._counts, flux, npts)
+        autocal_kernels.slice_fluxes(self._sums, self._counts, flux, npts)
         corr = np.ones(flux.shape, np.float32)
         empty = [b for b in range(len(flux)) if not _bin_factors(flux[b], npts[b], corr[b])]
         if empty:
@@ -180,7 +180,7 @@ class SliceStatistics:
 
 def _clipped_mean(values, nstop: int = _NSTOP, by_mad: bool = True) -> tuple[float, float]:
     values = np.ascontiguousarray(values)
-    return kernel.clipped_mean(values, np.empty_like(values), nstop, by_mad)[:2]
+    return autocal_kernels.clipped_mean(values, np.empty_like(values), nstop, by_mad)[:2]
 
 
 def _bin_factors(flux, npts, corr) -> bool:
@@ -257,4 +257,4 @@ def apply_factors(rows, factors: AutocalFactors) -> None:
     factors : AutocalFactors
         Factors.
     """
-    kernel.apply_factors(rows, factors.edges, factors.corr)
+    autocal_kernels.apply_factors(rows, factors.edges, factors.corr)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from muse_core.cython_ext import collapse as kernels
+from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.errors import DataError
 from muse_core.model.filters import FilterCurve
 from muse_core.model.grid import OutputGrid
@@ -60,14 +60,14 @@ class Collapse:
             raise DataError(f"planes from {first} on: expected those from {self._next} on")
         self._next += len(data)
         throughput = np.ascontiguousarray(self._throughput[:, first : self._next])
-        kernels.add_planes(data, dq, throughput, self._total, self._weight, self.n_threads)
+        collapse_kernels.add_planes(data, dq, throughput, self._total, self._weight, self.n_threads)
 
     def images(self) -> list[np.ndarray]:
         """Return an image for each filter: float32, shape (ny, nx), NaN where there are no data."""
         result = []
         for total, weight in zip(self._total, self._weight, strict=True):
             image = np.empty(total.shape, np.float32)
-            kernels.divide(total, weight, image)
+            collapse_kernels.divide(total, weight, image)
             result.append(image)
         return result
 

@@ -15,7 +15,7 @@ import math
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.cython_ext import darcheck as kernel
+from muse_core.cython_ext import darcheck as darcheck_kernels
 from muse_core.errors import DataError
 from muse_core.model.dq import DQ
 from muse_core.model.header import PIXTABLE, get_float, spaxel_size_arcsec
@@ -95,7 +95,7 @@ class ResidualShift:
 
     def correct(self, rows) -> None:
         """Shift the positions of `rows` (ndarray of ROW, in pix), in place."""
-        kernel.shift_positions(rows, self.lbda_ref, self.scale, self.x, self.y)
+        darcheck_kernels.shift_positions(rows, self.lbda_ref, self.scale, self.x, self.y)
 
 
 def reset_cosmic_rays(rows) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.cython_ext import calibrate_smooth as _kernels
+from muse_core.cython_ext import calibrate_smooth as calibrate_smooth_kernels
 from muse_core.errors import DataError
 from muse_core.model.curves import interval_starts, segments
 from muse_core.model.header import PIXTABLE
@@ -135,7 +135,9 @@ def smooth(values: np.ndarray, mode: str) -> np.ndarray:
 def _local_polynomials(lbda: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Replace each value by a cubic fit to its neighbours, with rejection of outliers until there are none."""
     out = np.empty(len(values))
-    _kernels.smooth_locally(lbda, values, FIT_HALF_WIDTH, REJECTION, np.empty(2 * FIT_HALF_WIDTH + 1, np.uint8), out)
+    calibrate_smooth_kernels.smooth_locally(
+        lbda, values, FIT_HALF_WIDTH, REJECTION, np.empty(2 * FIT_HALF_WIDTH + 1, np.uint8), out
+    )
     return out
 
 

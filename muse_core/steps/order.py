@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from muse_core.cython_ext import rows as _kernels
+from muse_core.cython_ext import rows as rows_kernels
 from muse_core.model.origin import SLICE_KEY_MASK
 from muse_core.model.rows import ROW
 
@@ -27,5 +27,5 @@ def sort_rows(rows: np.ndarray) -> bool:
     bool
         False if slices were not in ascending order, so that ranges of rows in headers no longer hold.
     """
-    space = _kernels.sort_space(rows)
-    return _kernels.sort(rows, np.empty(2 * space, np.uint64), np.empty(space, ROW))
+    space = rows_kernels.sort_space(rows)
+    return rows_kernels.sort(rows, np.empty(2 * space, np.uint64), np.empty(space, ROW))

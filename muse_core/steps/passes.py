@@ -7,8 +7,8 @@ depend on how steps are fused or rows are cut into chunks. Both release the GIL;
 
 import numpy as np
 
-from muse_core.cython_ext import calibrate as _calibrate
-from muse_core.cython_ext import calibrate_position as _position
+from muse_core.cython_ext import calibrate as calibrate_kernels
+from muse_core.cython_ext import calibrate_position as calibrate_position_kernels
 from muse_core.model.compat import OURS, Compat
 from muse_core.steps.astrometry import Positioning, Projection
 from muse_core.steps.dar import DarCorrection
@@ -43,7 +43,7 @@ def calibrate_rows(
     """
     flat_field = _NO_FACTOR if flat_field is None else flat_field
     flux = _NO_FLUX if flux is None else flux
-    _calibrate.calibrate(
+    calibrate_kernels.calibrate(
         rows,
         ifu_scale,
         flat_field.mode,
@@ -80,7 +80,7 @@ def locate_rows(
     flux_scale : float
         Factor on the data from the list of offsets; stat by its square.
     """
-    _position.locate(
+    calibrate_position_kernels.locate(
         rows,
         stretch,
         _NOTHING if projection is None else projection.constants(),

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from muse_core.cython_ext import raman as kernel
+from muse_core.cython_ext import raman as raman_kernels
 from muse_core.errors import DataError, ParameterError
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
@@ -23,8 +23,8 @@ from muse_core.model.lsf import LsfCubes
 from muse_core.model.origin import IFU_SHIFT, SLICE_KEY_MASK, SLICE_MASK
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
 from muse_core.model.skymask import SkyMask
+from muse_core.steps.leastsquares import minimise
 from muse_core.steps.order import slice_order
-from muse_core.steps.sky.lmdif import minimise
 from muse_core.steps.sky.lsf import line_spectrum
 from muse_core.steps.sky.subtract import slice_ranges
 
@@ -182,7 +182,7 @@ def _fit_as_reference(tables, spectra) -> RamanFit:
     def residuals(parameters):
         out = np.empty(ends[-1])
         for rows, spectrum, flux, end in zip(tables, spectra, parameters[N_SHAPE:], ends, strict=True):
-            kernel.residuals(rows, spectrum, parameters[:N_SHAPE], flux, True, out[end - len(rows) : end])
+            raman_kernels.residuals(rows, spectrum, parameters[:N_SHAPE], flux, True, out[end - len(rows) : end])
         return out
 
     minimum = minimise(residuals, np.zeros(N_SHAPE + len(BANDS)), int(ends[-1]))
@@ -195,7 +195,7 @@ def _root_of_moments(rows, spectrum) -> np.ndarray:
     """Matrix R, shape (7, 7), with |R (flux * (1, p in units of positions), -1)|^2 the sum of the squared residuals."""
     gram = np.zeros((8, 8))
     if len(rows):
-        kernel.add_moments(rows, spectrum, _POSITION_UNIT, float(rows["data"][0]), gram)
+        raman_kernels.add_moments(rows, spectrum, _POSITION_UNIT, float(rows["data"][0]), gram)
         means = gram[:, 7] / gram[7, 7]
         gram -= gram[7, 7] * np.outer(means, means)
     gram = np.triu(gram[:7, :7]) + np.triu(gram[:7, :7], 1).T
@@ -266,7 +266,7 @@ def subtract_raman(rows, fit: RamanFit, lines: RamanLines, lsf: LsfCubes, compat
         If a slice has no LSF.
     """
     spectrum = _line_spectra(rows, list(zip(BANDS, fit.flux, strict=True)), lines, lsf, compat)
-    kernel.subtract(rows, spectrum, fit.shape, fit.rounded)
+    raman_kernels.subtract(rows, spectrum, fit.shape, fit.rounded)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 from astropy.io.fits import Card, Header
 from scipy import ndimage
 
-from muse_core.cython_ext import collapse as kernels
+from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.errors import DataError
 from muse_core.model import header as keywords
 from muse_core.model import units
@@ -143,7 +143,7 @@ class CubeStatistics:
     def add_planes(self, first: int, data: np.ndarray, stat: np.ndarray, dq: np.ndarray) -> None:
         """Add the planes from number `first` on; data, stat (float32) and dq (int32) of shape (n, ny, nx)."""
         self._white.add_planes(first, data, dq)
-        kernels.add_histogram(stat, dq, _VARIANCE_BIN, self._counts)
+        collapse_kernels.add_histogram(stat, dq, _VARIANCE_BIN, self._counts)
 
     def white_image(self) -> np.ndarray:
         """Return the mean over all planes: float32, shape (ny, nx), NaN where there are no data."""

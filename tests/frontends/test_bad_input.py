@@ -586,8 +586,8 @@ def test_unusable_parameter(bench, parameters):
         ("MUSE_MAX_MEMORY", "10M", "MUSE_MAX_MEMORY: 10 MiB are too little: .* expected at least"),
         ("MUSE_SCRATCH", "/nosuch", "MUSE_SCRATCH: /nosuch: found no folder of this name"),
         ("MUSE_RESUME", "/nosuch", "MUSE_RESUME: /nosuch: found no folder of this name"),
-        ("OMP_NUM_THREADS", "all", "OMP_NUM_THREADS: found 'all', expected a positive number"),
-        ("OMP_NUM_THREADS", "0", "OMP_NUM_THREADS: found '0', expected a positive number"),
+        ("OMP_NUM_THREADS", "all", "OMP_NUM_THREADS: found 'all', expected a number from 1 to 1024"),
+        ("OMP_NUM_THREADS", "0", "OMP_NUM_THREADS: found '0', expected a number from 1 to 1024"),
     ],
 )
 def test_unusable_environment(bench, monkeypatch, name, value, says):

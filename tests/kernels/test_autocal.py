@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from muse_core.cython_ext import autocal as kernel
+from muse_core.cython_ext import autocal as autocal_kernels
 from muse_core.model.origin import encode, ifu_of, slice_of
 from muse_core.model.rows import make_rows
 
@@ -32,20 +32,20 @@ def clipped_mean_twin(values, nstop, by_mad):
 def test_clipped_mean(n, nstop, by_mad):
     rng = np.random.default_rng(n)
     values = (rng.normal(100, 1, n) * rng.choice([1, 1, 1, 1.1, 3], n)).astype(np.float32)
-    found = kernel.clipped_mean(values.copy(), np.empty_like(values), nstop, by_mad)
+    found = autocal_kernels.clipped_mean(values.copy(), np.empty_like(values), nstop, by_mad)
     np.testing.assert_allclose(found, clipped_mean_twin(values, nstop, by_mad), rtol=1e-14)
 
 
 def test_clipping_ends_after_fifteen_times():
     values = np.float32(1.5 ** np.arange(90))
-    found = kernel.clipped_mean(values.copy(), np.empty_like(values), 1, True)
+    found = autocal_kernels.clipped_mean(values.copy(), np.empty_like(values), 1, True)
     np.testing.assert_allclose(found, clipped_mean_twin(values, 1, True), rtol=1e-14)
 
 
 def test_isolated_nan_is_clipped():
     values = np.linspace(1, 2, 31, dtype=np.float32)
     with_nan = np.insert(values, [0, 10, 31], np.nan).astype(np.float32)
-    mean, _, n = kernel.clipped_mean(with_nan, np.empty_like(with_nan), 15, True)
+    mean, _, n = autocal_kernels.clipped_mean(with_nan, np.empty_like(with_nan), 15, True)
     assert n == 31
     assert mean == pytest.approx(1.5, rel=1e-6)
 
@@ -61,7 +61,7 @@ def rows():
 
 def sums_of(rows, selected=None, exclude_raman=0.0):
     sums, counts = np.zeros((24, 48, 4, 128)), np.zeros((24, 48, 4, 128), np.int32)
-    kernel.add_columns(rows, selected, EDGES, exclude_raman, sums, counts)
+    autocal_kernels.add_columns(rows, selected, EDGES, exclude_raman, sums, counts)
     return sums, counts
 
 
@@ -93,7 +93,7 @@ def test_rows_outside_the_bins_or_the_instrument_are_ignored(rows):
     odd["origin"][3:] = [0, (25 << 6) | 1, (1 << 6) | 49]
     assert sums_of(odd)[1].sum() == 0
     before = odd.tobytes()
-    kernel.apply_factors(odd, EDGES, np.full((4, 24, 48), 2.0, np.float32))
+    autocal_kernels.apply_factors(odd, EDGES, np.full((4, 24, 48), 2.0, np.float32))
     assert odd.tobytes() == before
 
 
@@ -104,7 +104,7 @@ def test_slice_fluxes(rows):
     sums[3] = counts[3] * rng.normal(20, 1, counts[3].shape)
     sums[3, 0, 0, :3] = np.nan
     flux, npts = np.empty((4, 24, 48), np.float32), np.empty((4, 24, 48), np.int32)
-    kernel.slice_fluxes(sums, counts, flux, npts)
+    autocal_kernels.slice_fluxes(sums, counts, flux, npts)
     np.testing.assert_array_equal(npts, np.moveaxis(counts.sum(axis=3), 2, 0))
     valid = 0
     for ifu, islice, b in np.ndindex(24, 48, 4):
@@ -127,7 +127,7 @@ def test_exactly_twenty_columns_do_not_suffice():
     counts[0, 0, 0, :20] = counts[0, 1, 0, :21] = 60
     sums[:] = counts * 7.0 + counts * np.arange(128) / 1000
     flux, npts = np.empty((1, 24, 48), np.float32), np.empty((1, 24, 48), np.int32)
-    kernel.slice_fluxes(sums, counts, flux, npts)
+    autocal_kernels.slice_fluxes(sums, counts, flux, npts)
     assert np.isnan(flux[0, 0, 0])
     assert flux[0, 0, 1] == np.float32(7.01)
 
@@ -135,7 +135,7 @@ def test_exactly_twenty_columns_do_not_suffice():
 def test_factors_are_applied_with_single_precision(rows):
     factors = np.random.default_rng(1).normal(1, 0.1, (4, 24, 48)).astype(np.float32)
     calibrated = rows.copy()
-    kernel.apply_factors(calibrated, EDGES, factors)
+    autocal_kernels.apply_factors(calibrated, EDGES, factors)
     b = np.digitize(rows["lbda"], EDGES) - 1
     c = np.ones(len(rows), np.float32)
     inside = b < 4

@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from muse_core.cython_ext import raman as kernel
+from muse_core.cython_ext import raman as raman_kernels
 from muse_core.model.rows import make_rows
 
 SHAPE = np.array([2e-5, -1e-5, 3e-5, 1e-3, -2e-3])
@@ -36,7 +36,7 @@ def shape_twin(rows, rounded):
 @pytest.mark.parametrize("rounded", [True, False])
 def test_residuals(rows, lsf, rounded):
     out = np.empty(len(rows))
-    kernel.residuals(rows, lsf, SHAPE, 7.0, rounded, out)
+    raman_kernels.residuals(rows, lsf, SHAPE, 7.0, rounded, out)
     expected = shape_twin(rows, rounded) * lsf * 7.0 - rows["data"]
     np.testing.assert_allclose(out, expected - expected.mean(), rtol=1e-12, atol=1e-12)
 
@@ -45,7 +45,7 @@ def test_rounding_of_the_terms_shows(rows):
     assert np.abs(shape_twin(rows, True) - shape_twin(rows, False)).max() > 1e-9
     out = np.empty((2, len(rows)))
     for rounded in (0, 1):
-        kernel.residuals(rows, np.ones(len(rows)), SHAPE, 1.0, rounded, out[rounded])
+        raman_kernels.residuals(rows, np.ones(len(rows)), SHAPE, 1.0, rounded, out[rounded])
     difference = shape_twin(rows, True) - shape_twin(rows, False)
     np.testing.assert_allclose(out[1] - out[0], difference - difference.mean(), atol=1e-13)
 
@@ -53,7 +53,7 @@ def test_rounding_of_the_terms_shows(rows):
 @pytest.mark.parametrize("rounded", [True, False])
 def test_subtraction(rows, lsf, rounded):
     cleaned = rows.copy()
-    kernel.subtract(cleaned, lsf, SHAPE, rounded)
+    raman_kernels.subtract(cleaned, lsf, SHAPE, rounded)
     expected = (rows["data"] - shape_twin(rows, rounded) * lsf).astype(np.float32)
     np.testing.assert_allclose(cleaned["data"], expected, rtol=1e-7)
     assert (cleaned["data"] == rows["data"])[lsf == 0].all()
@@ -64,7 +64,7 @@ def test_subtraction(rows, lsf, rounded):
 def test_moments(rows, lsf):
     gram = np.zeros((8, 8))
     for part in (slice(0, 200), slice(200, None)):
-        kernel.add_moments(rows[part], lsf[part], 100.0, 48.0, gram)
+        raman_kernels.add_moments(rows[part], lsf[part], 100.0, 48.0, gram)
     x, y = rows["xpos"] / 100.0, rows["ypos"] / 100.0
     columns = np.array(
         [lsf, lsf * x * x, lsf * x * y, lsf * y * y, lsf * x, lsf * y, rows["data"] - 48.0, np.ones(len(rows))]

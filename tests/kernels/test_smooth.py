@@ -56,5 +56,5 @@ def test_outlier_is_left_out():
 
 
 def test_lengths():
-    with pytest.raises(ValueError, match="lengths"):
+    with pytest.raises(ValueError, match="same length"):
         smooth_locally(np.ones(3), np.ones(4), 1, 3.0, np.empty(3, np.uint8), np.empty(4))

@@ -11,11 +11,11 @@ import pytest
 from harness.case import Case, compare_runs
 from harness.datasets import ANGLES
 
+from muse_core.model.resampling import METHODS
 from muse_core.simulate.calibrations import write_output_wcs
 
 pytestmark = pytest.mark.reference
 
-METHODS = ("nearest", "linear", "quadratic", "renka", "drizzle", "lanczos")
 #: Shape (planes, rows, columns), offset in spaxels from the middle of the field, first wavelength; None: fit to data.
 GRIDS = {
     "own grid": None,

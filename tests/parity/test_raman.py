@@ -12,7 +12,7 @@ import pytest
 from astropy.io import fits
 from harness.stages import IN_PIXELS, Stage, pixel_table, same_rows
 
-from muse_core.cython_ext import raman as kernel
+from muse_core.cython_ext import raman as raman_kernels
 from muse_core.io.lsf import read_lsf
 from muse_core.io.raman import read_raman_lines
 from muse_core.model.compat import OURS, Compat
@@ -99,7 +99,7 @@ class Bands:
         for rows, band, flux in zip(self.tables, BANDS, fit.flux, strict=True):
             out = np.empty(len(rows))
             spectrum = raman._line_spectra(rows, [(band, 1.0)], self.lines, self.lsf, OURS)
-            kernel.residuals(rows, spectrum, fit.shape, flux, fit.rounded, out)
+            raman_kernels.residuals(rows, spectrum, fit.shape, flux, fit.rounded, out)
             total += (out**2).sum()
         return total
 

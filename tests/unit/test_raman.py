@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from muse_core.cython_ext import raman as kernel
+from muse_core.cython_ext import raman as raman_kernels
 from muse_core.errors import DataError, ParameterError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import LsfCube, LsfGrid
@@ -60,7 +60,7 @@ def cost(fit, tables):
     for rows, band, flux in zip(tables, BANDS, fit.flux, strict=True):
         out = np.empty(len(rows))
         spectrum = raman._line_spectra(rows, [(band, 1.0)], LINES, LSF, OURS)
-        kernel.residuals(rows, spectrum, fit.shape, flux, False, out)
+        raman_kernels.residuals(rows, spectrum, fit.shape, flux, False, out)
         total += (out**2).sum()
     return total
 

@@ -9,7 +9,8 @@ from muse_core.model.compat import Compat
 from muse_core.model.lsf import HermiteProfile, LsfCube, LsfGrid, LsfImage
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
-from muse_core.steps.sky import lmdif, qc
+from muse_core.steps import leastsquares
+from muse_core.steps.sky import qc
 from muse_core.steps.sky.continuum import create_continuum
 from muse_core.steps.sky.fit import difference_noise, fit_lines
 from muse_core.steps.sky.lsf import (
@@ -195,14 +196,16 @@ def test_noise_where_the_variance_is_not_positive():
 
 
 def test_minimiser_finds_the_minimum_of_rosenbrock():
-    result = lmdif.minimise(lambda p: np.array([10 * (p[1] - p[0] ** 2), 1 - p[0], 1e-3]), np.array([-1.2, 1.0]), 3)
+    result = leastsquares.minimise(
+        lambda p: np.array([10 * (p[1] - p[0] ** 2), 1 - p[0], 1e-3]), np.array([-1.2, 1.0]), 3
+    )
     assert result.code == 4  # the gradient vanishes there
     np.testing.assert_allclose(result.x, [1, 1], rtol=1e-6)
     assert result.norm == pytest.approx(1e-3)
 
 
 def test_minimiser_wants_as_many_residuals_as_parameters():
-    result = lmdif.minimise(lambda p: p[:1], np.ones(2), 1)
+    result = leastsquares.minimise(lambda p: p[:1], np.ones(2), 1)
     assert result.code == 0
     assert not result.success
 

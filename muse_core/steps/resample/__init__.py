@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """From rows on the sky to voxels: output grid, cosmic-ray rejection, six methods of resampling."""
 
+from muse_core.model.resampling import METHODS, Method
 from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions, cosmic_ray_direction, parse_pixfrac
 from muse_core.steps.resample.slab import SlabResampler, SlabResult, slab_bytes, slab_memory, slab_planes
 
 __all__ = [
+    "METHODS",
     "CosmicRayDirection",
+    "Method",
     "ResampleOptions",
     "SlabResampler",
     "SlabResult",

@@ -12,9 +12,9 @@ from muse_core.model import header as keywords
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.declare import leading_number
+from muse_core.model.resampling import METHODS
 
-METHODS = ("nearest", "linear", "quadratic", "renka", "drizzle", "lanczos")
-COSMIC_RAY_TYPES = ("iraf", "mean", "median")
+COSMIC_RAY_TYPES = ("iraf", "mean", "median")  # in the order of their numbers in cosmics.pyx
 INTERNAL_PIXFRAC = (0.6, 0.6, 0.6)
 
 log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class ResampleOptions:
     @property
     def reach(self) -> int:
         """Planes on each side of a voxel's that contribute to it."""
-        return 0 if self.method == "nearest" else self.ld
+        return self.ld if METHODS[self.method].has_neighbours else 0
 
     @property
     def halo(self) -> int:

@@ -8,14 +8,15 @@ from collections.abc import Callable
 import numpy as np
 
 from muse_core.cython_ext import collapse as collapse_kernels
-from muse_core.cython_ext import cosmics
+from muse_core.cython_ext import cosmics as cosmics_kernels
 from muse_core.cython_ext import grid as grid_kernels
-from muse_core.cython_ext import resample as kernels
-from muse_core.errors import DataError, ResourceError
+from muse_core.cython_ext import resample as resample_kernels
+from muse_core.errors import DataError, ResourceError, Stopped
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.grid import OutputGrid
+from muse_core.model.resampling import METHODS, NARROW_DRIZZLE
 from muse_core.model.rows import ROW
-from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions
+from muse_core.steps.resample.options import COSMIC_RAY_TYPES, CosmicRayDirection, ResampleOptions
 
 CELL_ROW = np.dtype(
     [
@@ -31,16 +32,13 @@ CELL_ROW = np.dtype(
 )
 SPAXEL = np.dtype([("x", np.float64), ("y", np.float64), ("cos_y", np.float64)])
 
-_NARROW_DRIZZLE = -1
-_METHODS = {"drizzle": 0, "linear": 1, "quadratic": 2, "renka": 3, "lanczos": 4}
-_COSMIC_RAY_TYPES = {"iraf": 0, "mean": 1, "median": 2}
 _PADDING = 16  # of arrays of which kernels may read this much beyond the end
 _THICKNESS = 16  # planes that a thread works on at once
 _INT32 = 2**31 - 1
 _FEW = 3  # planes: with fewer most of the work is for the halo
-# Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
 _NARROW = 0.9  # a drop of this part of a voxel at most cannot reach both neighbours of its cell
 _REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
+# Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
 _FAR_WEIGHT = {False: 1e-150, True: 2.2250738585072014e-308}
 
 
@@ -188,9 +186,9 @@ class SlabResampler:
         self._spaxels = np.empty((grid.ny, grid.nx), SPAXEL)
         grid_kernels.spaxel_table(self._parameters, self._spaxels)
         self._weighting = _weighting(grid, options, compat)
-        self._method = _METHODS.get(options.method)
-        if self._method == _METHODS["drizzle"] and self._is_narrow():
-            self._method = _NARROW_DRIZZLE
+        self._code = METHODS[options.method].code
+        if options.method == "drizzle" and self._is_narrow():
+            self._code = NARROW_DRIZZLE
 
     @property
     def _needs_variances(self) -> bool:
@@ -207,6 +205,7 @@ class SlabResampler:
         first: int,
         last: int,
         when_sorted: Callable[[], object] | None = None,
+        stop: np.ndarray | None = None,
     ) -> SlabResult:
         """Make the planes `first`...`last` - 1.
 
@@ -221,18 +220,26 @@ class SlabResampler:
             Planes.
         when_sorted : callable, optional
             Called as soon as `rows` and `weights` are not needed any more.
+        stop : ndarray of int32, shape (1,), optional
+            Another thread that sets it ends the work.
+
+        Raises
+        ------
+        Stopped
+            `stop` was set.
         """
+        stop = np.zeros(1, np.int32) if stop is None else stop
         if not 0 <= first < last <= self.grid.nz:
             raise DataError(f"planes {first} to {last}: the cube has {self.grid.nz}")
         low, high = self.input_planes(first, last)
         values = self._statistics_buffer("values", self.options.rejects_cosmic_rays, len(rows))
         variances = self._statistics_buffer("variances", self._needs_variances, len(rows))
-        cells, offsets, starts, fullest = self._sort(rows, weights, values, variances, low, high)
+        cells, offsets, starts, fullest = self._sort(rows, weights, values, variances, low, high, stop)
         if when_sorted is not None:
             when_sorted()
         cosmic_rays = np.empty(0, np.int32)
         if values is not None:
-            cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, low, first, last)
+            cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, low, first, last, stop)
         shape = (last - first, self.grid.ny, self.grid.nx)
         self._turn = 1 - self._turn
         data = self._output("data", shape, np.float32)
@@ -241,16 +248,16 @@ class SlabResampler:
         planes = np.arange(low, high)
         lbda = self.grid.wavelength(planes)
         common = (cells, offsets, self._parameters, self._spaxels, lbda)
-        if self.options.method == "nearest":
+        if self._code is None:
             inverse = self._weighting["xn"], self._weighting["yn"]
-            kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, self.n_threads)
+            resample_kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, stop, self.n_threads)
         else:
             thickness = max(1, min(_THICKNESS, -(-(last - first) // self.n_threads)))
-            size = kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
-            kernels.weigh(
+            size = resample_kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
+            resample_kernels.weigh(
                 *common,
                 self.grid.voxel_length(planes),
-                self._method,
+                self._code,
                 self._weighting,
                 first - low,
                 last - low,
@@ -259,8 +266,10 @@ class SlabResampler:
                 data,
                 stat,
                 dq,
+                stop,
                 self.n_threads,
             )
+        _go_on(stop)
         return SlabResult(data, stat, dq, cosmic_rays)
 
     def _is_narrow(self) -> bool:
@@ -298,7 +307,7 @@ class SlabResampler:
     def _statistics_buffer(self, name: str, needed: bool, n_rows: int) -> np.ndarray | None:
         return self._buffer(name, (n_rows + _PADDING,), np.float32) if needed else None
 
-    def _sort(self, rows, weights, values, variances, low: int, high: int):
+    def _sort(self, rows, weights, values, variances, low: int, high: int, stop):
         """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
         n_planes, n_spaxels, n_rows = high - low, self.grid.nx * self.grid.ny, len(rows)
         if n_planes * n_spaxels > _INT32 or n_rows > _INT32:
@@ -308,11 +317,12 @@ class SlabResampler:
         cells = self._buffer("cells", (max(n_rows, 1),), CELL_ROW)
         offsets = self._buffer("offsets", (n_planes * n_spaxels + 1,), np.int32)
         counts = np.empty((grid_kernels.n_chunks(n_rows), n_planes), np.int64)
-        grid_kernels.assign_cells(rows, self._parameters, low, high, voxel, counts, self.n_threads)
+        grid_kernels.assign_cells(rows, self._parameters, low, high, voxel, counts, stop, self.n_threads)
         starts = np.zeros(n_planes + 1, np.int64)
         np.cumsum(counts.sum(axis=0), out=starts[1:])
         chunk_starts = np.ascontiguousarray(starts[:-1] + np.cumsum(counts, axis=0) - counts)
-        grid_kernels.sort_by_plane(voxel, n_spaxels, chunk_starts, order, self.n_threads)
+        grid_kernels.sort_by_plane(voxel, n_spaxels, chunk_starts, order, stop, self.n_threads)
+        _go_on(stop)
         fullest = np.empty((n_planes, 2), np.int32)
         grid_kernels.sort_cells(
             rows,
@@ -326,18 +336,20 @@ class SlabResampler:
             variances,
             self.grid.nx,
             fullest,
+            stop,
             self.n_threads,
         )
+        _go_on(stop)
         return cells, offsets, starts, fullest
 
     def _reject(
-        self, cells, offsets, values, variances, starts, fullest, low: int, first: int, last: int
+        self, cells, offsets, values, variances, starts, fullest, low: int, first: int, last: int, stop
     ) -> np.ndarray:
         """Flag cosmic rays in `cells` as far as the planes first...last - 1 need it; return the rows flagged there."""
         n_rows, reach = int(starts[-1]), self.options.reach
         in_cell, in_row = (int(count) for count in fullest.max(axis=0))
         capacity = min(3 * in_row, n_rows), min(27 * in_cell, n_rows)
-        sizes = cosmics.scratch_sizes(self.grid.nx, *capacity, variances is not None)
+        sizes = cosmics_kernels.scratch_sizes(self.grid.nx, *capacity, variances is not None)
         names = ("floats", np.float32), ("ints", np.int32), ("work", np.float64)
         scratch = [
             self._buffer(name, (self.n_threads, max(size, 1)), dtype)
@@ -345,7 +357,7 @@ class SlabResampler:
         ]
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
-        cosmics.reject(
+        cosmics_kernels.reject(
             cells,
             offsets,
             values,
@@ -354,7 +366,7 @@ class SlabResampler:
             self.grid.ny,
             max(first - reach, low) - low,
             min(last + reach, low + len(starts) - 1) - low,
-            _COSMIC_RAY_TYPES[self.options.crtype],
+            COSMIC_RAY_TYPES.index(self.options.crtype),
             self.direction.value,
             self.options.crsigma,
             starts,
@@ -362,11 +374,18 @@ class SlabResampler:
             n_flagged,
             *capacity,
             *scratch,
+            stop,
             self.n_threads,
         )
+        _go_on(stop)
         planes = range(first - low, last - low)
         found = [flagged[starts[p] : starts[p] + n_flagged[p]] for p in planes]
         return np.sort(np.concatenate(found))
+
+
+def _go_on(stop: np.ndarray) -> None:
+    if stop[0]:
+        raise Stopped("resampling was stopped")
 
 
 def _fresh(_name: str, shape: tuple[int, ...], dtype) -> np.ndarray:

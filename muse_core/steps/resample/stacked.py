@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io.fits import Card
 
-from muse_core.cython_ext import stacked as kernels
+from muse_core.cython_ext import stacked as stacked_kernels
 from muse_core.model import units
 from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
@@ -101,7 +101,7 @@ def stack_slice(rows: np.ndarray, grid: StackedGrid) -> np.ndarray:
     low, high = rows["xpos"].min(), rows["xpos"].max()
     n_columns = grid.n_columns(low, high)
     total, weight = np.zeros((grid.n_lines, n_columns)), np.zeros((grid.n_lines, n_columns))
-    kernels.stack_rows(rows, low, grid.dx, grid.lbda_low, grid.dl, total, weight)
+    stacked_kernels.stack_rows(rows, low, grid.dx, grid.lbda_low, grid.dl, total, weight)
     return np.divide(total, weight, out=np.zeros_like(total), where=weight > 0).astype(np.float32)
 
 

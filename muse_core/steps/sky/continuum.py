@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from muse_core.cython_ext import sky_lines
+from muse_core.cython_ext import sky_lines as sky_lines_kernels
 from muse_core.errors import DataError
 from muse_core.model.lsf import LsfImage
 from muse_core.model.skylines import SkyLines
@@ -46,7 +46,7 @@ def create_continuum(spectrum: Spectrum, lines: SkyLines, image: LsfImage, step:
         )
     lbda = lo + np.arange(n) * step
     flux = np.empty(n)
-    sky_lines.interpolate(lbda, spectrum.lbda, rest, flux)
+    sky_lines_kernels.interpolate(lbda, spectrum.lbda, rest, flux)
     return Continuum(lbda, flux)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from muse_core.model.lsf import HermiteProfile, LsfImage
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
-from muse_core.steps.sky import lmdif
+from muse_core.steps import leastsquares
 from muse_core.steps.sky.lsf import hermite_spectrum, line_spectrum
 
 log = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ class LineFit:
     ----------
     lines : SkyLines
         Fitted lines, brightest first.
-    minimum : lmdif.Minimum
+    minimum : leastsquares.Minimum
         How the fit ended.
     """
 
     lines: SkyLines
-    minimum: lmdif.Minimum
+    minimum: leastsquares.Minimum
 
     @property
     def success(self) -> bool:
@@ -206,9 +206,9 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
             spectrum.lbda[0],
             spectrum.lbda[-1],
         )
-        return LineFit(lines, lmdif.Minimum(np.zeros(2), 0, 0, np.nan))
+        return LineFit(lines, leastsquares.Minimum(np.zeros(2), 0, 0, np.nan))
     model = _HermiteModel(spectrum, lines) if image is None else _ImageModel(spectrum, lines, image)
-    minimum = lmdif.minimise(model.residuals, model.start(), len(spectrum) - 1)
+    minimum = leastsquares.minimise(model.residuals, model.start(), len(spectrum) - 1)
     lbda = lines.lbda
     if not minimum.success:
         log.warning(

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from muse_core.cython_ext import sky_lines, sky_select
+from muse_core.cython_ext import sky_lines as sky_lines_kernels
+from muse_core.cython_ext import sky_select as sky_select_kernels
 from muse_core.errors import DataError, ParameterError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes, LsfGrid, LsfImage
@@ -38,7 +39,7 @@ def empty_counts() -> np.ndarray:
 
 def count_slices(rows: np.ndarray, counts: np.ndarray) -> None:
     """Add the number of rows of each slice to `counts` (from `empty_counts`); every row counts, bad or not."""
-    sky_select.count_slices(rows, counts)
+    sky_select_kernels.count_slices(rows, counts)
 
 
 def require_ifus(lsf: LsfCubes | HermiteProfiles, ifus: Iterable[int]) -> None:
@@ -168,7 +169,7 @@ def lsf_nodes(image: LsfImage, line: float) -> np.ndarray:
         Offsets from the line in Angstrom, and values per Angstrom.
     """
     nodes = np.empty((2, image.data.shape[1] + 4))
-    sky_lines.profile(image.data, grid_numbers(image.grid), line, nodes)
+    sky_lines_kernels.profile(image.data, grid_numbers(image.grid), line, nodes)
     return nodes
 
 
@@ -197,7 +198,7 @@ def line_spectrum(
     """
     out = np.zeros(len(lbda))
     nodes = np.empty((2, image.data.shape[1] + 4))
-    sky_lines.line_spectrum(lbda, line_lbda, line_flux, image.data, grid_numbers(image.grid), lone, nodes, out)
+    sky_lines_kernels.line_spectrum(lbda, line_lbda, line_flux, image.data, grid_numbers(image.grid), lone, nodes, out)
     return out
 
 
@@ -206,7 +207,7 @@ def hermite_spectrum(
 ) -> np.ndarray:
     """Spectrum of lines seen through a parametrised LSF; parameters and return value as `line_spectrum`."""
     out = np.zeros(len(lbda))
-    sky_lines.hermite_spectrum(
+    sky_lines_kernels.hermite_spectrum(
         lbda,
         line_lbda,
         line_flux,

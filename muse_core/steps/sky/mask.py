@@ -5,7 +5,7 @@ import logging
 
 import numpy as np
 
-from muse_core.cython_ext import sky_select
+from muse_core.cython_ext import sky_select as sky_select_kernels
 from muse_core.errors import DataError
 from muse_core.model.skymask import SkyMask
 
@@ -109,4 +109,4 @@ def select_rows(
     ra_deg, dec_deg : float
         For a celestial mask, the position that the rows' positions are relative to.
     """
-    sky_select.select(rows, mask.data, mask.wcs_numbers(), mask.celestial, ra_deg, dec_deg, selected)
+    sky_select_kernels.select(rows, mask.data, mask.wcs_numbers(), mask.celestial, ra_deg, dec_deg, selected)

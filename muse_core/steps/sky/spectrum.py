@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from muse_core.cython_ext import sky_select
+from muse_core.cython_ext import sky_select as sky_select_kernels
 from muse_core.errors import DataError
 from muse_core.model.spectrum import Spectrum
 
@@ -37,7 +37,7 @@ def usable_samples(rows: np.ndarray, selected: np.ndarray, flagged: np.ndarray |
         selected = selected.copy()
         selected[flagged] = 0
     samples = np.empty((np.count_nonzero(selected), 3), np.float32)
-    return samples[: sky_select.gather(rows, selected, samples)]
+    return samples[: sky_select_kernels.gather(rows, selected, samples)]
 
 
 class SpectrumAccumulator:
@@ -88,7 +88,7 @@ class SpectrumAccumulator:
 
     def add(self, samples: np.ndarray) -> None:
         """Add samples (ndarray of float32, shape (m, 3), from `usable_samples`), in the order of the table."""
-        sky_select.accumulate(samples, self.llo, self.width, self._upper, self._sums)
+        sky_select_kernels.accumulate(samples, self.llo, self.width, self._upper, self._sums)
 
     def spectrum(self) -> Spectrum:
         """Return the mean spectrum, without empty bins.

@@ -8,7 +8,7 @@ import logging
 
 import numpy as np
 
-from muse_core.cython_ext import sky_lines
+from muse_core.cython_ext import sky_lines as sky_lines_kernels
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes
@@ -59,7 +59,7 @@ def subtract_continuum(rows: np.ndarray, continuum: Continuum) -> None:
     continuum : Continuum
         The continuum.
     """
-    sky_lines.subtract_spectrum(rows, continuum.lbda, continuum.flux)
+    sky_lines_kernels.subtract_spectrum(rows, continuum.lbda, continuum.flux)
 
 
 def slice_ranges(rows: np.ndarray) -> list[tuple[int, int, int]]:
@@ -106,7 +106,7 @@ def subtract_lines(rows: np.ndarray, lines: SkyLines, lsf: LsfCubes | HermitePro
         if image is not None:
             nodes = np.empty((2, image.data.shape[1] + 4))
             grid = grid_numbers(image.grid)
-            sky_lines.subtract_lines(rows[a:b], lines.lbda, lines.flux, image.data, grid, nodes, scratch)
+            sky_lines_kernels.subtract_lines(rows[a:b], lines.lbda, lines.flux, image.data, grid, nodes, scratch)
         elif isinstance(hermite, HermiteProfile):
             sky = hermite_spectrum(rows["lbda"][a:b].astype(np.float64), lines.lbda, lines.flux, hermite)
             rows["data"][a:b] = rows["data"][a:b] - sky

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from muse_core.cython_ext import sky_minpack as minpack
+from muse_core.cython_ext import minpack as minpack_kernels
 
 EPSILON = float(np.finfo(float).eps)
 TOLERANCE = 30 * EPSILON
@@ -93,7 +93,7 @@ def minimise(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray, n
 
     f = residuals(x)
     n_calls = 1
-    fnorm = minpack.norm(f)
+    fnorm = minpack_kernels.norm(f)
     par = 0.0
     scale = None
     delta = xnorm = 0.0
@@ -105,31 +105,31 @@ def minimise(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray, n
             jac[j] = (residuals(x) - f) / (x[j] - saved)
             x[j] = saved
         n_calls += n
-        minpack.qr_factor(jac, pivot, r_diag, column_norm, work[0])
+        minpack_kernels.qr_factor(jac, pivot, r_diag, column_norm, work[0])
         if scale is None:
             scale = np.where(column_norm == 0, 1.0, column_norm)
-            xnorm = minpack.norm(scale * x)
+            xnorm = minpack_kernels.norm(scale * x)
             delta = STEP_BOUND * xnorm or STEP_BOUND
-        minpack.apply_q(jac, r_diag, f.copy(), qtf)
-        gradient = minpack.scaled_gradient(jac, pivot, qtf, column_norm, fnorm)
+        minpack_kernels.apply_q(jac, r_diag, f.copy(), qtf)
+        gradient = minpack_kernels.scaled_gradient(jac, pivot, qtf, column_norm, fnorm)
         if gradient <= TOLERANCE:
             return Minimum(x, 4, n_calls, fnorm)
         scale = np.maximum(scale, column_norm)
         ratio = 0.0
         while ratio < 1e-4:
-            par = minpack.damping_parameter(jac[:, :n].copy(), pivot, scale, qtf, delta, par, solution, work)
+            par = minpack_kernels.damping_parameter(jac[:, :n].copy(), pivot, scale, qtf, delta, par, solution, work)
             step = -solution
             trial = x + step
-            pnorm = minpack.norm(scale * step)
+            pnorm = minpack_kernels.norm(scale * step)
             if n_calls <= 1 + n:  # only the very first trial; MINPACK: the first iteration
                 delta = min(delta, pnorm)
             f_trial = residuals(trial)
             n_calls += 1
-            fnorm_trial = minpack.norm(f_trial)
+            fnorm_trial = minpack_kernels.norm(f_trial)
             quotient = fnorm_trial / fnorm
             actual = 1 - quotient * quotient if 0.1 * fnorm_trial < fnorm else -1.0
-            minpack.r_times(jac, pivot, step, rx)
-            linear = minpack.norm(rx) / fnorm
+            minpack_kernels.r_times(jac, pivot, step, rx)
+            linear = minpack_kernels.norm(rx) / fnorm
             damped = math.sqrt(par) * pnorm / fnorm
             predicted = linear * linear + damped * damped / 0.5
             slope = -(linear * linear + damped * damped)
@@ -146,7 +146,7 @@ def minimise(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray, n
                 par *= 0.5
             if ratio >= 1e-4:
                 x, f, fnorm = trial, f_trial, fnorm_trial
-                xnorm = minpack.norm(scale * x)
+                xnorm = minpack_kernels.norm(scale * x)
             code = _termination(actual, predicted, ratio, delta, xnorm, gradient, n_calls >= max_calls)
             if code:
                 return Minimum(x, code, n_calls, fnorm)

@@ -3,12 +3,13 @@
 # cython: freethreading_compatible=True
 """Linear algebra of the Levenberg-Marquardt minimiser, after MINPACK (More, Garbow, Hillstrom 1980).
 
-All sums run in index order in float64: the end point of the sky line fit depends on the last bits. Matrices are stored
+All sums run in index order in float64: where a fit ends depends on the last bits. Matrices are stored
 transposed: row j of ``jac`` is column j of the Jacobian.
 """
 
 from libc.math cimport fabs, fmax, fmin, sqrt
 from libc.stdint cimport int64_t
+from bounded cimport require, shaped
 
 cdef double EPSILON = 2.220446049250313e-16
 cdef double SMALLEST = 2.2250738585072014e-308
@@ -44,8 +45,17 @@ cdef double norm_of(const double* x, Py_ssize_t n) noexcept nogil:
     return max3 * sqrt(s3)
 
 
+cdef int require_pivot(const int64_t[::1] pivot, Py_ssize_t n) except -1:
+    cdef Py_ssize_t j
+    require(pivot.shape[0] == n, "pivot: one for each parameter")
+    for j in range(n):
+        require(0 <= pivot[j] < n, "pivot: numbers of parameters")
+    return 0
+
+
 def norm(const double[::1] x):
     """Euclidean norm of `x` (ndarray of float64, shape (n,))."""
+    require(x.shape[0] > 0, "x: one or more")
     return norm_of(&x[0], x.shape[0])
 
 
@@ -65,6 +75,9 @@ def qr_factor(double[:, ::1] jac, int64_t[::1] pivot, double[::1] r_diag, double
     """
     cdef Py_ssize_t i, j, k, largest, n = jac.shape[0], m = jac.shape[1]
     cdef double length, total, ratio
+    require(n <= m, "jac: not more parameters than residuals")
+    require(pivot.shape[0] == n and r_diag.shape[0] == n, "pivot, r_diag: one for each parameter")
+    require(column_norm.shape[0] == n and work.shape[0] == n, "column_norm, work: one for each parameter")
     with nogil:
         for j in range(n):
             column_norm[j] = norm_of(&jac[j, 0], m)
@@ -123,6 +136,8 @@ def apply_q(double[:, ::1] jac, const double[::1] r_diag, double[::1] residuals,
     """
     cdef Py_ssize_t i, j, n = jac.shape[0], m = jac.shape[1]
     cdef double total
+    require(n <= m and residuals.shape[0] == m, "residuals: one for each column of jac")
+    require(r_diag.shape[0] == n and qtf.shape[0] == n, "r_diag, qtf: one for each parameter")
     with nogil:
         for j in range(n):
             if jac[j, j] != 0:
@@ -147,11 +162,13 @@ def scaled_gradient(const double[:, ::1] jac, const int64_t[::1] pivot, const do
     residual_norm : float
         Norm of the residuals.
     """
-    cdef Py_ssize_t i, j
+    cdef Py_ssize_t i, j, n = jac.shape[0]
     cdef double total, largest = 0
+    require_pivot(pivot, n)
+    require(jac.shape[1] >= n and qtf.shape[0] == n and column_norm.shape[0] == n, "qtf, column_norm: for jac")
     if residual_norm == 0:
         return 0.0
-    for j in range(jac.shape[0]):
+    for j in range(n):
         if column_norm[pivot[j]] == 0:
             continue
         total = 0
@@ -163,8 +180,10 @@ def scaled_gradient(const double[:, ::1] jac, const int64_t[::1] pivot, const do
 
 def r_times(const double[:, ::1] jac, const int64_t[::1] pivot, const double[::1] step, double[::1] out):
     """Multiply R, pivoted, by a step (ndarray of float64, shape (n,)) into `out`."""
-    cdef Py_ssize_t i, j
-    for j in range(jac.shape[0]):
+    cdef Py_ssize_t i, j, n = jac.shape[0]
+    require_pivot(pivot, n)
+    require(jac.shape[1] >= n and step.shape[0] == n and out.shape[0] == n, "step, out: one for each parameter")
+    for j in range(n):
         out[j] = 0
         for i in range(j + 1):
             out[i] += jac[j, i] * step[pivot[j]]
@@ -330,6 +349,11 @@ def damping_parameter(double[:, ::1] r, const int64_t[::1] pivot, const double[:
     float
         The parameter.
     """
+    cdef Py_ssize_t n = r.shape[0]
+    require_pivot(pivot, n)
+    require(n > 0 and r.shape[1] == n, "r: square")
+    require(scale.shape[0] == n and qtf.shape[0] == n and x.shape[0] == n, "scale, qtf, x: one for each parameter")
+    require(shaped(work.shape, 5, n), "work: of shape (5, n)")
     with nogil:
         par = find_damping(r, pivot, scale, qtf, delta, par, x, work)
     return par
