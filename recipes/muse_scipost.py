@@ -63,6 +63,7 @@ class MuseScipost(base.Recipe):
         "the field through filters (--filter). --save selects what is written, from each exposure and from all."
     )
     QC = "ESO QC SCIPOST "
+    ENDS_AT_FAILED_STEP = False
     Parameters = ScipostParameters
     INPUTS = (
         frames.PIXTABLE_OBJECT,

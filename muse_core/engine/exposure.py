@@ -148,6 +148,11 @@ class ExposureRows:
         #: Are the rows of each file grouped by ascending slice?
         self.grouped = all(grouped for _, _, grouped in found)
 
+    @property
+    def is_cut(self) -> bool:
+        """Can a file have rows outside of the range?"""
+        return any(self._cut)
+
     def _scan(self, part: int) -> tuple[np.ndarray, list[int], bool]:
         """Find the edges of the chunks of a file, and how many rows each keeps."""
         file = self.files[part]
@@ -307,7 +312,7 @@ class StoredExposure:
 
 def load_pass(
     source: ExposureRows,
-    store: RowStore,
+    store: RowStore | None,
     begin: int,
     step: Callable[[np.ndarray, Chunk], tuple[np.ndarray, T]],
     n_threads: int,
@@ -318,8 +323,8 @@ def load_pass(
     ----------
     source : ExposureRows
         The exposure.
-    store : RowStore
-        Where to put the rows.
+    store : RowStore, optional
+        Where to put the rows; None if they are not kept.
     begin : int
         Number, in the store, of the first of them.
     step : callable
@@ -335,9 +340,10 @@ def load_pass(
     buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in source.chunks)
 
     def work(chunk: Chunk) -> T:
-        place = store.place(begin + chunk.start, len(chunk))
+        place = None if store is None else store.place(begin + chunk.start, len(chunk))
         rows, result = step(source.load(chunk, buffers.rows if place is None else place), chunk)
-        store.write(begin + chunk.start, rows)
+        if store is not None:
+            store.write(begin + chunk.start, rows)
         return result
 
     return track("reading rows", map_in_order(work, source.chunks, n_threads), source.chunks)

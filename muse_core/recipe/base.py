@@ -48,6 +48,8 @@ class Recipe(ui.PyRecipe):
         Its products.
     QC : str
         Prefix of its QC keywords, with a blank at the end.
+    ENDS_AT_FAILED_STEP : bool
+        The reference ends with an error, too, where a step cannot be done; muse_scipost goes on without the step.
     PARAMETERS : tuple of ParameterSpec
         Its parameters, one by one; made from `Parameters`.
     destination : muse_core.io.delivery.Destination, optional
@@ -61,6 +63,7 @@ class Recipe(ui.PyRecipe):
     INPUTS: ClassVar[tuple[InputSpec, ...]]
     PRODUCTS: ClassVar[tuple[ProductSpec, ...]]
     QC: ClassVar[str]
+    ENDS_AT_FAILED_STEP: ClassVar[bool] = True
     PARAMETERS: ClassVar[tuple[ParameterSpec, ...]]
     destination: "Destination | None" = None
 

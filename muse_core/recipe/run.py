@@ -108,6 +108,8 @@ class Run:
         What an earlier, interrupted run has done.
     qc_prefix : str
         Prefix of QC keywords.
+    ends_at_failed_step : bool
+        In the reference as well; see `Recipe`.
     plan_only : bool
         End before the first row is read.
     """
@@ -118,6 +120,7 @@ class Run:
     factory: ProductFactory
     journal: Journal
     qc_prefix: str
+    ends_at_failed_step: bool = True
     plan_only: bool = False
 
     @classmethod
@@ -168,6 +171,7 @@ class Run:
             factory=factory,
             journal=journal,
             qc_prefix=recipe.QC,
+            ends_at_failed_step=recipe.ENDS_AT_FAILED_STEP,
             plan_only=plan_only,
         )
 
@@ -178,7 +182,7 @@ class Run:
 
     def or_ignore(self, error: DataError, consequence: str) -> None:
         """Raise the error of a step, unless the reference is to be reproduced, which goes on without it."""
-        if not self.compat.failed_step_ignored:
+        if self.ends_at_failed_step or not self.compat.failed_step_ignored:
             raise error
         _LOG.warning("%s; %s", error, consequence)
 

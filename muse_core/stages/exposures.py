@@ -52,7 +52,7 @@ def reduce_each(
         What `reduce_one` raises, with the name of the exposure.
     """
     reduced: list[ReducedExposure] = []
-    edges = first_rows(exposures).tolist()
+    edges = first_rows(exposures).tolist() if store.n_rows else [0] * (len(exposures) + 1)  # rows are not kept
     for number, (exposure, begin, end) in enumerate(zip(exposures, edges[:-1], edges[1:], strict=True), 1):
         _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
         with naming(exposure):

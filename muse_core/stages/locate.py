@@ -33,19 +33,22 @@ class LocationOptions:
 
     Attributes
     ----------
-    pointing : Pointing
-        Astrometric solution and offsets.
+    pointing : Pointing, optional
+        Astrometric solution and offsets; without, positions stay as they are.
     rvcorr : str
         Rest frame of the wavelengths; "none" leaves them as they are.
     project : bool
         Project positions that are in pix.
+    position : bool
+        Put positions that are projected on the sky, with their offsets.
     individual, positioned : bool
         Write PIXTABLE_REDUCED, PIXTABLE_POSITIONED.
     """
 
-    pointing: Pointing
+    pointing: Pointing | None = None
     rvcorr: str = "none"
     project: bool = False
+    position: bool = True
     individual: bool = False
     positioned: bool = False
 
@@ -109,10 +112,12 @@ class _Location:
         if self._projection is not None:
             self._projection.write_cards(table.header)
             table.position_unit = units.RAD
-        self._offset = options.pointing.offset(table.header)
+        pointing = options.pointing if options.position else None
+        self._offset = None if pointing is None else pointing.offset(table.header)
         self._scale = 1.0 if self._offset is None else self._offset.scale
         self._is_on_sky = table.position_unit == units.DEG and subtraction is None
-        self._own = options.pointing.positioning(table.header) if table.position_unit == units.RAD else None
+        is_projected = pointing is not None and table.position_unit == units.RAD
+        self._own = pointing.positioning(table.header) if is_projected else None
         self._final = None if self._own is None else Positioning.at(self._own.ra_deg, self._own.dec_deg, reference)
         self._run, self._table, self._options = run, table, options
         self._individual: PixelTableSaver | None = None
@@ -201,9 +206,9 @@ def locate(
 def calibrate_and_locate(
     run: Run,
     calibration: Calibration,
-    store: RowStore,
+    store: RowStore | None,
     options: LocationOptions,
-    reference: Positioning | None,
+    reference: Positioning | None = None,
     find_subtraction: Callable[[StoredTable], RowStep | None] = lambda table: None,
 ) -> Located:
     """Calibrate and locate the rows of an exposure in one pass, where nothing between them needs all rows.
@@ -212,8 +217,10 @@ def calibrate_and_locate(
 
     Parameters
     ----------
-    run, store, options, reference
+    run, options, reference
         As for `locate`.
+    store : RowStore, optional
+        Where the rows go; None if only the exposure's own tables are made.
     calibration : Calibration
         Calibration of the exposure; its table is the result, as for `locate`.
     find_subtraction : callable, optional

@@ -94,13 +94,44 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     return exposures
 
 
+def open_separately(run: Run, tag: str, wavelengths: WavelengthRange) -> list[OpenedExposure]:
+    """Open the pixel tables of a tag, each as an exposure of its own that is not merged, in the order of the frames.
+
+    Parameters and errors as in `open_exposures`.
+    """
+    files = [PixelTableFile(path) for path in run.frames.all(tag)]
+    run.factory.use_raw(RawFrame(file.path, tag, file.header) for file in files)
+    return [_open_alone(run, file, wavelengths) for file in files]
+
+
+def _open_alone(run: Run, file: PixelTableFile, wavelengths: WavelengthRange) -> OpenedExposure:
+    """Open a pixel table that is not merged with others."""
+    header = file.header.copy()
+    merge.remove_quality_cards(header)
+    rows, spectra = _open_rows(run, [file], wavelengths)
+    edges = rows.exposure_edges()
+    if len(edges) > 2:
+        for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
+            header[f"{PIXTABLE}EXP{number} FIRST"], header[f"{PIXTABLE}EXP{number} LAST"] = first, end - 1
+    weights = rows.weights()
+    return OpenedExposure(
+        header=header,
+        rows=rows,
+        scales=[1.0],
+        spectra=[],
+        attached=spectra[0] if spectra else None,
+        keeps_limits=not rows.is_cut,
+        weights=None if weights is None else Weights(*weights),
+    )
+
+
 def _open_exposure(
     run: Run, files: list[PixelTableFile], group: merge.ExposureFiles, wavelengths: WavelengthRange
 ) -> OpenedExposure:
-    low, high = wavelengths.lambdamin, wavelengths.lambdamax
-    names = [str(file.path) for file in files]
-    is_merged = group.ifus == (merge.MERGED_FILE,)
-    scales = [1.0] if is_merged else merge.ifu_scales([f.header for f in files], names, run.compat)
+    """Open the pixel tables of an exposure, to be merged."""
+    if group.ifus == (merge.MERGED_FILE,):
+        return _open_alone(run, files[0], wavelengths)
+    scales = merge.ifu_scales([f.header for f in files], [str(file.path) for file in files], run.compat)
     files = files[: len(scales)]
     for file in files[1:]:
         if (file.position_unit, file.units["data"]) != (files[0].position_unit, files[0].units["data"]):
@@ -108,33 +139,38 @@ def _open_exposure(
                 f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
                 f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
             )
+    rows, spectra = _open_rows(run, files, wavelengths)
+    is_corrected = not merge.has_flat_levels(files[0].header, run.compat)
+    if not is_corrected and spectra and len(spectra) != len(files):
+        without = [str(file.path) for file in files if file.flat_field is None]
+        raise DataError(
+            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel "
+            f"tables, expected it in all or none; not in {', '.join(without)}"
+        )
+    header = merge.merge_headers([f.header for f in files], 0 if is_corrected else len(spectra))
+    merge.remove_quality_cards(header)
+    if not is_corrected:
+        return OpenedExposure(header, rows, scales, spectra, None)
+    weights = rows.weights()
+    return OpenedExposure(
+        header=header,
+        rows=rows,
+        scales=scales,
+        spectra=[],
+        attached=spectra[0] if spectra else None,
+        weights=None if weights is None else Weights(*weights),
+    )
+
+
+def _open_rows(
+    run: Run, files: list[PixelTableFile], wavelengths: WavelengthRange
+) -> tuple[ExposureRows, list[FlatFieldSpectrum]]:
+    """Return the rows of pixel tables and the flat-field spectra of those that have one, both cut in wavelength."""
+    low, high = wavelengths.lambdamin, wavelengths.lambdamax
     cut = [merge.is_cut_needed(file.header, low, high) for file in files]
     spectra = [
         flatfield.trim(file.flat_field, low, high) if needed else file.flat_field
         for file, needed in zip(files, cut, strict=True)
         if file.flat_field is not None
     ]
-    already_merged = is_merged or not merge.has_flat_levels(files[0].header, run.compat)
-    if not already_merged and spectra and len(spectra) != len(files):
-        without = [str(file.path) for file in files if file.flat_field is None]
-        raise DataError(
-            f"exposure of {group.date_obs}: found a flat-field spectrum in {len(spectra)} of {len(files)} pixel "
-            f"tables, expected it in all or none; not in {', '.join(without)}"
-        )
-    header = files[0].header.copy()
-    if not is_merged:
-        header = merge.merge_headers([f.header for f in files], 0 if already_merged else len(spectra))
-    merge.remove_quality_cards(header)
-    rows = ExposureRows(files, (low, high), cut, run.resources.n_threads)
-    if already_merged:
-        keeps_limits = is_merged and not cut[0]
-        edges = rows.exposure_edges()
-        for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
-            if is_merged and len(edges) > 2:
-                header[f"{PIXTABLE}EXP{number} FIRST"], header[f"{PIXTABLE}EXP{number} LAST"] = first, end - 1
-        weights = rows.weights()
-        attached = spectra[0] if spectra else None
-        return OpenedExposure(
-            header, rows, scales, [], attached, keeps_limits, None if weights is None else Weights(*weights)
-        )
-    return OpenedExposure(header, rows, scales, spectra, None)
+    return ExposureRows(files, (low, high), cut, run.resources.n_threads), spectra

@@ -71,6 +71,18 @@ class Pointing:
         return projection, self.positioning(header)
 
 
+def load_solution(run: Run) -> Pointing | None:
+    """Load ASTROMETRY_WCS; None if it is not given.
+
+    Raises
+    ------
+    InputError
+        It cannot be used, or there are several.
+    """
+    header = run.load("ASTROMETRY_WCS", calibration.read_primary_header)
+    return None if header is None else Pointing(run.compat, header)
+
+
 def load_pointing(run: Run) -> Pointing:
     """Load ASTROMETRY_WCS and OFFSET_LIST, those of them that the recipe takes and are given.
 
