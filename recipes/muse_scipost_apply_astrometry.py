@@ -32,13 +32,14 @@ class MuseScipostApplyAstrometry(base.Recipe):
     QC = "ESO QC SCIPOST "
     Parameters = ApplyAstrometryParameters
     INPUTS = (frames.PIXTABLE_OBJECT, frames.ASTROMETRY_WCS)
-    PRODUCTS = (products.PIXTABLE_REDUCED.with_(level="FINAL"),)
+    PRODUCTS = (products.PIXTABLE_REDUCED.with_(mode="file", level="FINAL"),)
 
     def process(self, run: "Run", p: ApplyAstrometryParameters) -> None:
         """Rewrite each table with other positions."""
         pointing = stages.pointing.load_solution(run)
         if pointing is None:
             raise InputError("set of frames: found no frame with tag ASTROMETRY_WCS, expected one")
-        files = stages.opening.open_separately(run, frames.PIXTABLE_OBJECT.tag, p.wavelengths)
+        recorded = not run.compat.astrometry_input_not_recorded
+        files = stages.opening.open_separately(run, frames.PIXTABLE_OBJECT.tag, p.wavelengths, recorded=recorded)
         location = stages.locate.LocationOptions(pointing=pointing, project=True, position=False, individual=True)
         stages.separate.rewrite(run, files, p.wavelengths, location=location)

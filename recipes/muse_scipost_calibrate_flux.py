@@ -32,7 +32,7 @@ class MuseScipostCalibrateFlux(base.Recipe):
     QC = "ESO QC SCIPOST "
     Parameters = CalibrateFluxParameters
     INPUTS = (frames.PIXTABLE_OBJECT, frames.EXTINCT_TABLE, frames.STD_RESPONSE, frames.STD_TELLURIC)
-    PRODUCTS = (products.PIXTABLE_REDUCED.with_(level="FINAL"),)
+    PRODUCTS = (products.PIXTABLE_REDUCED.with_(mode="file", level="FINAL"),)
 
     def process(self, run: "Run", p: CalibrateFluxParameters) -> None:
         """Rewrite each table with other data and variances."""

@@ -34,7 +34,7 @@ class MuseScipostCorrectDar(base.Recipe):
     QC = "ESO QC SCIPOST "
     Parameters = CorrectDarParameters
     INPUTS = (frames.PIXTABLE_OBJECT,)
-    PRODUCTS = (products.PIXTABLE_REDUCED.with_(level="FINAL"),)
+    PRODUCTS = (products.PIXTABLE_REDUCED.with_(mode="file", level="FINAL"),)
 
     def process(self, run: "Run", p: CorrectDarParameters) -> None:
         """Rewrite each table with other positions."""

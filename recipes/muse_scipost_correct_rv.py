@@ -32,7 +32,7 @@ class MuseScipostCorrectRv(base.Recipe):
     QC = "ESO QC SCIPOST "
     Parameters = CorrectRvParameters
     INPUTS = (frames.PIXTABLE_OBJECT,)
-    PRODUCTS = (products.PIXTABLE_REDUCED.with_(level="FINAL"),)
+    PRODUCTS = (products.PIXTABLE_REDUCED.with_(mode="file", level="FINAL"),)
 
     def process(self, run: "Run", p: CorrectRvParameters) -> None:
         """Rewrite each table with other wavelengths."""

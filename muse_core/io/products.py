@@ -34,7 +34,7 @@ _FROM_RAW = frozenset(
 _NOT_FROM_RAW = re.compile(r"^ESO (DPR|DRS|PRO|QC) ")
 _HISTORY = re.compile(r"^ESO PRO REC\d+ ")
 _STRUCTURE = re.compile(
-    r"^(SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|DATAMD5|EXTNAME|"
+    r"^(SIMPLE|BITPIX|NAXIS\d*|EXTEND|XTENSION|PCOUNT|GCOUNT|BZERO|BSCALE|BLANK|CHECKSUM|DATASUM|DATAMD5|"
     r"COMMENT|END|)$"
 )
 _ERASED = re.compile(r"^(ESO DPR |ESO PRO |ARCFILE$|ORIGFILE$|CHECKSUM$|DATASUM$|HDRVER$)")
@@ -162,6 +162,7 @@ class ProductFactory:
         self._raw: list[RawFrame] = []
         self._calibrations: dict[tuple[Path, str], str | None] = {}
         self._counters: dict[str, int] = {}
+        self._first_calibration = fits.Header()
         self._expected: list[str] = []
         self._inputs = inputs
         self.products: list[Product] = []
@@ -186,7 +187,7 @@ class ProductFactory:
         n_exposures, n_images : int
             Numbers of exposures and of images of the field.
         """
-        counts = {"master": 1, "dateobs": n_exposures, "sequence": n_images}
+        counts = {"master": 1, "dateobs": n_exposures, "file": n_exposures, "sequence": n_images}
         for spec in self._specs.values():
             if not spec.save or spec.save in save:
                 self._expected += [_file_name(spec, number) for number in range(1, counts[spec.mode] + 1)]
@@ -254,6 +255,8 @@ class ProductFactory:
         if (path, tag) not in self._calibrations:
             with FitsFile(path) as file:
                 self._calibrations[path, tag] = get_string(file.primary.header, "DATAMD5")
+                if len(self._calibrations) == 1:
+                    self._first_calibration = file.primary.header.copy()
 
     @property
     def tags_used(self) -> set[str]:
@@ -313,8 +316,9 @@ class ProductFactory:
         cards.remove(_ERASED)
         raw = self._raw_frames(spec, cards)
         self._comment_qc(spec, cards)
-        self._copy_from_raw(raw[0].header, cards)
-        self._write_history(tag, raw, path, cards)
+        ancestor = raw[0].header if raw else self._first_calibration
+        self._copy_from_raw(ancestor, cards)
+        self._write_history(tag, ancestor, raw, path, cards)
         for item in (*kept, *self._marks):
             cards.put(item)
         header = structure.copy()
@@ -322,6 +326,9 @@ class ProductFactory:
         return header
 
     def _raw_frames(self, spec: ProductSpec, cards: CardList) -> list[RawFrame]:
+        if spec.mode == "file":
+            number = self._counters[spec.tag]
+            return self._raw[number - 1 : number]
         if spec.mode != "dateobs" or "DATE-OBS" not in cards:
             return self._raw
         date = cards["DATE-OBS"].value
@@ -352,8 +359,7 @@ class ProductFactory:
                 continue
             cards.set(key, item.value, item.comment)
 
-    def _write_history(self, tag: str, raw: list[RawFrame], path: Path, cards: CardList) -> None:
-        first = raw[0].header
+    def _write_history(self, tag: str, first: fits.Header, raw: list[RawFrame], path: Path, cards: CardList) -> None:
         n = 1
         while f"ESO PRO REC{n} ID" in first:
             n += 1
@@ -387,7 +393,9 @@ class ProductFactory:
 
 
 def _file_name(spec: ProductSpec, number: int) -> str:
-    return f"{spec.tag}.fits" if spec.mode == "master" else f"{spec.tag}_{number:04d}.fits"
+    if spec.mode == "master":
+        return f"{spec.tag}.fits"
+    return f"{spec.tag}_{number:04d}-00.fits" if spec.mode == "file" else f"{spec.tag}_{number:04d}.fits"
 
 
 def _tag_of(item: tuple[tuple[Path, str], str | None]) -> str:

@@ -107,7 +107,8 @@ class ProductSpec:
     tag : str
         PRO CATG and stem of the file name.
     mode : str
-        "dateobs" (one a exposure, numbered), "sequence" (numbered, all exposures) or "master" (one file).
+        "dateobs" (one an exposure, numbered), "file" (one a raw frame, in their order), "sequence" (numbered, of all
+        raw frames) or "master" (one file).
     level : str
         "INTERMEDIATE" or "FINAL".
     frame_type : str

@@ -35,8 +35,8 @@ class LocationOptions:
     ----------
     pointing : Pointing, optional
         Astrometric solution and offsets; without, positions stay as they are.
-    rvcorr : str
-        Rest frame of the wavelengths; "none" leaves them as they are.
+    rvcorr : str, optional
+        Rest frame of the wavelengths; "none" leaves them as they are, and says so. None: not looked at.
     project : bool
         Project positions that are in pix.
     position : bool
@@ -46,7 +46,7 @@ class LocationOptions:
     """
 
     pointing: Pointing | None = None
-    rvcorr: str = "none"
+    rvcorr: str | None = None
     project: bool = False
     position: bool = True
     individual: bool = False
@@ -107,7 +107,7 @@ class _Location:
         self._subtraction = subtraction
         if subtraction is not None:
             subtraction.prepare(table)
-        self._stretch = _velocity(run, table, options.rvcorr)
+        self._stretch = 1.0 if options.rvcorr is None else _velocity(run, table, options.rvcorr)
         self._projection = _projection(run, table, options)
         if self._projection is not None:
             self._projection.write_cards(table.header)

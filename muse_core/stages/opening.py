@@ -94,13 +94,16 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     return exposures
 
 
-def open_separately(run: Run, tag: str, wavelengths: WavelengthRange) -> list[OpenedExposure]:
+def open_separately(
+    run: Run, tag: str, wavelengths: WavelengthRange, *, recorded: bool = True
+) -> list[OpenedExposure]:
     """Open the pixel tables of a tag, each as an exposure of its own that is not merged, in the order of the frames.
 
-    Parameters and errors as in `open_exposures`.
+    Parameters and errors as in `open_exposures`; unless they are `recorded`, products do not tell of them.
     """
     files = [PixelTableFile(path) for path in run.frames.all(tag)]
-    run.factory.use_raw(RawFrame(file.path, tag, file.header) for file in files)
+    if recorded:
+        run.factory.use_raw(RawFrame(file.path, tag, file.header) for file in files)
     return [_open_alone(run, file, wavelengths) for file in files]
 
 

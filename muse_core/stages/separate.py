@@ -43,7 +43,9 @@ def rewrite(
         table at a time.
     """
     checks = check != "none"
-    work = plan.Work(exposures=files, wavelengths=wavelengths, n_tables=1, keeps_rows=checks)
+    work = plan.Work(
+        exposures=files, wavelengths=wavelengths, save=frozenset({"individual"}), n_tables=1, keeps_rows=checks
+    )
     with plan.begin(run, work) as store:
 
         def rewrite_one(file: OpenedExposure, first_row: int, _: Positioning | None) -> exposures.ReducedExposure:
