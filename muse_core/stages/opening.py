@@ -94,9 +94,7 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     return exposures
 
 
-def open_separately(
-    run: Run, tag: str, wavelengths: WavelengthRange, *, recorded: bool = True
-) -> list[OpenedExposure]:
+def open_separately(run: Run, tag: str, wavelengths: WavelengthRange, *, recorded: bool = True) -> list[OpenedExposure]:
     """Open the pixel tables of a tag, each as an exposure of its own that is not merged, in the order of the frames.
 
     Parameters and errors as in `open_exposures`; unless they are `recorded`, products do not tell of them.
