@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from muse_core.errors import MuseError
-from muse_core.simulate.dataset import dithered, make_dataset
+from muse_core.simulate.dataset import dithered, make_dataset, mosaic, sky_exposure
 from muse_core.simulate.exposure import ExposureSpec
 from muse_core.simulate.instrument import MODES
 
@@ -30,7 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="muse-simulate",
         description="Make simulated MUSE exposures, their calibrations and set-of-frames files.",
-        epilog="Reduce it with, for example: muse-esorex muse_scipost DIRECTORY/model.sof",
+        epilog="Reduce it with, for example: muse-esorex muse_scipost DIRECTORY/model.sof; with --sky: muse-esorex "
+        "muse_create_sky DIRECTORY/create_sky.sof. The offsets and flux scales that take out the errors are in "
+        "DIRECTORY/calib/OFFSET_LIST.fits.",
     )
     default = ExposureSpec()
     add = parser.add_argument
@@ -46,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         help="wavelength range in Angstrom (default: 6400 6600)",
     )
     add("--exposures", type=int, default=1, metavar="N", help="number of dithered exposures (default: 1)")
+    add("--fields", type=int, choices=(1, 2, 4), default=1, help="fields of a mosaic, of N exposures each (default: 1)")
+    add("--sky", action="store_true", help="with an exposure of empty sky, for muse_create_sky")
+    add("--flux-error", type=float, default=0.0, metavar="PART", help="relative, of all but the first (default: 0)")
     add("--pointing-error", type=float, default=0.0, metavar="ARCSEC", help="of all but the first (default: 0)")
     add("--mode", choices=MODES, default=default.mode, help="instrument mode (default: %(default)s)")
     add("--seed", type=int, default=default.seed, help="same seed, same files (default: %(default)s)")
@@ -96,9 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             slice_gain_rms=arguments.slice_gain,
             raman_flux=arguments.raman,
         )
-        sets = make_dataset(
-            arguments.directory, dithered(spec, arguments.exposures, error_arcsec=arguments.pointing_error)
-        )
+        errors = {"error_arcsec": arguments.pointing_error, "flux_error": arguments.flux_error}
+        if arguments.fields == 1:
+            exposures = dithered(spec, arguments.exposures, **errors)
+        else:
+            exposures = mosaic(spec, arguments.fields, arguments.exposures, **errors)
+        if arguments.sky:
+            exposures.append(sky_exposure(exposures[-1]))
+        sets = make_dataset(arguments.directory, exposures)
     except (MuseError, OSError) as error:
         sys.stderr.write(f"muse-simulate: {error}\n")
         return 1

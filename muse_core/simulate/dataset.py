@@ -3,6 +3,7 @@
 
 import dataclasses
 import datetime
+import itertools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,12 @@ import numpy as np
 
 from muse_core.errors import ParameterError
 from muse_core.simulate import calibrations
-from muse_core.simulate.exposure import ExposureSpec, simulate_exposure
+from muse_core.simulate.exposure import TAGS, ExposureSpec, simulate_exposure
+from muse_core.simulate.source import Source, default_sources
 from muse_core.simulate.truth import Truth
 
+_FIELD_ARCSEC = 60.0  # size of the wide field
+_TO_SKY_ARCSEC = 180.0  # from the target to empty sky
 _MASK_LIMIT = 4.0  # 1e-20 erg/s/cm2/Angstrom per spaxel of the wide field: fainter is sky
 
 
@@ -44,9 +48,36 @@ def _offset_entries(exposures: Sequence[ExposureSpec]) -> list[tuple[str, float,
     return entries
 
 
+#: Tags, beside pixel tables, that the recipes take which do a part of muse_scipost.
+_PARTS = {
+    "correct_dar": (),
+    "calibrate_flux": ("EXTINCT_TABLE", "STD_RESPONSE"),
+    "raman_cleaning": ("RAMAN_LINES", "LSF_PROFILE", "SKY_MASK"),
+    "correct_rv": (),
+    "apply_astrometry": ("ASTROMETRY_WCS",),
+    "combine_pixtables": ("OFFSET_LIST",),
+    "make_cube": ("FILTER_LIST", "OUTPUT_WCS"),
+}
+
+
 def _write_sof(path: Path, frames: Sequence[tuple[Path, str]]) -> Path:
     path.write_text("".join(f"{file} {tag}\n" for file, tag in frames), encoding="ascii")
     return path
+
+
+def _simulate(spec: ExposureSpec, directory: Path, number: int) -> list[tuple[Path, str]]:
+    return [(path, spec.tag) for path in simulate_exposure(spec, directory, number)]
+
+
+def _of_products(n: int, calibrated: Sequence[tuple[Path, str]]) -> dict[str, list[tuple[Path, str]]]:
+    """Return the frames of the recipes that take products of `n` exposures, each in a folder of its own."""
+    folders = [Path(f"exposure_{i}") for i in range(1, n + 1)]
+    filters = [frame for frame in calibrated if frame[1] == "FILTER_LIST"]
+    tables = [(folder / "PIXTABLE_REDUCED_0001.fits", "PIXTABLE_REDUCED") for folder in folders]
+    return {
+        "align": [(folder / "IMAGE_FOV_0001.fits", "IMAGE_FOV") for folder in folders],
+        "combine": [*tables, (Path("OFFSET_LIST.fits"), "OFFSET_LIST"), *filters],
+    }
 
 
 def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str, Path]:
@@ -57,7 +88,7 @@ def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str
     directory : Path
         Made if it does not exist; calibrations go to its folder ``calib``.
     exposures : sequence of ExposureSpec
-        All of one mode and with the same `flat_field`.
+        All of one mode and with the same `flat_field`, at least one of them with the tag PIXTABLE_OBJECT.
 
     Returns
     -------
@@ -73,6 +104,11 @@ def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str
         ``output_wcs`` : as ``none``, with an OUTPUT_WCS for the middle of the field
         ``offsets`` : as ``none``, with an OFFSET_LIST that takes out errors of pointing and transparency
         ``raman`` : as ``model``, with RAMAN_LINES (AO modes only)
+        ``create_sky`` : for muse_create_sky, of the exposures with the tag PIXTABLE_SKY, if there are any
+        ``exposure_1``, ``exposure_2``, ... : as ``model``, of one exposure each, if there are several
+        ``align``, ``combine`` : for muse_exp_align and muse_exp_combine; of the products that muse_scipost left in
+        folders ``exposure_1``, ``exposure_2``, ... of the current folder, and for the latter an OFFSET_LIST there
+        ``correct_dar``, ``calibrate_flux``, ... : for the recipes muse_scipost_...
 
     Raises
     ------
@@ -88,24 +124,26 @@ def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str
     directory = Path(directory).resolve()
     calib = directory / "calib"
     calib.mkdir(parents=True, exist_ok=True)
+    observed = {tag: [s for s in exposures if s.tag == tag] for tag in TAGS}
+    exposures, skies = observed.values()
+    if not exposures:
+        raise ParameterError("exposures of one set: found none with tag PIXTABLE_OBJECT, expected at least one")
     spec = exposures[0]
     mode, flat = spec.instrument_mode, spec.flat_field
-    ifus = sorted({i for s in exposures for i in s.ifus})
+    ifus = sorted({i for s in (*exposures, *skies) for i in s.ifus})
 
-    objects = []
-    for i, exposure in enumerate(exposures, 1):
-        paths = simulate_exposure(exposure, directory, f"PIXTABLE_OBJECT_{i:04d}")
-        objects += [(path, "PIXTABLE_OBJECT") for path in paths]
-    base = [
-        *objects,
+    files = [_simulate(s, directory, i) for i, s in enumerate(exposures, 1)]
+    sky_files = [_simulate(s, directory, i) for i, s in enumerate(skies, 1)]
+    calibrated = [
         (calibrations.write_response(calib / "STD_RESPONSE.fits", mode, flat), "STD_RESPONSE"),
         (calibrations.write_extinction(calib / "EXTINCT_TABLE.fits"), "EXTINCT_TABLE"),
         (calibrations.write_astrometry(calib / "ASTROMETRY_WCS.fits", mode), "ASTROMETRY_WCS"),
         (calibrations.write_filter_list(calib / "FILTER_LIST.fits"), "FILTER_LIST"),
     ]
     telluric = calibrations.write_telluric(calib / "STD_TELLURIC.fits", mode, flat)
-    if any(s.telluric for s in exposures):
-        base.append((telluric, "STD_TELLURIC"))
+    if any(s.telluric for s in (*exposures, *skies)):
+        calibrated.append((telluric, "STD_TELLURIC"))
+    base = [*itertools.chain(*files), *calibrated]
 
     tag = "LSF_PROFILE"
     cubes = [(calibrations.write_lsf(calib / f"{tag}-{i:02d}.fits", i, mode), tag) for i in ifus]
@@ -147,10 +185,35 @@ def make_dataset(directory: Path, exposures: Sequence[ExposureSpec]) -> dict[str
     if mode.is_ao:
         raman = calibrations.write_raman_lines(calib / "RAMAN_LINES.fits")
         sets["raman"] = [*model, (raman, "RAMAN_LINES")]
+    if skies:
+        useful = [frame for frame in calibrated if frame[1] not in ("ASTROMETRY_WCS", "FILTER_LIST")]
+        sets["create_sky"] = [*itertools.chain(*sky_files), *useful, *cubes, *lines]
+    if len(exposures) > 1:
+        sets |= {f"exposure_{i}": [*of_one, *calibrated, *cubes, *lines] for i, of_one in enumerate(files, 1)}
+        sets |= _of_products(len(exposures), calibrated)
+    everything = [*sets.get("raman", model), (masks["pix"], "SKY_MASK"), (offsets, "OFFSET_LIST"), (wcs, "OUTPUT_WCS")]
+    for name, tags in _PARTS.items():
+        if set(tags) <= {tag for _, tag in everything}:
+            sets[name] = [frame for frame in everything if frame[1] in ("PIXTABLE_OBJECT", "STD_TELLURIC", *tags)]
     return {name: _write_sof(directory / f"{name}.sof", frames) for name, frames in sets.items()}
 
 
-def dithered(spec: ExposureSpec, n: int, step_arcsec: float = 1.0, error_arcsec: float = 0.0) -> list[ExposureSpec]:
+def _later(spec: ExposureSpec, n: int) -> str:
+    """DATE-OBS of the `n`-th exposure after one."""
+    date = datetime.datetime.fromisoformat(spec.date_obs) + n * datetime.timedelta(seconds=spec.exptime + 75)
+    return date.isoformat(timespec="milliseconds")
+
+
+def _wrong(spec: ExposureSpec, sign: int, error_arcsec: float, flux_error: float) -> ExposureSpec:
+    """Return an exposure with errors of pointing (north-east if `sign` is 1, south-west if -1) and transparency."""
+    error = sign * error_arcsec / math.sqrt(2)
+    transparency = spec.transparency * (1 + sign * flux_error)
+    return dataclasses.replace(spec, pointing_error_arcsec=(error, error), transparency=transparency)
+
+
+def dithered(
+    spec: ExposureSpec, n: int, step_arcsec: float = 1.0, error_arcsec: float = 0.0, flux_error: float = 0.0
+) -> list[ExposureSpec]:
     """Return `n` exposures like `spec`, one after the other: dithered on a circle, rotated by 90 degrees in turn.
 
     Parameters
@@ -163,17 +226,95 @@ def dithered(spec: ExposureSpec, n: int, step_arcsec: float = 1.0, error_arcsec:
         Radius of the circle.
     error_arcsec : float
         Pointing error of each but the first exposure, in turn to the north-east and south-west.
+    flux_error : float
+        Relative error of the transparency of each but the first exposure, in turn fainter and brighter.
     """
-    start = datetime.datetime.fromisoformat(spec.date_obs)
     made = []
+    east, north = spec.dither_arcsec
     for i in range(n):
         angle = 2 * math.pi * i / n
-        date = start + i * datetime.timedelta(seconds=spec.exptime + 75)
-        error = 0.0 if i == 0 else error_arcsec / math.sqrt(2) * (-1) ** i
-        changes = {"seed": spec.seed + i, "date_obs": date.isoformat(timespec="milliseconds")}
+        changes = {"seed": spec.seed + i, "date_obs": _later(spec, i)}
         if n > 1:
-            changes["dither_arcsec"] = (step_arcsec * math.cos(angle), step_arcsec * math.sin(angle))
-            changes["pointing_error_arcsec"] = (error, error)
+            changes["dither_arcsec"] = (east + step_arcsec * math.cos(angle), north + step_arcsec * math.sin(angle))
             changes["posang"] = (spec.posang + 90.0 * i) % 360
-        made.append(dataclasses.replace(spec, **changes))
+        exposure = dataclasses.replace(spec, **changes)
+        made.append(_wrong(exposure, (-1) ** i, error_arcsec, flux_error) if i else exposure)
     return made
+
+
+def mosaic(
+    spec: ExposureSpec, n_fields: int, n: int, overlap_arcsec: float | None = None, **errors: float
+) -> list[ExposureSpec]:
+    """Return `n` exposures of each of two fields beside each other, or of four in a square, around the target.
+
+    Parameters
+    ----------
+    spec : ExposureSpec
+        The first exposure, but for its pointing and sources: each field has those of the mode, and there are stars
+        where fields overlap.
+    n_fields : int
+        2 or 4.
+    n : int
+        Number of exposures of each field.
+    overlap_arcsec : float, optional
+        By how much neighbours overlap; by default a sixth of the field.
+    **errors : float
+        `error_arcsec` and `flux_error` as for `dithered`.
+
+    Raises
+    ------
+    ParameterError
+        Another number of fields.
+    """
+    size = _FIELD_ARCSEC * spec.instrument_mode.spaxel_arcsec[1] / 0.2
+    half = (size - (size / 6 if overlap_arcsec is None else overlap_arcsec)) / 2
+    places = {
+        2: [(-half, 0.0), (half, 0.0)],
+        4: [(east, north) for north in (-half, half) for east in (-half, half)],
+    }.get(n_fields)
+    if places is None:
+        raise ParameterError(f"fields of a mosaic: found {n_fields}, expected 2 or 4")
+    sources = []
+    for number, (east, north) in enumerate(places, 1):
+        for source in default_sources(spec.instrument_mode, number):
+            sources.append(_moved(source, f"{source.name}, field {number}", east, north))
+    for number, (east, north) in enumerate(_seams(half, size, n_fields), 1):
+        flux = 12000.0 - 900 * number
+        sources.append(Source(name=f"seam {number}", east_arcsec=east, north_arcsec=north, flux=flux))
+    exposures = []
+    for number, place in enumerate(places):
+        changes = {"dither_arcsec": place, "seed": spec.seed + number * n, "date_obs": _later(spec, number * n)}
+        first = dataclasses.replace(spec, sources=tuple(sources), **changes)
+        exposures += dithered(first, n, **errors)
+        if number:  # all errors are relative to the very first exposure
+            error = {"error_arcsec": errors.get("error_arcsec", 0.0), "flux_error": errors.get("flux_error", 0.0)}
+            exposures[-n] = _wrong(exposures[-n], (-1) ** number, **error)
+    return exposures
+
+
+def _moved(source: Source, name: str, east: float, north: float) -> Source:
+    place = {"east_arcsec": source.east_arcsec + east, "north_arcsec": source.north_arcsec + north}
+    return dataclasses.replace(source, name=name, **place)
+
+
+def _seams(half: float, size: float, n_fields: int) -> list[tuple[float, float]]:
+    """Places between neighbouring fields, three on each seam."""
+    along = [size * part for part in (-0.3, 0.05, 0.35)]
+    if n_fields == 2:
+        return [(0.0, north) for north in along]
+    both = [middle + place for middle in (-half, half) for place in along]
+    return [*((0.0, north) for north in both), *((east, 0.0) for east in both)]
+
+
+def sky_exposure(spec: ExposureSpec) -> ExposureSpec:
+    """Return an exposure of sky without sources near the target of `spec`, taken after it."""
+    return dataclasses.replace(
+        spec,
+        tag="PIXTABLE_SKY",
+        sources=(),
+        seed=spec.seed + 1000,
+        date_obs=_later(spec, 1),
+        dither_arcsec=(0.0, _TO_SKY_ARCSEC),
+        pointing_error_arcsec=(0.0, 0.0),
+        object_name="SIMULATED SKY",
+    )

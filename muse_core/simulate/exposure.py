@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Simulated exposures: what muse_scibasic would hand to muse_scipost, one PIXTABLE_OBJECT file an IFU.
+"""Simulated exposures: what muse_scibasic would hand to muse_scipost, one pixel table an IFU.
 
 Light of the sources and of the sky goes through atmosphere, refraction, line spread function and throughput onto the
 pixels of the 48 slices of each CCD; photon and read noise, cosmic rays and bad pixels are added; the result is divided
@@ -33,6 +33,7 @@ from muse_core.simulate.source import Seeing, Source, default_sources
 
 log = logging.getLogger(__name__)
 
+TAGS = ("PIXTABLE_OBJECT", "PIXTABLE_SKY")
 _STEP = 0.03125  # Angstrom, sampling of the spectra that are interpolated at the wavelengths of the pixels
 _PSF_ROWS = 32  # CCD rows between which the image of a source is interpolated
 _FLAT_GRID = np.arange(4140.0, 9811.0, 1.25)  # wavelengths of the flat-field spectra
@@ -44,6 +45,8 @@ class ExposureSpec:
 
     Attributes
     ----------
+    tag : str
+        PIXTABLE_OBJECT, or PIXTABLE_SKY for an exposure of sky.
     mode : str
         Instrument mode, a key of `muse_core.simulate.instrument.MODES`.
     ifus : tuple of int
@@ -98,6 +101,7 @@ class ExposureSpec:
         Flux of the strongest Raman line in 1e-20 erg/s/cm2 per spaxel in the middle of the field (AO modes).
     """
 
+    tag: str = "PIXTABLE_OBJECT"
     mode: str = "WFM-NOAO-N"
     ifus: tuple[int, ...] = tuple(range(1, 25))
     slices: tuple[int, ...] = tuple(range(1, origin.N_SLICE + 1))
@@ -137,6 +141,8 @@ class ExposureSpec:
             unique = set(numbers)
             if not unique or len(unique) != len(numbers) or not unique <= set(range(1, last + 1)):
                 raise ParameterError(f"{name}: found {numbers}, expected numbers from 1 to {last}, each once")
+        if self.tag not in TAGS:
+            raise ParameterError(f"tag: found {self.tag!r}, expected {' or '.join(TAGS)}")
         if self.drot_mode not in ("SKY", "STAT"):
             raise ParameterError(f"drot_mode: found {self.drot_mode!r}, expected SKY or STAT")
         if self.file_format not in ("image", "table"):
@@ -146,6 +152,11 @@ class ExposureSpec:
             raise ParameterError(f"wavelength range: nothing left of {self.lbda_min}..{self.lbda_max} in {self.mode}")
         if self.zenith_and_parallactic[0] > 80:
             raise ParameterError(f"date_obs: the target is {self.zenith_and_parallactic[0]:.0f} deg from the zenith")
+
+    @property
+    def raw_type(self) -> str:
+        """OBJECT or SKY: type of the raw exposure."""
+        return self.tag.removeprefix("PIXTABLE_")
 
     @property
     def instrument_mode(self) -> instrument.Mode:
@@ -404,7 +415,7 @@ def _write_ifu(light: _Light, ifu: int, path: Path) -> int:
     return n_rows
 
 
-def simulate_exposure(spec: ExposureSpec, directory: Path, stem: str = "PIXTABLE_OBJECT_0001") -> list[Path]:
+def simulate_exposure(spec: ExposureSpec, directory: Path, number: int = 1) -> list[Path]:
     """Make an exposure.
 
     Parameters
@@ -413,8 +424,8 @@ def simulate_exposure(spec: ExposureSpec, directory: Path, stem: str = "PIXTABLE
         What to make.
     directory : Path
         Where to write; must exist.
-    stem : str
-        File names are ``<stem>-<IFU>.fits``.
+    number : int
+        File names are ``<tag>_<number>-<IFU>.fits``.
 
     Returns
     -------
@@ -424,7 +435,7 @@ def simulate_exposure(spec: ExposureSpec, directory: Path, stem: str = "PIXTABLE
     light = _Light(spec)
     paths = []
     for ifu in spec.ifus:
-        paths.append(Path(directory) / f"{stem}-{ifu:02d}.fits")
+        paths.append(Path(directory) / f"{spec.tag}_{number:04d}-{ifu:02d}.fits")
         n_rows = _write_ifu(light, ifu, paths[-1])
         log.info("%s: %d rows", paths[-1].name, n_rows)
     return paths

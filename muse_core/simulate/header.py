@@ -55,7 +55,7 @@ def telescope_cards(spec) -> list[tuple]:
         ("ESO TPL NEXP", 1, "Number of exposures in template"),
         ("ESO TPL EXPNO", 1, "Exposure number in template"),
         ("ESO DPR CATG", "SCIENCE", "Observation category"),
-        ("ESO DPR TYPE", "OBJECT", "Exposure type"),
+        ("ESO DPR TYPE", spec.raw_type, "Exposure type"),
         ("ESO DPR TECH", "IFU", "Observation technique"),
         ("ESO TEL GEOLAT", LATITUDE_DEG, "[deg] Tel geo latitute (+=North)"),
         ("ESO TEL GEOLON", LONGITUDE_DEG, "[deg] Tel geo longitude (+=East)"),
@@ -108,7 +108,7 @@ def scibasic_cards(name: str, ifu: int, spec) -> list[tuple]:
         ("ARCFILE", f"MUSE.{spec.date_obs}.fits", "Archive File Name"),
         ("PIPEFILE", name, "Filename of data product"),
         ("ESO PRO DID", "PRO-1.16", "Data dictionary for PRO"),
-        ("ESO PRO CATG", "PIXTABLE_OBJECT", "Category of pipeline product frame"),
+        ("ESO PRO CATG", spec.tag, "Category of pipeline product frame"),
         ("ESO PRO TYPE", "REDUCED", "Product type"),
         ("ESO PRO TECH", "IFU", "Observation technique"),
         ("ESO PRO SCIENCE", True, "Scientific product if T"),
@@ -116,7 +116,7 @@ def scibasic_cards(name: str, ifu: int, spec) -> list[tuple]:
         (rec + "DRS ID", "cpl-7.2.3", "Data Reduction System identifier"),
         (rec + "PIPE ID", "muse/2.8.7", "Pipeline (unique) identifier"),
         (rec + "RAW1 NAME", f"MUSE.{spec.date_obs}.fits", "File name of raw frame"),
-        (rec + "RAW1 CATG", "OBJECT", "Category of raw frame"),
+        (rec + "RAW1 CATG", spec.raw_type, "Category of raw frame"),
         ("ESO PRO DATANCOM", 1, "Number of combined frames"),
     ]
     for i, tag in enumerate(calibrations, 1):

@@ -5,16 +5,18 @@ import dataclasses
 
 import numpy as np
 import pytest
+from astropy.io import fits
 
 from muse_core.errors import ParameterError
 from muse_core.io.autocal import read_autocal_factors
 from muse_core.simulate import calibrations, instrument, pointing, sky
-from muse_core.simulate.dataset import dithered
+from muse_core.simulate.dataset import dithered, make_dataset, mosaic, sky_exposure
 from muse_core.simulate.exposure import ExposureSpec
 from muse_core.simulate.source import Seeing, Source
 from muse_core.simulate.truth import Truth
 
 WFM = instrument.mode_of("WFM-NOAO-N")
+SMALL = ExposureSpec(ifus=(12, 13), lbda_min=7300.0, lbda_max=7306.0)
 
 
 def test_unknown_mode():
@@ -228,3 +230,55 @@ def test_autocalibration_edges_follow_the_mode(tmp_path):
         factors = read_autocal_factors(path)
         assert len(factors.corr) == n_bin
         assert np.std(factors.corr) == pytest.approx(0.01, rel=0.05)
+
+
+def test_errors_of_dithered_exposures():
+    first, second, third = dithered(SMALL, 3, error_arcsec=2.0, flux_error=0.1)
+    assert (first.pointing_error_arcsec, first.transparency) == ((0.0, 0.0), 1.0)
+    assert np.hypot(*second.pointing_error_arcsec) == pytest.approx(2)
+    assert np.sum([second.pointing_error_arcsec, third.pointing_error_arcsec]) == pytest.approx(0)
+    assert (second.transparency, third.transparency) == pytest.approx((0.9, 1.1))
+
+
+@pytest.mark.parametrize(("n_fields", "n_seams"), [(2, 3), (4, 12)])
+def test_mosaic(n_fields, n_seams):
+    exposures = mosaic(SMALL, n_fields, 2, error_arcsec=1.0)
+    assert len({spec.date_obs for spec in exposures}) == len(exposures) == 2 * n_fields
+    centres = np.array([spec.dither_arcsec for spec in exposures]).reshape(n_fields, 2, 2).mean(axis=1)
+    distances = np.hypot(*(centres[:, None] - centres).transpose(2, 0, 1))
+    assert sorted(set(distances.round(6).ravel()))[:2] == pytest.approx([0, 50])
+    assert all(spec.sources == exposures[0].sources for spec in exposures)
+    stars = np.array([(s.east_arcsec, s.north_arcsec) for s in exposures[0].sources])
+    seen = np.abs(stars - centres[:, None]).max(axis=2) < 30
+    assert seen.any(axis=0).all()
+    assert np.sum(seen[:, -n_seams:].sum(axis=0) >= 2) == n_seams
+    assert exposures[0].pointing_error_arcsec == (0.0, 0.0)
+    assert all(np.hypot(*spec.pointing_error_arcsec) == pytest.approx(1) for spec in exposures[1:])
+    with pytest.raises(ParameterError, match="found 3, expected 2 or 4"):
+        mosaic(SMALL, 3, 1)
+
+
+def test_sets_of_frames_of_sibling_recipes(tmp_path):
+    spec = dataclasses.replace(SMALL, ifus=(12,), slices=(5, 6), lbda_max=SMALL.lbda_min + 3)
+    exposures = dithered(spec, 2)
+    exposures.append(sky_exposure(exposures[-1]))
+    sets = make_dataset(tmp_path, exposures)
+    assert exposures[-1].all_sources == ()
+
+    def tags(name):
+        return [line.split()[1] for line in sets[name].read_text().splitlines()]
+
+    assert tags("create_sky") == ["PIXTABLE_SKY", "STD_RESPONSE", "EXTINCT_TABLE", "LSF_PROFILE", "SKY_LINES"]
+    assert tags("exposure_2").count("PIXTABLE_OBJECT") == 1
+    assert tags("model").count("PIXTABLE_OBJECT") == 2
+    assert tags("align") == ["IMAGE_FOV"] * 2
+    assert tags("combine") == ["PIXTABLE_REDUCED"] * 2 + ["OFFSET_LIST", "FILTER_LIST"]
+    assert tags("calibrate_flux") == ["PIXTABLE_OBJECT"] * 2 + ["STD_RESPONSE", "EXTINCT_TABLE"]
+    assert tags("correct_dar") == ["PIXTABLE_OBJECT"] * 2
+    assert "raman_cleaning" not in sets
+    sky = fits.getheader(sets["create_sky"].read_text().split()[0])
+    assert (sky["ESO PRO CATG"], sky["ESO DPR TYPE"]) == ("PIXTABLE_SKY", "SKY")
+    with pytest.raises(ParameterError, match="found none with tag PIXTABLE_OBJECT"):
+        make_dataset(tmp_path, exposures[-1:])
+    with pytest.raises(ParameterError, match="found 'PIXTABLE_STD', expected PIXTABLE_OBJECT or PIXTABLE_SKY"):
+        dataclasses.replace(spec, tag="PIXTABLE_STD")
