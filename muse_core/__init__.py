@@ -4,14 +4,38 @@
 `Recipe` runs the recipe from Python in the manner of python-cpl; the steps of the reduction are in `muse_core.steps`.
 """
 
+import importlib
+
 __version__ = "2.9.0"
-__all__ = ["Recipe", "__version__"]
+__author__ = "The muse-scipost developers"
+__email__ = "the issue tracker of muse-scipost"
+__license__ = "GPL-2.0-or-later"
+#: Versions of CPL that recipes may use, for scripts of python-cpl: they use none.
+cpl_versions: list[str] = []
+#: Where the public names of python-cpl are, and under which name.
+_PYTHON_CPL = {
+    "Recipe": ("recipe", "Recipe"),
+    "Result": ("result", "Result"),
+    "CplError": ("result", "RecipeError"),
+    "RecipeCrash": ("result", "RecipeCrash"),
+    "Parameter": ("settings", "Parameter"),
+    "FrameConfig": ("settings", "FrameConfig"),
+    "dfs": ("dfs", ""),
+    "esorex": ("esorex", ""),
+    "logger": ("logger", ""),
+}
+__all__ = ["__version__", "cpl_versions", *_PYTHON_CPL]
 
 
 def __getattr__(name: str):
-    """Import `Recipe` when it is first asked for."""
-    if name == "Recipe":
-        from muse_core.frontends.pythoncpl.recipe import Recipe
+    """Import names of python-cpl when they are first asked for."""
+    if name not in _PYTHON_CPL:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _PYTHON_CPL[name]
+    found = importlib.import_module(f"muse_core.frontends.pythoncpl.{module}")
+    return getattr(found, attribute) if attribute else found
 
-        return Recipe
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Name what can be imported too."""
+    return sorted({*globals(), *_PYTHON_CPL})

@@ -2,11 +2,15 @@
 """The native plugin in python-cpl, in whichever interpreters have it: ours, Debian's."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from harness.recipes import RECIPES
+
+import muse_core
 
 pytestmark = pytest.mark.reference
 
@@ -90,3 +94,66 @@ def test_failures(ask, demo_plugin):
     assert found["DataError"][4] == ["demo: as asked"]
     assert found["MissingFileError"][0] == 9
     assert found["abort"][:2] == [1, "An unspecified error: the process of the recipe was killed by signal 6"]
+
+
+INSTEAD = f"""
+import sys, runpy, muse_core
+sys.modules["cpl"] = muse_core
+sys.argv = {[str(SCRIPT)]!r} + sys.argv[1:]
+runpy.run_path({str(SCRIPT)!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("what", ["from_files", "from_memory", "threads", "failures"])
+def test_same_script_with_our_package_instead(what, demo_plugin, clean_environment, tmp_path):
+    """What a script for python-cpl finds with the plugin it finds with ``import muse_core as cpl`` too."""
+    pytest.importorskip("cpl")
+    found = []
+    for name, start, folder in (("cpl", [SCRIPT], demo_plugin), ("ours", ["-c", INSTEAD], RECIPES)):
+        (tmp_path / name).mkdir()
+        command = [sys.executable, *start, what, folder]
+        done = subprocess.run(
+            [str(word) for word in command],
+            cwd=tmp_path / name,
+            env=clean_environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout.rpartition("JSON ")[2])
+        if what == "failures":
+            for how in ("DataError", "MissingFileError", "abort"):  # CPL puts the text of its code before ours
+                result[how][1] = result[how][1].rpartition(": ")[2]
+            result.pop("abort")
+        found.append(result)
+    assert found[0] == found[1]
+
+
+def _public(thing):
+    return {name for name in dir(thing) if not name.startswith("_")}
+
+
+def test_all_names_of_python_cpl():
+    """Each public name of python-cpl is there, or docs/python.md says that it is not."""
+    cpl = pytest.importorskip("cpl")
+    missing = _public(cpl) - _public(muse_core)
+    recipe = muse_core.Recipe("muse_scipost")
+    ours = {"Recipe": recipe, "Parameter": recipe.param.dx, "FrameConfig": recipe.calib.SKY_LINES}
+    for name in ("Recipe", "Parameter", "FrameConfig", "RecipeCrash", "CplError"):
+        names = _public(getattr(cpl, name)) - _public(ours.get(name, getattr(muse_core, name)))
+        missing |= {f"{name}.{attribute}" for attribute in names}
+    for name, ignored in (("esorex", "logger logging os"), ("dfs", "cpl fits sys")):
+        names = _public(getattr(cpl, name)) - _public(getattr(muse_core, name)) - set(ignored.split())
+        missing |= {f"{name}.{attribute}" for attribute in names}
+    missing |= {f"ProcessingInfo.{n}" for n in _public(cpl.dfs.ProcessingInfo) - _public(muse_core.dfs.ProcessingInfo)}
+    missing |= {f"LogList.{n}" for n in _public(cpl.logger.LogList) - _public(muse_core.logger.LogList)}
+    for name in ("msg", "log"):
+        theirs, ours = getattr(cpl.esorex, name), getattr(muse_core.esorex, name)
+        missing |= {f"esorex.{name}.{attribute}" for attribute in _public(theirs) - _public(ours)}
+    wanted = ("env", "memory_dump", "mtrace", "output_dir", "temp_dir", "threaded", "__name__", "__doc__")
+    missing |= {f"Recipe.{name}" for name in wanted if not hasattr(recipe, name)}
+    page = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+    documented = set(re.findall(r"`cpl\.([\w.]+)`", page.partition("Not there are ")[2].partition("\n\n")[0]))
+    assert missing <= documented, "not there, and docs/python.md does not say so"
+    assert documented <= missing, "there, but docs/python.md says that it is not"

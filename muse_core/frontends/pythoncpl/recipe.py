@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
 from muse_core.errors import InputError, ProductError
 from muse_core.frontends import ending, protocol, registry
-from muse_core.frontends.pythoncpl.result import LogList, RecipeCrash, RecipeError, Result, Stat
+from muse_core.frontends.pythoncpl.logger import LogList
+from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError, Result, Stat
 from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
 
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ class Recipe:
     """
 
     path: ClassVar[list[str]] = []
+    dir = "."
     memory_mode = 0
+    #: For compatibility: there is no CPL.
+    cpl_version = ""
+    cpl_description = ""
     _running = threading.BoundedSemaphore(os.cpu_count() or 1)
 
     def __init__(self, name: str, filename: str | None = None, version=None, threaded: bool = False):
@@ -119,6 +124,19 @@ class Recipe:
     def list(cls) -> Sequence[tuple[str, Sequence[str]]]:
         """Return names and versions of the recipes."""
         return [(name, [recipe.version]) for name, recipe in cls._found().items()]
+
+    @classmethod
+    def get_recipefilename(cls, name: str, version=None) -> str | None:
+        """Return the Python file of a recipe, None if there is no such recipe."""
+        recipe = cls._found().get(name)
+        if recipe is None or version not in (None, recipe.version):
+            return None
+        return sys.modules[type(recipe).__module__].__file__
+
+    @staticmethod
+    def get_libs() -> Sequence:
+        """Return the plugins in use: none."""
+        return []
 
     @classmethod
     def set_maxthreads(cls, number: int) -> None:
@@ -353,10 +371,14 @@ class _Run:
         reply = self._communicate(request + protocol.encode("E"), folder, mode)
         if reply.failure is not None:
             raise reply.failure
+        from muse_core.io.signature import ensure_signed
+
         if only_plan:
             from muse_core.engine.plan import Plan
 
             return Plan.from_json(reply.plan)
+        for name, _ in reply.products:
+            ensure_signed(folder / name, md5=True, checksum=True)  # as python-cpl does
         items = [(tag, str(folder / name) if keep else _in_memory(folder / name)) for name, tag in reply.products]
         return Result(items, Stat(0, *reply.times), self.log, always_lists=self.always_lists)
 
@@ -400,7 +422,9 @@ class _Run:
                     else (f"the process of the recipe ended with status {status}")
                 )
                 self._record(3, "worker", text)
-                return _Reply(failure=RecipeCrash(1, text, "worker.py", 0, "main", self.log))
+                crash = RecipeCrash(1, text, "worker.py", 0, "main", self.log)
+                crash.signal = -status if status < 0 else None
+                return _Reply(failure=crash)
             except BaseException:
                 process.terminate()
                 raise

@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a recipe call gives back: products, messages, times, errors."""
 
-import logging
+import signal
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from muse_core.errors import MuseError
+from muse_core.frontends.pythoncpl.logger import LogList
 
-
-class LogList(list):
-    """The log records of a run; `debug`, `info`, `warning` and `error` give the texts of that severity and above."""
-
-    def filter(self, level: int) -> list[str]:
-        """Return the texts of the records of a severity and above."""
-        return [f"{record.funcName}: {record.getMessage()}" for record in self if record.levelno >= level]
-
-    debug = property(lambda self: self.filter(logging.DEBUG), doc="Texts of all messages.")
-    info = property(lambda self: self.filter(logging.INFO), doc="Texts of all but debug messages.")
-    warning = property(lambda self: self.filter(logging.WARNING), doc="Texts of warnings and errors.")
-    error = property(lambda self: self.filter(logging.ERROR), doc="Texts of the errors.")
+#: Texts of the signals by their numbers.
+_SIGNALS = {int(number): f"{number.name}: {signal.strsignal(number)}" for number in signal.Signals}
 
 
 class RecipeError(MuseError, RuntimeError):
@@ -42,12 +33,28 @@ class RecipeError(MuseError, RuntimeError):
         super().__init__(f"{msg} ({code}) in {function}() ({file}:{line})")
         self.code, self.msg, self.file, self.line, self.function, self.log = code, msg, file, line, function, log
 
+    filename = property(lambda self: self.file, doc="Source file, see `file`.")
+
     def __iter__(self) -> Iterator["RecipeError"]:
         yield self
 
 
 class RecipeCrash(RecipeError, OSError):
-    """The process of a recipe has died."""
+    """The process of a recipe has died.
+
+    Attributes
+    ----------
+    signal : int or None
+        Number of the signal that ended it.
+    signals : dict of int to str
+        Names and texts of all signals.
+    elements : list
+        For compatibility: empty, there is no stack of C functions.
+    """
+
+    signal: int | None = None
+    elements: ClassVar[list] = []
+    signals: ClassVar[dict[int, str]] = _SIGNALS
 
 
 class Stat:

@@ -168,13 +168,23 @@ class ParameterList(_Names):
 class FrameConfig:
     """One tag of frames: `tag`, `min`, `max` (None: no limit) and `frames` (a file, an HDUList, a list, or None)."""
 
-    def __init__(self, tag: str, minimum: int, maximum: int, frames=None):
+    def __init__(self, tag: str, min_frames: int = 0, max_frames: int = 0, frames=None):
         self.tag = tag
-        self.min = minimum if minimum > 0 else 0
-        self.max = maximum if maximum > 0 else None
         self.frames = frames
+        self.set_range(min_frames, max_frames)
+
+    def set_range(self, min_frames: int, max_frames: int) -> None:
+        """Set the numbers of frames that are allowed; a maximum of 0 or less is no limit."""
+        self.min = min_frames if min_frames > 0 else 0
+        self.max = max_frames if max_frames > 0 else None
         count = "one frame" if self.max == 1 else "one frame or list of frames"
         self.__doc__ = f"{count} ({'required' if self.min else 'optional'})"
+
+    def extend_range(self, min_frames: int, max_frames: int) -> None:
+        """Allow these numbers of frames too."""
+        lowest = min(self.min, max(min_frames, 0))
+        no_limit = self.max is None or max_frames <= 0
+        self.set_range(lowest, 0 if no_limit else max(self.max, max_frames))
 
     def __repr__(self):
         return f"FrameDef({self.tag!r}, frames={self.frames!r})"
