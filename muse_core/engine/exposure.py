@@ -18,10 +18,12 @@ from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model import origin
-from muse_core.model.header import PIXTABLE
+from muse_core.model.header import PIXTABLE, get_int
 from muse_core.model.rows import COLUMNS, ROW
 
 T = TypeVar("T")
+#: Neither a position nor a wavelength.
+_ABSURD = 1e12
 _FLT_MAX = float(np.finfo(np.float32).max)
 #: What limits of rows are made of.
 POSITION_COLUMNS = ("xpos", "ypos", "lambda", "origin")
@@ -51,7 +53,7 @@ class RowLimits:
         return made
 
     def require_finite(self, where: str) -> None:
-        """Check that no position or wavelength is infinite; NaN does not count.
+        """Check that no position or wavelength is infinite, and that there are some that are not NaN.
 
         Raises
         ------
@@ -59,9 +61,14 @@ class RowLimits:
             One is.
         """
         names = np.repeat(["xpos", "ypos", "lambda"], 2)
+        for name, low, high in zip(names[::2], self.extent[::2], self.extent[1::2], strict=True):
+            if low > high:
+                raise DataError(f"{where}: column {name}: found NaN only, expected finite numbers")
         for name, value in zip(names, self.extent, strict=True):
             if np.isinf(value):
                 raise DataError(f"{where}: column {name}: found {value}, expected finite numbers")
+            if abs(value) > _ABSURD:
+                raise DataError(f"{where}: column {name}: found {value:g}, expected numbers that are below {_ABSURD:g}")
 
     def include(self, other: "RowLimits") -> None:
         """Extend to the limits of further rows."""
@@ -246,8 +253,8 @@ class ExposureRows:
 def _exposure_edges(file: PixelTableFile) -> list[int]:
     """Return the first rows of the exposures of a combined table and its length, as far as its header has them all."""
     edges = [0]
-    while (last := file.header.get(f"{PIXTABLE}EXP{len(edges)} LAST")) is not None:
-        if file.header.get(f"{PIXTABLE}EXP{len(edges)} FIRST") != edges[-1] or not edges[-1] <= last < file.n_rows:
+    while (last := get_int(file.header, f"{PIXTABLE}EXP{len(edges)} LAST")) is not None:
+        if get_int(file.header, f"{PIXTABLE}EXP{len(edges)} FIRST") != edges[-1] or not edges[-1] <= last < file.n_rows:
             break
         edges.append(int(last) + 1)
     return edges if edges[-1] == file.n_rows else [0, file.n_rows]

@@ -12,24 +12,28 @@ from muse_core.io.fitsreader import FitsFile
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, require_float
+from muse_core.model.keywords import checked_column
 from muse_core.model.origin import N_IFU, N_SLICE
 
 _LOG = logging.getLogger(__name__)
 
 _LIMIT = "ESO DRS MUSE LAMBDA{} {}"
+_TAG = "AUTOCAL_FACTORS"
 _SLICES = N_IFU * N_SLICE
 _PLACE = ("quad", "ifu", "sli")
 
 
 def _read_edges(header: Header, where: str, compat: Compat) -> np.ndarray:
     edges = []
-    while get_float(header, _LIMIT.format(len(edges) + 1, "MIN"), None, compat) is not None:
-        edges.append(require_float(header, _LIMIT.format(len(edges) + 1, "MIN"), where, compat))
+    while get_float(header, _LIMIT.format(len(edges) + 1, "MIN"), None, compat, _TAG) is not None:
+        edges.append(require_float(header, _LIMIT.format(len(edges) + 1, "MIN"), where, compat, _TAG))
     if not edges:
         raise InputError(
             f"{where}: keyword {_LIMIT.format(1, 'MIN')}: found nothing, expected limits of wavelength bins"
         )
-    edges.append(require_float(header, _LIMIT.format(len(edges), "MAX"), where, compat))
+    edges.append(require_float(header, _LIMIT.format(len(edges), "MAX"), where, compat, _TAG))
+    if any(np.diff(edges) <= 0) and not compat.senseless_values_used:
+        raise InputError(f"{where}: keywords {_LIMIT.format('n', 'MIN')}: found {edges}, expected ascending limits")
     return np.array(edges, np.float32)
 
 
@@ -50,7 +54,7 @@ def read_autocal_factors(path: Path, compat: Compat = OURS) -> AutocalFactors:
     with FitsFile(path) as file:
         edges = _read_edges(file.primary.header, where, compat)
         table = file.table()
-        corr = table.column("corr", "DE")
+        corr = checked_column(_TAG, "corr", table.column("corr", "DE"), table.where, compat)
         shape = (len(edges) - 1, N_IFU, N_SLICE)
         size = shape[0] * _SLICES
         position = np.arange(len(corr))

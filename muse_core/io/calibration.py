@@ -8,15 +8,25 @@ import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import InputError
-from muse_core.io.fitsreader import FitsFile
+from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model import units
+from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
-from muse_core.model.header import instrument_mode
+from muse_core.model.header import get_bool, instrument_mode
+from muse_core.model.keywords import checked_column
 
+_FILTER = ("lambda", "throughput")
 _FLAT_FIELD_CORRECTED = "ESO DRS MUSE FLUX FFCORR"
 
 
-def read_response(path: Path) -> ResponseCurve:
+def _curve(table: Hdu, tag: str, names: tuple[str, ...], compat: Compat) -> list[np.ndarray]:
+    """Return the columns of a curve, which has at least two rows; in the reference one will do."""
+    if table.n_rows < 2 and not compat.senseless_values_used:
+        raise table.error(f"found {table.n_rows} rows, expected a curve of at least 2")
+    return [checked_column(tag, name, table.column(name), table.where, compat) for name in names]
+
+
+def read_response(path: Path, compat: Compat = OURS) -> ResponseCurve:
     """Read a STD_RESPONSE.
 
     Raises
@@ -27,36 +37,32 @@ def read_response(path: Path) -> ResponseCurve:
     with FitsFile(path) as file:
         table, primary = file.table(), file.primary.header
         return ResponseCurve(
-            table.column("lambda"),
-            table.column("response"),
-            table.column("resperr"),
-            flat_field_corrected=bool(primary.get(_FLAT_FIELD_CORRECTED, False)),
+            *_curve(table, "STD_RESPONSE", ("lambda", "response", "resperr"), compat),
+            flat_field_corrected=get_bool(primary, _FLAT_FIELD_CORRECTED, "STD_RESPONSE"),
             mode=instrument_mode(primary) if "ESO INS MODE" in primary else None,
             where=table.where,
         )
 
 
-def read_extinction(path: Path) -> ExtinctionCurve:
+def read_extinction(path: Path, compat: Compat = OURS) -> ExtinctionCurve:
     """Read an EXTINCT_TABLE; raises like `read_response`."""
     with FitsFile(path) as file:
         table = file.table()
-        return ExtinctionCurve(table.column("lambda"), table.column("extinction"), table.where)
+        return ExtinctionCurve(*_curve(table, "EXTINCT_TABLE", ("lambda", "extinction"), compat), table.where)
 
 
-def read_telluric(path: Path) -> TelluricCurve:
+def read_telluric(path: Path, compat: Compat = OURS) -> TelluricCurve:
     """Read a STD_TELLURIC; raises like `read_response`."""
     with FitsFile(path) as file:
         table = file.table()
         return TelluricCurve(
-            table.column("lambda"),
-            table.column("ftelluric"),
-            table.column("ftellerr"),
-            flat_field_corrected=bool(file.primary.header.get(_FLAT_FIELD_CORRECTED, False)),
+            *_curve(table, "STD_TELLURIC", ("lambda", "ftelluric", "ftellerr"), compat),
+            flat_field_corrected=get_bool(file.primary.header, _FLAT_FIELD_CORRECTED, "STD_TELLURIC"),
             where=table.where,
         )
 
 
-def read_offsets(path: Path) -> OffsetList:
+def read_offsets(path: Path, compat: Compat = OURS) -> OffsetList:
     """Read an OFFSET_LIST.
 
     Raises
@@ -68,12 +74,16 @@ def read_offsets(path: Path) -> OffsetList:
         table = file.table()
         if table.find_column("MJD_OBS") is not None:  # unused, but its type is part of the format
             table.column("MJD_OBS")
+
+        def numbers(name: str) -> np.ndarray:
+            return checked_column("OFFSET_LIST", name, table.column(name), table.where, compat)
+
         has_scale = table.find_column("FLUX_SCALE") is not None
         return OffsetList(
             tuple(table.column("DATE_OBS", "A").tolist()),
-            table.column("RA_OFFSET"),
-            table.column("DEC_OFFSET"),
-            table.column("FLUX_SCALE") if has_scale else None,
+            numbers("RA_OFFSET"),
+            numbers("DEC_OFFSET"),
+            numbers("FLUX_SCALE") if has_scale else None,
             where=table.where,
         )
 
@@ -111,7 +121,7 @@ def filter_names(path: Path) -> list[str]:
         return [hdu.name for hdu in file if hdu.name]
 
 
-def read_filter(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, fits.Header]:
+def read_filter(path: Path, name: str, compat: Compat = OURS) -> tuple[np.ndarray, np.ndarray, fits.Header]:
     """Read a filter curve of a FILTER_LIST.
 
     Parameters
@@ -141,7 +151,7 @@ def read_filter(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, fits.Hea
                 continue
             if not hdu.is_table:
                 raise hdu.error("found no binary table, expected one")
-            lbda, throughput = hdu.column("lambda"), hdu.column("throughput")
+            lbda, throughput = (checked_column("FILTER_LIST", n, hdu.column(n), hdu.where, compat) for n in _FILTER)
             if len(lbda) < 2 or (np.diff(lbda) < 0).any():
                 raise hdu.error("column lambda: found values that do not ascend, expected a filter curve")
             return lbda, throughput, hdu.header

@@ -55,8 +55,8 @@ def _read_cube(path: Path, extname: str, compat: Compat) -> LsfCube:
         data = hdu.image()
     keys = ("CRPIX1", "CRVAL1", "CD1_1", "CRPIX2", "CRVAL2", "CD2_2")
     if compat.bad_lsf_used:
-        return LsfCube(data, LsfGrid(*(get_float(header, key, 0.0, compat) for key in keys)))
-    grid = LsfGrid(*(require_float(header, key, where) for key in keys))
+        return LsfCube(data, LsfGrid(*(get_float(header, key, 0.0, compat, _CUBE) for key in keys)))
+    grid = LsfGrid(*(require_float(header, key, where, tag=_CUBE) for key in keys))
     if grid.offset_step <= 0 or grid.line_step <= 0:
         raise InputError(f"{where}: found CD1_1 = {grid.offset_step}, CD2_2 = {grid.line_step}, expected steps above 0")
     with np.errstate(invalid="ignore"):

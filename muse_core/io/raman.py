@@ -9,13 +9,15 @@ import numpy as np
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model import units
+from muse_core.model.compat import OURS, Compat
+from muse_core.model.keywords import checked_column
 from muse_core.model.raman import RamanLines
 
 _LOG = logging.getLogger(__name__)
 _SCALES = {units.LINE_FLUX_PLAIN: 1e20, units.LINE_FLUX: 1.0}
 
 
-def read_raman_lines(path: Path) -> RamanLines:
+def read_raman_lines(path: Path, compat: Compat = OURS) -> RamanLines:
     """Read the table ``LINES`` of a file: wavelength in air, flux and group of each line.
 
     Fluxes are converted to 1e-20 erg/(s cm^2 arcsec^2); with another unit, or none, they are taken as they are, with a
@@ -37,6 +39,7 @@ def read_raman_lines(path: Path) -> RamanLines:
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1
             raise InputError(f"{where}: column {name}, row {row}: found {values[row - 1]}, expected a number")
+        checked_column("RAMAN_LINES", name, values, where, compat)
     if unit not in _SCALES:
         _LOG.warning("%s: column flux: found unit %r, expected %r", where, unit, units.LINE_FLUX_PLAIN)
         return RamanLines(lbda, flux, group, unit=1.0)

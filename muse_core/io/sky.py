@@ -15,6 +15,7 @@ from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, get_string
+from muse_core.model.keywords import checked_column
 from muse_core.model.skylines import SkyLines, lines_from_oh
 from muse_core.model.skymask import SkyMask
 from muse_core.model.spectrum import Continuum, Spectrum
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 LINES = "LINES"
 OH_TRANSITIONS = "OH_TRANSITIONS"
 CONTINUUM = "CONTINUUM"
+_MASK = "SKY_MASK"
 _LINE_UNITS = {"name": None, "group": None, "lambda": units.ANGSTROM, "flux": units.LINE_FLUX, "dq": None}
 
 
@@ -47,8 +49,8 @@ def _read_lines(table: Hdu, compat: Compat) -> SkyLines:
         lines.flux[:] *= 1e20
         found["flux"] = units.LINE_FLUX
     if not compat.sky_lines_dropped:
-        _check_finite(lines.lbda, "lambda", where)
-        _check_finite(lines.flux, "flux", where)
+        for name, values in (("lambda", lines.lbda), ("flux", lines.flux)):
+            checked_column("SKY_LINES", name, values, where)
     for name, unit in found.items():
         if name not in _LINE_UNITS:
             problem = f"{where}: column {name}: found, but it is none of {', '.join(_LINE_UNITS)}"
@@ -70,7 +72,7 @@ def _read_oh(table: Hdu, compat: Compat) -> SkyLines:
         table.column(name, "JI")
     numbers = {name: table.column(name) for name in ("lambda", "E_u", "J_u", "A")}
     for name, values in numbers.items():
-        _check_finite(values, name, where)
+        checked_column(OH_TRANSITIONS, name, values, where, compat)
     v_u = table.column("v_u", "JI")
     try:
         return lines_from_oh(table.column("name", "A"), numbers["lambda"], v_u, *list(numbers.values())[1:])
@@ -151,7 +153,8 @@ def read_sky_continuum(path: Path, compat: Compat = OURS) -> Continuum | None:
             row = int(np.argmax(np.diff(continuum.lbda) < 0)) + 2
             raise InputError(f"{where}: column lambda: smaller in row {row} than before, expected ascending values")
         if not compat.bad_sky_input_ignored:
-            _check_finite(continuum.flux, "flux", where)
+            checked_column("SKY_CONTINUUM", "lambda", continuum.lbda, where)
+            checked_column("SKY_CONTINUUM", "flux", continuum.flux, where)
     except InputError as error:
         if not compat.bad_sky_input_ignored:
             raise
@@ -162,7 +165,7 @@ def read_sky_continuum(path: Path, compat: Compat = OURS) -> Continuum | None:
 
 def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:
     def numbers(*keys):
-        return tuple(get_float(header, key, 0.0, compat) for key in keys)
+        return tuple(get_float(header, key, 0.0, compat, _MASK) for key in keys)
 
     cd = numbers("CD1_1", "CD1_2", "CD2_1", "CD2_2")
     if cd == (0.0, 0.0, 0.0, 0.0):
@@ -172,10 +175,10 @@ def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:
         cd = (1.0, 0.0, 0.0, 1.0)
     if cd[0] * cd[3] - cd[1] * cd[2] == 0:
         raise InputError(f"{where}: the matrix CD1_1 ... CD2_2 = {cd} has no inverse")
-    ctypes = [get_string(header, key, "") for key in ("CTYPE1", "CTYPE2")]
+    ctypes = [get_string(header, key, "", _MASK, compat) for key in ("CTYPE1", "CTYPE2")]
     celestial = all(ctype[4:5] == "-" for ctype in ctypes)
     if celestial:
-        cunits = [get_string(header, key, "deg") for key in ("CUNIT1", "CUNIT2")]
+        cunits = [get_string(header, key, "deg", _MASK, compat) for key in ("CUNIT1", "CUNIT2")]
         if not all("-TAN" in ctype for ctype in ctypes) or cunits != ["deg", "deg"]:
             raise InputError(
                 f"{where}: found CTYPE {', '.join(ctypes)} in {', '.join(cunits)}, "

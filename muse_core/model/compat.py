@@ -20,6 +20,7 @@ class Compat:
     """True in a field: reproduce this defect of the reference."""
 
     geolon_west_positive: bool = False  # ESO TEL GEOLON used as west-positive longitude
+    senseless_values_used: bool = False  # numbers beyond all sense, text, NaN in curves are used, or count as 0
     integer_keywords_missing: bool = False  # a number without decimal point counts as missing
     keep_partial_exposure: bool = False  # an IFU file that fails to load ends the exposure silently
     ambiguous_master_ignored: bool = False  # two frames of a "one only" tag count as none

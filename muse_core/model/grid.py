@@ -26,6 +26,7 @@ VACUUM = "WAVE"
 SPECTRAL_TYPES = (AIR, "AWAV-LOG", VACUUM, "WAVE-LOG")
 _METRES = {"": 1.0, "m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9, "angstrom": 1e-10}
 _AXIS_KEYWORD = re.compile(r"^(?:CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA|CRDER|CSYER)([1-9])$|^(?:CD|PC)([1-9])_([1-9])$")
+_TAG = "OUTPUT_WCS"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def parse_output_wcs(header: Header, where: str = "OUTPUT_WCS") -> GridOverride:
         raise InputError(
             f"{where}: found {n} axes of world coordinates and {found}, expected 2 or 3 axes with a size each"
         )
-    types = [keywords.get_string(header, f"CTYPE{i + 1}", "") for i in range(n)]
+    types = [keywords.get_string(header, f"CTYPE{i + 1}", "", _TAG) for i in range(n)]
     if types[:2] != ["RA---TAN", "DEC--TAN"]:
         raise InputError(f"{where}: found CTYPE1, 2 = {types[0]!r}, {types[1]!r}, expected 'RA---TAN', 'DEC--TAN'")
     if n == 3 and types[2] not in SPECTRAL_TYPES:
@@ -133,7 +134,10 @@ def parse_output_wcs(header: Header, where: str = "OUTPUT_WCS") -> GridOverride:
     cd = _cd_matrix(header, n)
     separable = n == 2 or not (cd[0, 2] or cd[2, 0] or cd[1, 2] or cd[2, 1])
     usable = separable and np.linalg.det(cd) != 0
-    values = {key: [keywords.get_float(header, f"{key}{i + 1}", 0.0) for i in range(n)] for key in ("CRVAL", "CRPIX")}
+    values = {
+        key: [keywords.get_float(header, f"{key}{i + 1}", 0.0, tag=_TAG) for i in range(n)]
+        for key in ("CRVAL", "CRPIX")
+    }
     spectral = {}
     if n == 3:
         scale = _metres(header, where)
@@ -154,7 +158,7 @@ def parse_output_wcs(header: Header, where: str = "OUTPUT_WCS") -> GridOverride:
 
 def _number_of_axes(header: Header) -> int:
     """As wcslib counts: the largest of NAXIS, WCSAXES, and the axis numbers of all keywords."""
-    n = max(int(header.get("ZNAXIS", header.get("NAXIS", 0))), int(header.get("WCSAXES", 0)))
+    n = max(int(header.get("ZNAXIS", header.get("NAXIS", 0))), keywords.get_int(header, "WCSAXES", 0, _TAG))
     for key in header:
         match = _AXIS_KEYWORD.match(key)
         if match:
@@ -164,13 +168,13 @@ def _number_of_axes(header: Header) -> int:
 
 def _cd_matrix(header: Header, n: int) -> np.ndarray:
     if any(key.startswith("CD") and _AXIS_KEYWORD.match(key) and "_" in key for key in header):
-        cells = [[keywords.get_float(header, f"CD{i + 1}_{j + 1}", 0.0) for j in range(n)] for i in range(n)]
+        cells = [[keywords.get_float(header, f"CD{i + 1}_{j + 1}", 0.0, tag=_TAG) for j in range(n)] for i in range(n)]
         return np.array(cells)
-    return np.diag([keywords.get_float(header, f"CDELT{i + 1}", 1.0) for i in range(n)])
+    return np.diag([keywords.get_float(header, f"CDELT{i + 1}", 1.0, tag=_TAG) for i in range(n)])
 
 
 def _metres(header: Header, where: str) -> float:
-    unit = keywords.get_string(header, "CUNIT3", "").strip()
+    unit = keywords.get_string(header, "CUNIT3", "", _TAG).strip()
     scale = _METRES.get(unit.lower() if unit.lower() == "angstrom" else unit)
     if scale is None:
         raise InputError(f"{where}: found CUNIT3 = {unit!r}, expected a unit of length, for example Angstrom or nm")

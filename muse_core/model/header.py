@@ -4,49 +4,156 @@
 Headers are `astropy.io.fits.Header`; HIERARCH keywords are named without that prefix (``ESO TEL GEOLAT``).
 """
 
+import logging
+
 import numpy as np
 from astropy.io.fits import Header
+from astropy.io.fits.card import Undefined
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.keywords import KEYWORDS, PIXEL_TABLE, PIXTABLE, Keyword, Reaction, find  # noqa: F401 (PIXTABLE is for steps)
 
-PIXTABLE = "ESO DRS MUSE PIXTABLE "
+_LOG = logging.getLogger(__name__)
 WCS_CARDS = r"^C(TYPE|UNIT|RPIX|RVAL|DELT|SYER|RDER)|^CD[0-9]+_[0-9]+|^WCSAXES[ A-Z]|^WCSNAME[ A-Z]|^L[OA][NT]POLE$"
 
 
-def get_float(header: Header, key: str, default: float | None = None, compat: Compat = OURS) -> float | None:
-    """Return a number, or `default` if the keyword is missing or not a number.
+def get_float(
+    header: Header, key: str, default: float | None = None, compat: Compat = OURS, tag: str = PIXEL_TABLE
+) -> float | None:
+    """Return a number, or `default` if the keyword is missing.
 
-    The reference takes a number without decimal point as missing (``compat.integer_keywords_missing``).
+    If it is no number, or none in the range of `muse_core.model.keywords`, what is declared there happens.
+
+    Parameters
+    ----------
+    header : Header
+        The header.
+    key : str
+        Keyword, declared for frames of this `tag`.
+    default : float, optional
+        What to return if it is missing.
+    compat : Compat
+        ``integer_keywords_missing``: a number without decimal point counts as missing. ``senseless_values_used``: the
+        range does not matter, and what is no number counts as missing.
+    tag : str
+        Tag of the frame.
+
+    Raises
+    ------
+    InputError
+        It cannot be used, and is declared so.
     """
-    value = header.get(key)
-    if isinstance(value, bool) or value is None:
+    value, keyword = _value(header, key), find(key, tag)
+    if value is None:
         return default
-    if isinstance(value, (float, np.floating)):
+    if compat.integer_keywords_missing and isinstance(value, int):
+        return default
+    if keyword.is_usable(value):
         return float(value)
-    if isinstance(value, int) and not compat.integer_keywords_missing:
-        return float(value)
-    return default
+    if compat.senseless_values_used:
+        return float(value) if isinstance(value, (float, np.floating)) else default
+    return _unusable(tag, keyword, key, value, default)
 
 
-def require_float(header: Header, key: str, where: str, compat: Compat = OURS) -> float:
+def require_float(header: Header, key: str, where: str, compat: Compat = OURS, tag: str = PIXEL_TABLE) -> float:
     """Return a number.
 
     Raises
     ------
     InputError
-        If the keyword is missing or not a number; `where` names the file or table.
+        If the keyword is missing, not a number or out of its range; `where` names the file or table.
     """
-    value = get_float(header, key, None, compat)
+    value = _value(header, key)
+    number = None
+    if not isinstance(value, str):
+        try:
+            number = get_float(header, key, None, compat, tag)
+        except InputError as error:
+            raise InputError(f"{where}: {str(error).partition(': ')[2]}") from error
+    if number is None:
+        found = "nothing" if value is None else value
+        raise InputError(f"{where}: keyword {key}: found {found!r}, expected a number")
+    return number
+
+
+def get_int(header: Header, key: str, default: int | None = None, tag: str = PIXEL_TABLE) -> int | None:
+    """Return a whole number, or `default` if the keyword is missing.
+
+    Raises
+    ------
+    InputError
+        It is no whole number in its range.
+    """
+    value, keyword = _value(header, key), find(key, tag)
     if value is None:
-        raise InputError(f"{where}: keyword {key}: found {header.get(key, 'nothing')!r}, expected a number")
-    return value
+        return default
+    return int(value) if keyword.is_usable(value) else _unusable(tag, keyword, key, value, default)
 
 
-def get_string(header: Header, key: str, default: str | None = None) -> str | None:
-    """Return a string, or `default` if the keyword is missing or not a string."""
+def get_bool(header: Header, key: str, tag: str = PIXEL_TABLE) -> bool:
+    """Return T or F, F if the keyword is missing.
+
+    Raises
+    ------
+    InputError
+        It is neither.
+    """
+    value, keyword = _value(header, key), find(key, tag)
+    if value is None:
+        return False
+    return value if keyword.is_usable(value) else bool(_unusable(tag, keyword, key, value, False))
+
+
+def get_string(
+    header: Header, key: str, default: str | None = None, tag: str = PIXEL_TABLE, compat: Compat = OURS
+) -> str | None:
+    """Return a string, or `default` if the keyword is missing.
+
+    If it is no string, what is declared in `muse_core.model.keywords` happens; with `compat`, it counts as missing.
+
+    Raises
+    ------
+    InputError
+        It is no string, and is declared so.
+    """
+    value, keyword = _value(header, key), find(key, tag)
+    if isinstance(value, str):
+        return value
+    if value is None or compat.senseless_values_used:
+        return default
+    return _unusable(tag, keyword, key, value, default)
+
+
+def _value(header: Header, key: str):
+    """Return the value of a card, None if there is no card or no value in it."""
     value = header.get(key)
-    return value if isinstance(value, str) else default
+    return None if isinstance(value, Undefined) else value
+
+
+def _unusable(tag: str, keyword: Keyword, key: str, value, default):
+    message = f"{tag}: keyword {key}: found {value!r}, expected {keyword.expected}"
+    if keyword.unusable is Reaction.ERROR:
+        raise InputError(message)
+    if keyword.unusable is Reaction.WARNING:
+        _LOG.warning("%s; a default is used", message)
+    return default
+
+
+def check_keywords(header: Header, where: str, compat: Compat = OURS, tag: str = PIXEL_TABLE) -> None:
+    """Check the keywords of a frame that a run may use, but for numbered ones, before anything is done with them.
+
+    Raises
+    ------
+    InputError
+        One that is there cannot be used, and is declared so; `where` names the file.
+    """
+    if compat.senseless_values_used:
+        return
+    for keyword in KEYWORDS[tag]:
+        value = None if "*" in keyword.name else _value(header, keyword.name)
+        if value is not None and keyword.unusable is Reaction.ERROR and not keyword.is_usable(value):
+            raise InputError(f"{where}: keyword {keyword.name}: found {value!r}, expected {keyword.expected}")
 
 
 def instrument_mode(header: Header) -> str:

@@ -9,8 +9,9 @@ from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import WCS_CARDS, get_float, get_string, spaxel_size_arcsec
+from muse_core.model.header import WCS_CARDS, get_float, get_string, require_float, spaxel_size_arcsec
 
+_TAG = "ASTROMETRY_WCS"
 CTYPES = ("RA---TAN", "DEC--TAN")
 _NOT_COPIED = re.compile(r"^CRVAL[0-9]+$|^L[OA][NT]POLE$")
 _WCS = re.compile(WCS_CARDS)
@@ -60,10 +61,14 @@ class AstrometricSolution:
                 f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, {header.get('CTYPE2')!r}, "
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
             )
-        cd = np.array([[get_float(header, f"CD{i}_{j}", 0.0, compat) for j in (1, 2)] for i in (1, 2)])
+
+        cd = np.array([[get_float(header, f"CD{i}_{j}", 0.0, compat, _TAG) for j in (1, 2)] for i in (1, 2)])
         if not np.isfinite(cd).all() or not (cd.any(axis=0).all() and cd.any(axis=1).all()):
             raise InputError(f"{where}: keywords CDi_j: found {cd.ravel().tolist()}, expected a regular matrix")
-        crpix = tuple(get_float(header, f"CRPIX{i}", 0.0, compat) for i in (1, 2))
+        if compat.senseless_values_used:
+            crpix = tuple(get_float(header, f"CRPIX{i}", 0.0, compat, _TAG) for i in (1, 2))
+        else:
+            crpix = tuple(require_float(header, f"CRPIX{i}", where, compat, _TAG) for i in (1, 2))
         cards = Header([card for card in header.cards if _WCS.search(card.keyword)])
         for key in [key for key in cards if _NOT_COPIED.search(key)]:
             cards.remove(key, ignore_missing=True, remove_all=True)

@@ -30,9 +30,10 @@ def load_flux_curves(run: Run) -> FluxCurves:
     InputError
         A frame cannot be used, or there are several of a tag.
     """
-    response = run.load("STD_RESPONSE", calibration.read_response)
-    telluric = run.load("STD_TELLURIC", calibration.read_telluric)
-    return FluxCurves(response, run.load("EXTINCT_TABLE", calibration.read_extinction), telluric)
+    response = run.load("STD_RESPONSE", lambda path: calibration.read_response(path, run.compat))
+    telluric = run.load("STD_TELLURIC", lambda path: calibration.read_telluric(path, run.compat))
+    extinction = run.load("EXTINCT_TABLE", lambda path: calibration.read_extinction(path, run.compat))
+    return FluxCurves(response, extinction, telluric)
 
 
 def load_offsets(run: Run) -> OffsetList | None:
@@ -46,7 +47,7 @@ def load_offsets(run: Run) -> OffsetList | None:
 
     def read(path: Path) -> OffsetList | None:
         try:
-            return calibration.read_offsets(path)
+            return calibration.read_offsets(path, run.compat)
         except InputError as error:
             if not run.compat.bad_offset_list_ignored:
                 raise

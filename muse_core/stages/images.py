@@ -48,7 +48,11 @@ def read_filters(run: Run, names: str) -> list[FilterCurve]:
             _LOG.warning("parameter filter: %r not found (%s); no image with this filter", name, where)
             continue
         lbda, throughput, header = calibration.read_filter(path, name)
-        found.append(FilterCurve(name, lbda, throughput, get_float(header, "ZP_VEGA"), get_float(header, "ZP_AB")))
+        found.append(
+            FilterCurve(
+                name, lbda, throughput, *(get_float(header, key, tag="FILTER_LIST") for key in ("ZP_VEGA", "ZP_AB"))
+            )
+        )
     return found
 
 

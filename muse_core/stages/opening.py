@@ -12,7 +12,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin
-from muse_core.model.header import PIXTABLE
+from muse_core.model.header import PIXTABLE, check_keywords
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
@@ -73,6 +73,8 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     """
     paths = run.frames.all(tag)
     files = [PixelTableFile(path) for path in paths]
+    for file in files:
+        check_keywords(file.header, str(file.path), run.compat)
     names = [str(path) for path in paths]
     headers = [file.header for file in files]
     groups = merge.group_exposures(headers, names, run.compat)

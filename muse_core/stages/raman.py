@@ -34,7 +34,7 @@ _LOG = logging.getLogger(__name__)
 
 def load_lines(run: Run) -> RamanLines | None:
     """Load RAMAN_LINES, if there."""
-    return run.load("RAMAN_LINES", read_raman_lines, several=True)
+    return run.load("RAMAN_LINES", lambda path: read_raman_lines(path, run.compat), several=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

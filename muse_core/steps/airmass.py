@@ -133,7 +133,9 @@ def position_angle(header: Header, compat: Compat = OURS) -> HeaderValue:
     angle = get_float(header, "ESO INS DROT POSANG", None, compat)
     mode = get_string(header, "ESO INS DROT MODE")
     complete = angle is not None and mode is not None
-    angle = angle or 0.0
+    if angle is None:
+        log.warning("ESO INS DROT POSANG is missing; position angle 0 taken")
+        angle = 0.0
     if mode == "SKY":
         return HeaderValue(-angle, complete)
     if mode != "STAT":

@@ -26,6 +26,8 @@ CARD_MERGED = PIXTABLE + "MERGED"
 CARD_FLAT_SKY = "ESO DRS MUSE FLAT FLUX SKY"
 CARD_FLAT_LAMP = "ESO DRS MUSE FLAT FLUX LAMP"
 OFFSET_COMMENT = "x-offset of given slice"
+#: Factor between the flat-field levels of two IFUs beyond which they make no sense.
+_LARGEST_RATIO = 100.0
 _EXTNAME = re.compile(r"CHAN(?=..)(\d*)")
 _OFFSETS = re.compile(PIXTABLE + r"EXP\d+ IFU\d\d SLICE\d\d XOFFSET$")
 _OF_ONE_IFU = re.compile(rf"^EXTNAME|^{PIXTABLE}ILLUM|ESO DET CHIP |ESO DET OUT |ESO DET2 ")
@@ -51,9 +53,9 @@ class ExposureFiles:
     ifus: tuple[int, ...]
 
 
-def ifu_number(header: Header) -> int:
+def ifu_number(header: Header, compat: Compat = OURS) -> int:
     """Return the number in EXTNAME (``CHANnn``) of a primary header, `MERGED_FILE` if there is none."""
-    match = _EXTNAME.match(get_string(header, "EXTNAME", ""))
+    match = _EXTNAME.match(get_string(header, "EXTNAME", "", compat=compat))
     return int(match[1] or 0) if match else MERGED_FILE
 
 
@@ -79,7 +81,7 @@ def group_exposures(headers: Sequence[Header], names: Sequence[str], compat: Com
     """
     exposures: dict[str, dict[int, int]] = {}
     for index, (header, name) in enumerate(zip(headers, names, strict=True)):
-        date_obs, ifu = get_string(header, "DATE-OBS"), ifu_number(header)
+        date_obs, ifu = get_string(header, "DATE-OBS", compat=compat), ifu_number(header, compat)
         if date_obs is None:
             _refuse(f"{name}: keyword DATE-OBS is missing, the exposure of this file is unknown", compat)
         elif not MERGED_FILE <= ifu <= origin.N_IFU:
@@ -142,8 +144,13 @@ def ifu_scales(headers: Sequence[Header], names: Sequence[str], compat: Compat =
         log.warning("%s; the other IFUs are left out", message)
         return [1.0]
     scales = []
-    for level in levels:
+    for level, name in zip(levels, names, strict=True):
         ratio = next((one / first for first, one in zip(levels[0], level, strict=True) if first > 0 and one > 0), 1.0)
+        if not 1 / _LARGEST_RATIO <= ratio <= _LARGEST_RATIO and not compat.senseless_values_used:
+            raise DataError(
+                f"{name}: keywords {CARD_FLAT_SKY}, {CARD_FLAT_LAMP}: found levels {level}, those of {names[0]} are "
+                f"{levels[0]}; expected less than a factor of {_LARGEST_RATIO:g} between IFUs"
+            )
         scales.append(1 / ratio)
     return scales
 

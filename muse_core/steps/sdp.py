@@ -102,7 +102,7 @@ class SdpExposure:
         seeing = (keywords.get_float(header, f"ESO TEL AMBI FWHM {end}", 0.0, compat) for end in ("START", "END"))
         return cls(
             programme=str(header["ESO OBS PROG ID"]),
-            observation=int(header["ESO OBS ID"]),
+            observation=keywords.get_int(header, "ESO OBS ID", 0),
             mjd_obs=number["MJD-OBS"],
             exptime=number["EXPTIME"],
             airmass=(number["ESO TEL AIRM START"], number["ESO TEL AIRM END"]),

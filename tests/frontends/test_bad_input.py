@@ -316,7 +316,7 @@ COLUMNS = {
     ),
     "infinite wavelength": (column("lambda", put(np.inf)), "column lambda: found inf, expected finite numbers"),
     "infinite position": (column("ypos", put(-np.inf)), "column ypos: found -inf, expected finite numbers"),
-    "absurd wavelength": (column("lambda", put(1e30)), r"output grid of .* voxels, expected sizes from 1 to"),
+    "absurd wavelength": (column("lambda", put(1e30)), r"column lambda: found 1e\+30, expected numbers that are below"),
     "absurd position": (column("xpos", put(1e7)), "output grid: .* are positions and wavelengths right"),
     "position in two units": (set_key("BUNIT", "deg", 1), "xpos, ypos: found units 'deg' and 'pix', expected both"),
     "other unit of data": (
@@ -421,9 +421,9 @@ def test_keyword_that_only_the_position_needs(bench):
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("RA", "north", "keyword RA missing, or not a number"),
+        ("RA", "north", "keyword RA: found 'north', expected a number from 0 to 360 deg"),
         ("EXPTIME", 0.0, "keyword EXPTIME: found 0.0, expected more than 0 seconds"),
-        ("EXPTIME", "long", "keyword EXPTIME: found 'long', expected more than 0 seconds"),
+        ("EXPTIME", "long", "keyword EXPTIME: found 'long', expected a number from 0 to"),
         ("DATE-OBS", 5, "keyword DATE-OBS"),
         ("EXTNAME", "CHAN77", "keyword EXTNAME: found 'CHAN77', expected CHAN01 to CHAN24"),
         ("ESO INS MODE", "NFM-AO-N", "STD_RESPONSE.* is for mode WFM-NOAO-N, exposure is NFM-AO-N"),

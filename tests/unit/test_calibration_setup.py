@@ -169,7 +169,15 @@ SOLUTION = {"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CD1_1": -5.5e-5, "CD2_2
 
 
 def test_projection_cards(header):
-    more = {"CRVAL1": 9.0, "LONPOLE": 180.0, "CSYER1": 1e-5, "CUNIT1": "deg", "WCSAXES": 2, "OBJECT": "x"}
+    more = {
+        "CRPIX2": 0.0,
+        "CRVAL1": 9.0,
+        "LONPOLE": 180.0,
+        "CSYER1": 1e-5,
+        "CUNIT1": "deg",
+        "WCSAXES": 2,
+        "OBJECT": "x",
+    }
     for key in ("CRPIX3", "CRVAL1", "CD3_3"):
         set_card(header, key, 1.0)
     projection = Projection.from_header(header, AstrometricSolution.from_header(header_of(SOLUTION | more)))

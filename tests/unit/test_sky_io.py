@@ -127,7 +127,7 @@ def test_lines_that_cannot_be_read(write, changes, message):
 
 def test_lines_with_nan(write):
     path = write(lines_table(flux=column("flux", "D", [1.0, np.nan], UNIT)))
-    with pytest.raises(InputError, match=r"\[LINES\]: column flux: found nan in row 2"):
+    with pytest.raises(InputError, match=r"\[LINES\]: column flux, row 2: found nan"):
         read_sky_lines(path)
     assert len(read_sky_lines(path, REFERENCE)) == 2
 
@@ -208,7 +208,7 @@ def test_unusable_continuum(write, hdu, message):
 
 def test_continuum_with_nan(write):
     path = write(continuum_table(flux=(np.nan, 1.0)))
-    with pytest.raises(InputError, match="column flux: found nan in row 1"):
+    with pytest.raises(InputError, match="column flux, row 1: found nan"):
         read_sky_continuum(path)
     assert len(read_sky_continuum(path, REFERENCE)) == 2
 
