@@ -47,7 +47,7 @@ def read_filters(run: Run, names: str) -> list[FilterCurve]:
             where = "no frame with tag FILTER_LIST" if path is None else f"{', '.join(known) or 'none'} in {path}"
             _LOG.warning("parameter filter: %r not found (%s); no image with this filter", name, where)
             continue
-        lbda, throughput, header = calibration.read_filter(path, name)
+        lbda, throughput, header = calibration.read_filter(path, name, run.compat)
         found.append(
             FilterCurve(
                 name, lbda, throughput, *(get_float(header, key, tag="FILTER_LIST") for key in ("ZP_VEGA", "ZP_AB"))
