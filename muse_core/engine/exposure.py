@@ -68,7 +68,7 @@ class RowLimits:
             if np.isinf(value):
                 raise DataError(f"{where}: column {name}: found {value}, expected finite numbers")
             if abs(value) > _ABSURD:
-                raise DataError(f"{where}: column {name}: found {value:g}, expected numbers that are below {_ABSURD:g}")
+                raise DataError(f"{where}: column {name}: found {value:g}, expected finite numbers below {_ABSURD:g}")
 
     def include(self, other: "RowLimits") -> None:
         """Extend to the limits of further rows."""
