@@ -128,3 +128,27 @@ def test_ignored_signals_stay_so(tmp_path, clean_environment):
     assert host.poll() is None
     host.terminate()
     assert b"Stopped by SIGTERM" in host.communicate(timeout=30)[1]
+
+
+def test_interrupted_while_it_starts(clean_environment):
+    code = """
+import os, signal, sys
+from muse_core.frontends.command import main
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "muse_core.frontends.esorex.main":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=clean_environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")

@@ -219,6 +219,14 @@ def test_script_of_a_user(esorex, plugin, clean_environment, data, tmp_path):
     assert len(outcomes[0][2]) == 4
 
 
+def test_set_of_frames_with_carriage_returns(esorex, demo_plugin, clean_environment, tmp_path):
+    (tmp_path / "in.fits").write_bytes(bytes(3_000_000))
+    (tmp_path / "in.sof").write_bytes(b"in.fits PIXTABLE_OBJECT\r\n")
+    done = run([esorex, f"--recipe-dir={demo_plugin}", "demo", "in.sof"], tmp_path, clean_environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Size of single raw input frame" in done.stdout  # the recipe knew its tag
+
+
 def test_empty_environment(esorex, demo_plugin, tmp_path):
     (tmp_path / "in.fits").touch()
     (tmp_path / "in.sof").write_text("in.fits PIXTABLE_OBJECT\n")
