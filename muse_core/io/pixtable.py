@@ -6,8 +6,9 @@ A table is read and written by ranges of rows; it never has to be in memory as a
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from astropy.io import fits
@@ -304,8 +305,8 @@ class PixelTableWriter:
         Units of the columns.
     flat_field : FlatFieldSpectrum, optional
         Appended as an extension.
-    weighted : bool
-        Add a ``weight`` column.
+    further : mapping of str to str
+        Names of further columns of float32, with their units (empty: none): ``weight``, original data.
     as_table : bool
         Binary table instead of image extensions.
     """
@@ -320,21 +321,23 @@ class PixelTableWriter:
         data_unit: str,
         stat_unit: str,
         flat_field: FlatFieldSpectrum | None = None,
-        weighted: bool = False,
+        further: Mapping[str, str] = MappingProxyType({}),
         as_table: bool = False,
     ):
         units = {
+            **further,
             "xpos": position_unit,
             "ypos": position_unit,
             "lambda": "Angstrom",
             "data": data_unit,
             "stat": stat_unit,
         }
-        self._names = COLUMNS + (("weight",) if weighted else ())
+        self._names = COLUMNS + tuple(further)
         self._as_table = as_table
         if as_table:
             forms = [
-                (name, "1J" if name in _INTEGER_COLUMNS else "1E", units.get(name), np.empty(0)) for name in self._names
+                (name, "1J" if name in _INTEGER_COLUMNS else "1E", units.get(name) or None, np.empty(0))
+                for name in self._names
             ]
             table, _ = table_hdu(forms)
             table["NAXIS2"] = n_rows
@@ -359,23 +362,20 @@ class PixelTableWriter:
         if self._flat_data is not None:
             self._writer.write(len(headers) - 1, 0, self._flat_data)
 
-    def write(self, start: int, rows: np.ndarray, weight: np.ndarray | float | None = None) -> None:
-        """Write `rows` from row number `start` on; may be called from several threads."""
+    def write(self, start: int, rows: np.ndarray, further: Mapping[str, np.ndarray] = MappingProxyType({})) -> None:
+        """Write `rows` from row number `start` on, and their further columns; may be called from several threads."""
         for a in range(0, len(rows), _BLOCK):
             part = rows[a : a + _BLOCK]
-            w = weight[a : a + _BLOCK] if isinstance(weight, np.ndarray) else weight
+            columns = {name: values[a : a + _BLOCK] for name, values in further.items()}
+            columns |= {name: part[field] for name, field in FIELD_OF_COLUMN.items()}
             if self._as_table:
                 records = np.empty(len(part), self._record)
                 for name in self._names:
-                    records[name] = w if name == "weight" else part[FIELD_OF_COLUMN[name]].view(records.dtype[name])
+                    records[name] = columns[name].view(records.dtype[name])
                 self._writer.write(1, (start + a) * len(self._names), records.view(np.int32))
                 continue
             for i, name in enumerate(self._names):
-                if name == "weight":
-                    values = np.broadcast_to(np.float32(w) if np.isscalar(w) else w, len(part)).astype(np.float32)
-                else:
-                    values = np.ascontiguousarray(part[FIELD_OF_COLUMN[name]])
-                self._writer.write(i + 1, start + a, values)
+                self._writer.write(i + 1, start + a, np.ascontiguousarray(columns[name]))
 
     def set_primary(self, header: fits.Header) -> None:
         """Replace the primary header by one with as many cards."""
@@ -406,8 +406,8 @@ def write_pixel_table(path, table: PixelTable, header: fits.Header, *, as_table:
         data_unit=table.data_unit,
         stat_unit=table.stat_unit,
         flat_field=table.flat_field,
-        weighted=table.weight is not None,
+        further={} if table.weight is None else {"weight": ""},
         as_table=as_table,
     ) as writer:
-        writer.write(0, table.rows, table.weight)
+        writer.write(0, table.rows, {} if table.weight is None else {"weight": table.weight})
         return writer.finish()

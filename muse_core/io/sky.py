@@ -141,26 +141,42 @@ def read_sky_continuum(path: Path, compat: Compat = OURS) -> Continuum | None:
     InputError
         Table or column missing or of another type, values not finite, wavelengths not ascending.
     """
-    where = f"{path}[{CONTINUUM}]"
     try:
-        with FitsFile(path) as file:
-            table = file.table(CONTINUUM)
-            continuum = Continuum(table.column("lambda"), table.column("flux"))
-        if not len(continuum):
-            raise InputError(f"{where}: found no row, expected a spectrum")
-        _check_finite(continuum.lbda, "lambda", where)
-        if np.any(np.diff(continuum.lbda) < 0):
-            row = int(np.argmax(np.diff(continuum.lbda) < 0)) + 2
-            raise InputError(f"{where}: column lambda: smaller in row {row} than before, expected ascending values")
-        if not compat.bad_sky_input_ignored:
-            checked_column("SKY_CONTINUUM", "lambda", continuum.lbda, where)
-            checked_column("SKY_CONTINUUM", "flux", continuum.flux, where)
+        return _read_spectrum(path, "SKY_CONTINUUM", CONTINUUM, "flux", checked=not compat.bad_sky_input_ignored)
     except InputError as error:
         if not compat.bad_sky_input_ignored:
             raise
         log.warning("%s; no sky continuum", error)
         return None
-    return continuum
+
+
+def read_sky_spectrum(path: Path) -> Continuum:
+    """Read SKY_SPECTRUM; its column data becomes the flux.
+
+    Raises
+    ------
+    InputError
+        Table or column missing or of another type, values not finite, wavelengths not ascending.
+    """
+    return _read_spectrum(path, "SKY_SPECTRUM", None, "data")
+
+
+def _read_spectrum(path: Path, tag: str, extname: str | None, column: str, *, checked: bool = True) -> Continuum:
+    """Read wavelengths, which have to ascend, and a column of a table; values have to make sense if they are `checked`."""
+    with FitsFile(path) as file:
+        table = file.table(extname)
+        where = table.where
+        spectrum = Continuum(table.column("lambda"), table.column(column))
+    if not len(spectrum):
+        raise InputError(f"{where}: found no row, expected a spectrum")
+    _check_finite(spectrum.lbda, "lambda", where)
+    if np.any(np.diff(spectrum.lbda) < 0):
+        row = int(np.argmax(np.diff(spectrum.lbda) < 0)) + 2
+        raise InputError(f"{where}: column lambda: smaller in row {row} than before, expected ascending values")
+    if checked:
+        checked_column(tag, "lambda", spectrum.lbda, where)
+        checked_column(tag, column, spectrum.flux, where)
+    return spectrum
 
 
 def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:

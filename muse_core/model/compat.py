@@ -44,6 +44,7 @@ class Compat:
     slice_without_lsf_ignored: bool = False  # slices without LSF_PROFILE keep their sky lines
     text_counts_as_zero: bool = False  # what is no number in sky_crsigma or pixfrac counts as 0
     continuum_of_other_rows: bool = False  # with parametrised LSFs and unsorted rows, not from the rows on sky
+    original_always_kept: bool = False  # subtract_sky without orig writes a column without name
     astrometry_input_not_recorded: bool = False  # products of apply_astrometry: headers of ASTROMETRY_WCS
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded
     unmatched_offsets_ignored: bool = False  # an OFFSET_LIST without any of the exposures changes nothing, silently

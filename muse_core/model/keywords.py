@@ -187,6 +187,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
     "SKY_LINES": (_WAVELENGTH, Column("flux")),
     "OH_TRANSITIONS": (_WAVELENGTH, Column("E_u", 0, 1), Column("J_u", 0, 1e3), Column("A", 0, 1e10)),
     "SKY_CONTINUUM": (_WAVELENGTH, Column("flux", -_FLOAT32_MAX, _FLOAT32_MAX)),
+    "SKY_SPECTRUM": (_WAVELENGTH, Column("data", -_FLOAT32_MAX, _FLOAT32_MAX)),
     "RAMAN_LINES": (_WAVELENGTH, Column("flux")),
     "AUTOCAL_FACTORS": (Column("corr", -1e3, 1e3),),
 }

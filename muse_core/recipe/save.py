@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Products that are small enough to be written at once."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from astropy.io.fits import Card
 
@@ -52,7 +54,7 @@ def save_mask(factory: ProductFactory, tag: str, source: list[Card], wcs: list[C
     factory.register(path, tag)
 
 
-def save_table(factory: ProductFactory, tag: str, source: list[Card], columns: list, extname: str | None) -> None:
+def save_table(factory: ProductFactory, tag: str, source: Iterable[Card], columns: list, extname: str | None) -> None:
     """Write a product that is a table, of `columns` as `muse_core.io.tables.table_hdu` takes them."""
     path = factory.next_path(tag)
     # the empty primary HDU of a table without a name has another BITPIX in the reference

@@ -37,11 +37,14 @@ class CalibrationOptions:
         A response that was made without flat-field spectrum takes that correction back.
     flux : bool
         Calibrate the flux with these curves.
+    drop_flagged : bool
+        Drop rows with a flag, after the calibration of the flux.
     """
 
     reference_wavelength: float | None = None
     curves: FluxCurves = dataclasses.field(default_factory=FluxCurves)
     flux: bool = False
+    drop_flagged: bool = False
 
 
 class Calibration:
@@ -90,10 +93,20 @@ class Calibration:
 
     def __call__(self, rows: np.ndarray, chunk: Chunk) -> None:
         """Calibrate the rows of a chunk in place."""
+        self._calibrate(rows, chunk, self._refraction)
+
+    def _calibrate(self, rows: np.ndarray, chunk: Chunk, refraction: dar.DarCorrection | None) -> None:
         if self._factor is not None:
             sort_rows(rows)
-        scale = self.exposure.scales[chunk.part]
-        calibrate_rows(rows, scale, self._factor, self._refraction, self._flux, self._compat)
+        calibrate_rows(rows, self.exposure.scales[chunk.part], self._factor, refraction, self._flux, self._compat)
+
+    def good_rows(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
+        """Return the rows of a chunk without flag, calibrated, and their limits before refraction was corrected."""
+        self._calibrate(rows, chunk, None)
+        rows = rows[rows["dq"] == 0]
+        before = RowLimits.of(rows)
+        calibrate_rows(rows, dar=self._refraction, compat=self._compat)
+        return rows, before
 
     def complete(self, before: RowLimits, after: RowLimits) -> None:
         """Complete the header with the limits of the rows before and after the calibration."""
@@ -119,19 +132,25 @@ def calibrate(
         A step cannot be done with this exposure.
     """
     calibration = Calibration(run, exposure, first_row, options)
-    before, after = RowLimits(), RowLimits()
+    before, after, dropped = RowLimits(), RowLimits(), []
 
-    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[RowLimits, RowLimits]]:
-        loaded = RowLimits.of(rows)
-        calibration(rows, chunk)
-        return rows, (loaded, RowLimits.of(rows))
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[RowLimits, RowLimits, int]]:
+        if options.drop_flagged:
+            rows, loaded = calibration.good_rows(rows, chunk)
+        else:
+            loaded = RowLimits.of(rows)
+            calibration(rows, chunk)
+        return rows, (loaded, RowLimits.of(rows), len(chunk) - len(rows))
 
     with timed("Calibration", exposure.rows.n_rows), exposure.rows:
-        for a, b in load_pass(exposure.rows, store, first_row, step, run.resources.n_threads):
+        for a, b, n in load_pass(exposure.rows, store, first_row, step, run.resources.n_threads):
             before.include(a)
             after.include(b)
+            dropped.append(n)
     calibration.complete(before, after)
-    return calibration.table
+    table = calibration.table
+    table.stored = table.stored.without(dropped)
+    return table
 
 
 def calibrate_flux(run: Run, table: StoredTable, store: RowStore, curves: FluxCurves) -> None:

@@ -21,6 +21,7 @@ from muse_core.stages.pointing import Pointing
 from muse_core.stages.tables import PixelTableSaver, StoredTable
 from muse_core.steps.astrometry import Positioning, Projection, has_limits_before_refraction
 from muse_core.steps.offsets import Offset
+from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import locate_rows
 from muse_core.steps.velocity import VelocityCorrection
 
@@ -43,6 +44,8 @@ class LocationOptions:
         Put positions that are projected on the sky, with their offsets.
     individual, positioned : bool
         Write PIXTABLE_REDUCED, PIXTABLE_POSITIONED.
+    original : str, optional
+        Name of a further column of PIXTABLE_REDUCED with the data before the subtraction.
     """
 
     pointing: Pointing | None = None
@@ -51,6 +54,7 @@ class LocationOptions:
     position: bool = True
     individual: bool = False
     positioned: bool = False
+    original: str | None = None
 
     @property
     def writes_tables(self) -> bool:
@@ -127,7 +131,9 @@ class _Location:
         run, table = self._run, self._table
         with contextlib.ExitStack() as stack:
             if self._options.individual:
-                self._individual = stack.enter_context(PixelTableSaver(run, table, "PIXTABLE_REDUCED"))
+                self._individual = stack.enter_context(
+                    PixelTableSaver(run, table, "PIXTABLE_REDUCED", self._options.original)
+                )
             if self._options.positioned:
                 on_sky = _positioned(table, self._own, self._offset)
                 self._positioned = stack.enter_context(PixelTableSaver(run, on_sky, "PIXTABLE_POSITIONED"))
@@ -139,7 +145,12 @@ class _Location:
 
     def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
         """Return the rows of a chunk that are left, in place, and their limits."""
+        original = None
         if self._subtraction is not None:
+            if self._options.original is not None:
+                rows = self._subtraction.kept(rows)
+                sort_rows(rows)
+                original = rows["data"].copy()
             rows = self._subtraction(rows)
         stays = self._projection is None and self._final is None
         limits = RowLimits.of(rows) if stays else None  # in pixels they are those from before the velocity correction
@@ -148,7 +159,7 @@ class _Location:
         else:
             locate_rows(rows, self._stretch, self._projection)
             if self._individual is not None:
-                self._individual.write(chunk, rows)
+                self._individual.write(chunk, rows, original)
             if self._positioned is not None:
                 copy = rows.copy()
                 locate_rows(copy, positioning=self._own, flux_scale=self._scale)

@@ -96,6 +96,23 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     return exposures
 
 
+def open_single(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExposure:
+    """Open the pixel tables of a tag, which belong to one exposure.
+
+    Raises
+    ------
+    InputError
+        There are several exposures; else as in `open_exposures`.
+    """
+    exposures = open_exposures(run, tag, wavelengths)
+    if len(exposures) > 1:
+        dates = ", ".join(str(exposure.header.get("DATE-OBS")) for exposure in exposures)
+        raise InputError(
+            f"tag {tag}: found pixel tables of {len(exposures)} exposures ({dates}), expected one exposure"
+        )
+    return exposures[0]
+
+
 def open_separately(run: Run, tag: str, wavelengths: WavelengthRange, *, recorded: bool = True) -> list[OpenedExposure]:
     """Open the pixel tables of a tag, each as an exposure of its own that is not merged, in the order of the frames.
 

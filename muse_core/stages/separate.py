@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Single steps of the reduction as recipes of their own: each pixel table is rewritten by itself, not merged."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
 from muse_core.stages import calibrate, darcheck, exposures, locate, plan
 from muse_core.stages.calibrate import CalibrationOptions
-from muse_core.stages.locate import LocationOptions
+from muse_core.stages.locate import LocationOptions, RowStep
 from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.tables import StoredTable
 from muse_core.steps.astrometry import Positioning
 
 _NO_CALIBRATION = CalibrationOptions()
@@ -23,6 +24,7 @@ def rewrite(
     calibration: CalibrationOptions = _NO_CALIBRATION,
     location: LocationOptions = _NO_LOCATION,
     check: str = "none",
+    find_subtraction: Callable[[StoredTable], RowStep] | None = None,
 ) -> None:
     """Write each pixel table as PIXTABLE_REDUCED, changed, in one pass from file to file.
 
@@ -41,19 +43,23 @@ def rewrite(
     check : str
         "check" or "correct": measure the residual refraction in between, or remove it too, which needs all rows of a
         table at a time.
+    find_subtraction : callable, optional
+        Gets a table after its calibration; returns the subtraction of its sky, which may drop rows.
     """
-    checks = check != "none"
+    keeps_rows = check != "none" or find_subtraction is not None
     work = plan.Work(
-        exposures=files, wavelengths=wavelengths, save=frozenset({"individual"}), n_tables=1, keeps_rows=checks
+        exposures=files, wavelengths=wavelengths, save=frozenset({"individual"}), n_tables=1, keeps_rows=keeps_rows
     )
     with plan.begin(run, work) as store:
 
         def rewrite_one(file: OpenedExposure, first_row: int, _: Positioning | None) -> exposures.ReducedExposure:
-            if not checks:
+            if not keeps_rows:
                 passed = calibrate.Calibration(run, file, first_row, calibration)
                 return exposures.ReducedExposure(passed.table, locate.calibrate_and_locate(run, passed, None, location))
             table = calibrate.calibrate(run, file, store, first_row, calibration)
-            darcheck.check_refraction(run, table, store, correct=check == "correct")
-            return exposures.ReducedExposure(table, locate.locate(run, table, store, location, None))
+            if check != "none":
+                darcheck.check_refraction(run, table, store, correct=check == "correct")
+            subtraction = None if find_subtraction is None else find_subtraction(table)
+            return exposures.ReducedExposure(table, locate.locate(run, table, store, location, None, subtraction))
 
         exposures.reduce_each(run, files, store, rewrite_one)

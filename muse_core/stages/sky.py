@@ -4,14 +4,15 @@
 import dataclasses
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
+from astropy.io.fits import Card, Header
 
 from muse_core.engine.exposure import Chunk, read_pass
 from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
-from muse_core.errors import InputError
+from muse_core.errors import DataError, InputError
 from muse_core.io.lsf import read_lsf
 from muse_core.io.sky import (
     continuum_columns,
@@ -19,12 +20,13 @@ from muse_core.io.sky import (
     read_sky_continuum,
     read_sky_lines,
     read_sky_mask,
+    read_sky_spectrum,
     spectrum_columns,
 )
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import Compat
-from muse_core.model.header import PIXTABLE, WCS_CARDS
+from muse_core.model.header import PIXTABLE, WCS_CARDS, get_float
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.skylines import SkyLines
 from muse_core.model.skymask import SkyMask
@@ -36,7 +38,7 @@ from muse_core.stages.cards import table_cards
 from muse_core.stages.pointing import Pointing
 from muse_core.stages.tables import StoredTable
 from muse_core.stages.whitelight import WhiteLight, make_white_light
-from muse_core.steps import flatfield
+from muse_core.steps import flatfield, flux
 from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import locate_rows
@@ -72,10 +74,13 @@ class SkyOptions:
         "simple" (the spectrum of that part itself).
     model : SkyModel
         How it is modelled.
+    from_sky_rows : bool
+        The line spread functions of the slices count by their rows on sky in the fit, not by all rows.
     """
 
     method: str
     model: SkyModel
+    from_sky_rows: bool = False
 
     @property
     def has_lines(self) -> bool:
@@ -94,7 +99,12 @@ class SkyOptions:
 
 
 def load_sky_inputs(
-    run: Run, options: SkyOptions, *, lsf_for_raman: bool = False, mask_for_autocalibration: bool = False
+    run: Run,
+    options: SkyOptions,
+    mask: SkyMask | None = None,
+    *,
+    lsf_for_raman: bool = False,
+    mask_for_autocalibration: bool = False,
 ) -> SkyInputs:
     """Load the frames that the sky method needs.
 
@@ -104,6 +114,8 @@ def load_sky_inputs(
         The run.
     options : SkyOptions
         How the sky is subtracted.
+    mask : SkyMask, optional
+        The mask, if it is loaded already.
     lsf_for_raman : bool
         Raman lines are subtracted, which needs line spread functions too.
     mask_for_autocalibration : bool
@@ -116,7 +128,7 @@ def load_sky_inputs(
     """
     compat = run.compat
     lsf: LsfCubes | HermiteProfiles = {}
-    lines = continuum = mask = None
+    lines = continuum = None
     if lsf_for_raman or options.has_lines:
         lsf = load_lsf(run, for_sky=options.has_lines)
     if options.has_lines:
@@ -124,9 +136,29 @@ def load_sky_inputs(
             lines = run.load("SKY_LINES", lambda path: read_sky_lines(path, compat), several=True)
         continuum = run.load("SKY_CONTINUUM", lambda path: read_sky_continuum(path, compat), several=True)
         _require(options.method, lsf, lines, continuum, compat)
-    if options.is_modelled or (options.method == "none" and mask_for_autocalibration):
+    if mask is None and (options.is_modelled or (options.method == "none" and mask_for_autocalibration)):
         mask = load_sky_mask(run)
     return SkyInputs(lsf, lines, continuum, mask)
+
+
+def load_given_sky(run: Run) -> SkyInputs:
+    """Load the lines, continuum and line spread functions that are to be subtracted as they are.
+
+    Raises
+    ------
+    InputError
+        One cannot be used, or there are lines without line spread functions.
+    """
+    compat = run.compat
+    continuum = run.load("SKY_CONTINUUM", lambda path: read_sky_continuum(path, compat))
+    lines = run.load("SKY_LINES", lambda path: read_sky_lines(path, compat))
+    lsf = {} if lines is None else load_lsf(run)
+    missing = [tag for tag, found in (("SKY_LINES", lines), ("SKY_CONTINUUM", continuum)) if found is None]
+    if lines is not None and not lsf:
+        missing.append("LSF_PROFILE")
+    if missing and not compat.subtract_model_without_inputs:
+        raise InputError(f"set of frames: found no usable frame with tag {', '.join(missing)}, expected one each")
+    return SkyInputs(lsf, lines, continuum, None)
 
 
 def load_sky_mask(run: Run) -> SkyMask | None:
@@ -195,6 +227,43 @@ class SkyResult:
     created_continuum: bool = False
 
 
+def load_spectrum(run: Run) -> SkyResult:
+    """Load SKY_SPECTRUM, to be subtracted as it is.
+
+    Raises
+    ------
+    InputError
+        It is missing, or cannot be used.
+    """
+    spectrum = run.load("SKY_SPECTRUM", read_sky_spectrum)
+    if spectrum is None:
+        raise InputError("set of frames: found no frame with tag SKY_SPECTRUM, expected one")
+    return SkyResult({}, continuum=spectrum)
+
+
+def require_sky(table: StoredTable, *, calibrated: bool = False) -> None:
+    """Check that a table still has its sky, and, if that is asked for, that its flux is `calibrated`.
+
+    Raises
+    ------
+    DataError
+        It is not so.
+    """
+    if table.header.get(PIXTABLE + "SKYSUB"):
+        raise DataError("pixel table: found it sky-subtracted already, expected one with its sky")
+    if calibrated and not flux.is_calibrated(table.header):
+        raise DataError("pixel table: found data that are not flux calibrated, expected calibrated ones")
+
+
+def flat_level_ratio(header: Header, *, sky: float, lamp: float) -> float:
+    """Return the level of the flat fields of a table, relative to a given level of the `sky` or `lamp` flat field."""
+    for key, level in (("SKY", sky), ("LAMP", lamp)):
+        found = get_float(header, f"ESO DRS MUSE FLAT FLUX {key}", 0.0)
+        if found > 0 and level > 0:
+            return found / level
+    return 1.0
+
+
 def given_sky(inputs: SkyInputs) -> SkyResult:
     """Return the sky as it is known without looking at the exposure."""
     return SkyResult(inputs.lsf, inputs.lines, inputs.continuum)
@@ -257,7 +326,8 @@ def _model_sky(
         white_light = make_white_light(run, table, store, cube_sigma, select)
     mask, low, threshold = create_sky_mask(white_light.image, white_light.bad, model.fraction, model.ignore)
     result.white_light, result.mask, result.mask_limits = white_light, mask, (low, threshold)
-    sky = _SkyRows(run, table, store, mask_in_spaxels(mask, *white_light.grid.crval[:2]), white_light)
+    in_spaxels = mask_in_spaxels(mask, *white_light.grid.crval[:2])
+    sky = _SkyRows(run, table, store, in_spaxels, white_light, options.from_sky_rows)
     result.spectrum = sky.spectrum(model.sampling, spectrum_sigma)
     if options.method == "simple":
         result.lines, result.continuum = None, continuum_of_spectrum(result.spectrum)
@@ -299,8 +369,16 @@ def mask_selection(pointing: Pointing, table: StoredTable, mask: SkyMask) -> Cal
 class _SkyRows:
     """The rows of an exposure that are on sky, read as often as needed."""
 
-    def __init__(self, run: Run, table: StoredTable, store: RowStore, mask: SkyMask, white_light: WhiteLight):
-        self._run, self._table, self._store = run, table, store
+    def __init__(
+        self,
+        run: Run,
+        table: StoredTable,
+        store: RowStore,
+        mask: SkyMask,
+        white_light: WhiteLight,
+        counts_sky_only: bool,
+    ):
+        self._run, self._table, self._store, self._counts_sky_only = run, table, store, counts_sky_only
         self._limits = wavelength_limits(table.header)
         self._mask, self._flagged = mask, white_light.flagged
         self.counts = empty_counts()
@@ -322,10 +400,10 @@ class _SkyRows:
         counts = []
 
         def counting_step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
-            found = empty_counts()
-            count_slices(rows, found)
+            found, (selected, flagged) = empty_counts(), self._select(rows, chunk)
+            count_slices(rows[selected > 0] if self._counts_sky_only else rows, found)
             counts.append(found)
-            return usable_samples(rows, *self._select(rows, chunk))
+            return usable_samples(rows, selected, flagged)
 
         def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
             return usable_samples(rows, *self._select(rows, chunk))
@@ -349,19 +427,24 @@ class _SkyRows:
 class SkySubtraction:
     """Subtraction of continuum and lines from rows; rows beyond the continuum are dropped."""
 
-    def __init__(self, run: Run, result: SkyResult, table: StoredTable):
-        self._result, self._compat = result, run.compat
+    def __init__(self, run: Run, result: SkyResult, table: StoredTable, scale: float = 1.0):
+        self._result, self._compat, self._scale = result, run.compat, scale
         self._cut = None
         if result.continuum is not None:
             self._cut = continuum_cut(result.continuum, *wavelength_limits(table.header))
 
     @classmethod
-    def of(cls, run: Run, result: SkyResult, table: StoredTable) -> "SkySubtraction | None":
-        """Return the subtraction of a sky; None if there is nothing to subtract."""
+    def of(
+        cls, run: Run, result: SkyResult, table: StoredTable, scale: float = 1.0, *, noted: bool = False
+    ) -> "SkySubtraction | None":
+        """Return the subtraction of a sky, `scale` times as bright; None if there is nothing to subtract.
+
+        The header of the table tells of it if that is to be `noted`.
+        """
         has_lines = result.lines is not None and bool(result.lsf)
-        if has_lines and is_parametrised(result.lsf):  # the reference tells only for these
+        if noted or (has_lines and is_parametrised(result.lsf)):  # without, the reference tells only for these
             set_card(table.header, PIXTABLE + "SKYSUB", True, "Pixel table was sky-subtracted")
-        return cls(run, result, table) if has_lines or result.continuum is not None else None
+        return cls(run, result, table, scale) if has_lines or result.continuum is not None else None
 
     def prepare(self, table: StoredTable) -> None:
         """Cut the flat-field spectrum of `table` where the continuum ends."""
@@ -397,32 +480,69 @@ class SkySubtraction:
         result = self._result
         rows = self.kept(rows)
         sort_rows(rows)
+        if self._scale != 1:
+            rows["data"] = rows["data"] / np.float64(self._scale)
         if result.continuum is not None:
             subtract_continuum(rows, result.continuum)
         if result.lines is not None and result.lsf:
             subtract_lines(rows, result.lines, result.lsf, self._compat)
+        if self._scale != 1:
+            rows["data"] = rows["data"] * np.float64(self._scale)
         return rows
 
 
 def save_sky(run: Run, table: StoredTable, result: SkyResult) -> None:
-    """Write the products of the sky model; `table` has the header after astrometry."""
-    factory, white_light = run.factory, result.white_light
-    if white_light is not None:
-        image, flags = white_light.image, white_light.flags
-        save_image(factory, "SKY_IMAGE", white_light.cards, white_light.wcs, image, flags, white_light.unit)
+    """Write the products of the sky model of an exposure; `table` has the header after astrometry."""
+    if result.white_light is not None:
+        _save_image(run, result.white_light)
     if result.mask is None:
         return
-    source = [item for item in white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
-    source += run.qc_cards(mask_qc(*result.mask_limits))
-    save_mask(factory, "SKY_MASK", source, white_light.wcs, result.mask)
+    _save_mask(run, result)
     cards = table_cards(table.header)
-    without_wcs = [item for item in cards if not re.search(WCS_CARDS, item.keyword)]
-    columns = spectrum_columns(result.spectrum, table.data_unit, table.stat_unit)
-    save_table(factory, "SKY_SPECTRUM", without_wcs, columns, None)
+    _save_spectrum(run, table, result, [item for item in cards if not re.search(WCS_CARDS, item.keyword)])
     if result.created_lines:
-        qc = run.qc_cards(line_qc(result.lines))
-        save_table(factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
+        _save_lines(run, result, cards)
     if result.created_continuum:
-        qc = run.qc_cards(continuum_qc(result.continuum))
-        unit = table.data_unit if is_parametrised(result.lsf) else units.LINE_FLUX_PLAIN
-        save_table(factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")
+        _save_continuum(run, table, result, cards)
+
+
+def save_sky_alone(run: Run, table: StoredTable, result: SkyResult, n_before_fit: int) -> None:
+    """Write the products of a sky that is not that of an exposure's own: all of them, also what was given.
+
+    Keywords of the reference: the spectrum has those of the pixel table, lines and continuum have none of it; image,
+    mask and spectrum tell of the first `n_before_fit` calibrations only.
+    """
+    with run.factory.using(n_before_fit):
+        _save_image(run, result.white_light)
+        _save_mask(run, result)
+        _save_spectrum(run, table, result, table.header.cards)
+    _save_lines(run, result, [])
+    if result.continuum is not None:
+        _save_continuum(run, table, result, [])
+
+
+def _save_image(run: Run, white_light: WhiteLight) -> None:
+    image, flags = white_light.image, white_light.flags
+    save_image(run.factory, "SKY_IMAGE", white_light.cards, white_light.wcs, image, flags, white_light.unit)
+
+
+def _save_mask(run: Run, result: SkyResult) -> None:
+    source = [item for item in result.white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
+    source += run.qc_cards(mask_qc(*result.mask_limits))
+    save_mask(run.factory, "SKY_MASK", source, result.white_light.wcs, result.mask)
+
+
+def _save_spectrum(run: Run, table: StoredTable, result: SkyResult, cards: Iterable[Card]) -> None:
+    columns = spectrum_columns(result.spectrum, table.data_unit, table.stat_unit)
+    save_table(run.factory, "SKY_SPECTRUM", cards, columns, None)
+
+
+def _save_lines(run: Run, result: SkyResult, cards: list[Card]) -> None:
+    qc = run.qc_cards(line_qc(result.lines))
+    save_table(run.factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
+
+
+def _save_continuum(run: Run, table: StoredTable, result: SkyResult, cards: list[Card]) -> None:
+    qc = run.qc_cards(continuum_qc(result.continuum))
+    unit = table.data_unit if is_parametrised(result.lsf) else units.LINE_FLUX_PLAIN
+    save_table(run.factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")

@@ -61,10 +61,14 @@ class StoredTable:
 class PixelTableSaver:
     """A product that is a pixel table, written in pieces; its header is final when the limits of all rows are known."""
 
-    def __init__(self, run: Run, table: StoredTable, tag: str):
+    def __init__(self, run: Run, table: StoredTable, tag: str, original: str | None = None):
         self._factory, self._table, self._tag = run.factory, table, tag
         self._path = run.factory.next_path(tag)
         self.limits, self._lock = RowLimits(), threading.Lock()
+        further = {} if table.weights is None else {"weight": ""}
+        if original is not None:
+            further[original] = table.data_unit
+        self._original = original
         self._writer = PixelTableWriter(
             self._path,
             self._header(),
@@ -73,17 +77,20 @@ class PixelTableSaver:
             data_unit=table.data_unit,
             stat_unit=table.stat_unit,
             flat_field=table.flat_field,
-            weighted=table.weights is not None,
+            further=further,
             as_table=run.environment.saves_as_table,
         )
 
     def _header(self) -> Header:
         return self._factory.header(self._tag, self._table.header.cards, self._path, primary_header())
 
-    def write(self, chunk: Chunk, rows: np.ndarray) -> None:
-        """Write the rows of a chunk."""
+    def write(self, chunk: Chunk, rows: np.ndarray, original: np.ndarray | None = None) -> None:
+        """Write the rows of a chunk, with their `original` data if there is a column for these."""
         weights, start = self._table.weights, self._table.stored.begin + chunk.start
-        self._writer.write(chunk.row, rows, None if weights is None else weights.between(start, start + len(rows)))
+        further = {} if weights is None else {"weight": weights.between(start, start + len(rows))}
+        if self._original is not None:
+            further[self._original] = original
+        self._writer.write(chunk.row, rows, further)
         limits = RowLimits.of(rows)
         with self._lock:
             self.limits.include(limits)

@@ -177,6 +177,11 @@ class FluxCalibration:
         return cls(starts, out, curves, np.array([constants], CONSTANTS))
 
 
+def is_calibrated(header: Header) -> bool:
+    """Does the header of a pixel table say that its flux is calibrated?"""
+    return bool(header.get(CARD_CALIBRATED))
+
+
 def write_cards(header: Header) -> None:
     """Note the flux calibration in the header of the pixel table."""
     set_card(header, CARD_CALIBRATED, True, "Pixel table was flux-calibrated")

@@ -48,9 +48,9 @@ def test_round_trip(tmp_path, table, as_table):
 def test_ranges_in_any_order_and_weights(tmp_path, table):
     options = {"position_unit": units.DEG, "data_unit": units.FLUX, "stat_unit": units.FLUX_VARIANCE}
     weight = np.linspace(0, 1, N, dtype=np.float32)
-    with PixelTableWriter(tmp_path / "t.fits", table.header.copy(), N, weighted=True, **options) as writer:
-        writer.write(50_000, table.rows[50_000:], weight[50_000:])
-        writer.write(0, table.rows[:50_000], weight[:50_000])
+    with PixelTableWriter(tmp_path / "t.fits", table.header.copy(), N, further={"weight": ""}, **options) as writer:
+        writer.write(50_000, table.rows[50_000:], {"weight": weight[50_000:]})
+        writer.write(0, table.rows[:50_000], {"weight": weight[:50_000]})
         path = writer.finish()
     with PixelTableFile(path) as file:
         loaded = file.load()
