@@ -34,9 +34,10 @@ class MuseScipostRaman(base.Recipe):
     NAME = "muse_scipost_raman"
     SYNOPSIS = "Remove the Raman lines of the lasers from an exposure."
     ALGORITHM = (
-        "Merge the pixel tables of an exposure, calibrate its flux if a response is given, drop flagged rows, correct it for atmospheric refraction, and fit "
-        "and subtract the Raman lines that the laser guide stars leave in the bands of O2 and N2. Do so before the sky "
-        "is subtracted. Refraction is corrected here: muse_scipost_correct_dar is not needed."
+        "Merge the pixel tables of an exposure, calibrate its flux if a response is given, drop flagged rows, correct "
+        "it for atmospheric refraction, and fit and subtract the Raman lines that the laser guide stars leave in the "
+        "bands of O2 and N2. Do so before the sky is subtracted. Refraction is corrected here: "
+        "muse_scipost_correct_dar is not needed."
     )
     QC = "ESO QC SCIPOST "
     Parameters = RamanParameters

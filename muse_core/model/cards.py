@@ -27,6 +27,10 @@ def format_number(value: float, digits: int) -> str:
     return mantissa + exponent + power
 
 
+#: An empty string; without blanks astropy takes it for a quote if the comment has quotes too.
+_EMPTY = "'        '"
+
+
 def _format_value(value) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "T" if value else "F"
@@ -37,8 +41,8 @@ def _format_value(value) -> str:
             raise ValueError(f"{value} cannot be written to a FITS header")
         return format_number(float(value), 7 if isinstance(value, np.float32) else 15)
     if value is None or isinstance(value, fits.card.Undefined):
-        return "''"
-    return "'" + _printable(str(value)).replace("'", "''") + "'"
+        return _EMPTY
+    return "'" + _printable(str(value)).replace("'", "''") + "'" if value else _EMPTY
 
 
 def _printable(text: str) -> str:
