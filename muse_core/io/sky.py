@@ -162,7 +162,7 @@ def read_sky_spectrum(path: Path) -> Continuum:
 
 
 def _read_spectrum(path: Path, tag: str, extname: str | None, column: str, *, checked: bool = True) -> Continuum:
-    """Read wavelengths, which have to ascend, and a column of a table; values have to make sense if they are `checked`."""
+    """Read wavelengths, which have to ascend, and a column of a table; values have to make sense if `checked`."""
     with FitsFile(path) as file:
         table = file.table(extname)
         where = table.where
