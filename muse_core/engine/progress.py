@@ -48,13 +48,21 @@ def track(step: str, items: Iterable[T], sizes: Iterable[Sized]) -> Iterator[T]:
 
 def peak_memory() -> int:
     """Return the largest resident memory that this process has had, in bytes."""
-    try:  # that of the system counts what the process that started us had before it did
-        found = re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+    # that of the system counts what the process that started us had before it did
+    return _status("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RESIDENT_UNIT
+
+
+def resident_memory() -> int | None:
+    """Return the resident memory of this process in bytes; None where the system does not tell."""
+    return _status("VmRSS")
+
+
+def _status(key: str) -> int | None:
+    try:
+        found = re.search(rf"^{key}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    if found:
-        return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RESIDENT_UNIT
+        return None
+    return int(found[1]) * 1024 if found else None
 
 
 @contextlib.contextmanager

@@ -10,15 +10,17 @@ import numpy as np
 
 from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources
-from muse_core.engine.store import RowStore, Window
+from muse_core.engine.store import INDEX_ROWS, RowStore, Window
 from muse_core.engine.threads import run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
-from muse_core.steps.resample import ResampleOptions, SlabResampler, SlabResult, slab_planes
+from muse_core.steps.resample import ResampleOptions, SlabResampler, SlabResult, slab_bytes, slab_planes
 
 #: Memory that a slab with its rows aims at; more gains nothing but where that is only a few planes.
 SLAB_BYTES = 400 << 20
+#: Data, stat and flags of a voxel in a slab.
+_VOXEL_BYTES = 12
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
 _EMPTY_VOXELS_PER_ROW = 1000
 _SMALL_GRID = 10**8
@@ -32,6 +34,56 @@ def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: i
 def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
     """Return twice the mean, since rows are not spread evenly over the planes."""
     return 2 * n_rows / grid.nz
+
+
+def expected_slab_bytes(
+    n_rows: int,
+    n_slices: int,
+    wavelengths: tuple[float, float],
+    grid: OutputGrid,
+    options: ResampleOptions,
+    budget: int,
+    n_threads: int,
+) -> int:
+    """Return the memory in bytes that a `SlabSource` will take, rows included; the plan of a slab allows for more.
+
+    Parameters
+    ----------
+    n_rows, n_slices : int
+        Number of rows, and of slices (of all exposures) in which they lie together.
+    wavelengths : tuple of float
+        Between which rows are taken to be spread evenly, in Angstrom.
+    grid, options : OutputGrid, ResampleOptions
+        Grid and method.
+    budget, n_threads : int
+        As for `plan_slab`.
+    """
+    thickness = plan_slab(n_rows, grid, options, budget, n_threads)
+    low, high = wavelengths
+    whole = 0.0
+    for first, last in _ranges(grid, thickness):
+        begin, end = needed_wavelengths(grid, max(first - options.halo, 0), min(last + options.halo, grid.nz))
+        inside = min(end, high) - max(begin, low)
+        whole = max(whole, inside / (high - low) if high > low else 1.0)
+    window = min(n_rows, int(whole * n_rows) + INDEX_ROWS * n_slices)
+    used = slab_bytes(grid, options, thickness, window, n_threads)
+    if thickness >= grid.nz:  # there is no slab before
+        used -= _VOXEL_BYTES * math.prod(grid.shape)
+    return ROW.itemsize * window + used
+
+
+def _ranges(grid: OutputGrid, thickness: int, first: int = 0) -> list[tuple[int, int]]:
+    """Return first plane and last + 1 of each slab."""
+    edges = [*range(first, grid.nz, thickness), grid.nz]
+    return list(zip(edges[:-1], edges[1:], strict=True))
+
+
+def needed_wavelengths(grid: OutputGrid, low: int, high: int) -> tuple[float, float]:
+    """Return the range of wavelengths of the rows of planes `low` to `high` - 1."""
+    # rows beyond the grid are in its outermost planes
+    begin = -math.inf if low <= 0 else float(grid.first_wavelength(low))
+    end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
+    return begin, end
 
 
 def refuse_empty_grid(grid: OutputGrid, n_rows: int, limits: str) -> None:
@@ -137,12 +189,7 @@ class SlabSource:
 
     def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
         """Return the range of wavelengths of the rows that some planes need."""
-        grid = self._resampler.grid
-        low, high = self._resampler.input_planes(first, last)
-        # rows beyond the grid are in its outermost planes
-        begin = -math.inf if low <= 0 else float(grid.first_wavelength(low))
-        end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
-        return begin, end
+        return needed_wavelengths(self._resampler.grid, *self._resampler.input_planes(first, last))
 
     def _read(self, first: int, last: int, buffer: np.ndarray | None = None, stop: np.ndarray | None = None) -> Window:
         return self._store.window(*self._wavelengths(first, last), self._begin, self._end, buffer, stop)
@@ -180,9 +227,7 @@ class SlabSource:
 
     def from_plane(self, first: int) -> Iterator[Slab]:
         """Yield the planes from number `first` on."""
-        nz = self._resampler.grid.nz
-        edges = [*range(first, nz, self.thickness), nz]
-        ranges = list(zip(edges[:-1], edges[1:], strict=True))
+        ranges = _ranges(self._resampler.grid, self.thickness, first)
         return track("resampling planes", self._slabs(ranges), [range(*planes) for planes in ranges])
 
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:

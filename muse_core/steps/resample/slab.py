@@ -179,8 +179,7 @@ class SlabResampler:
         self.options = options
         self.direction = direction
         self.n_threads = n_threads
-        self._output = self._turn_by_turn if reuse_output else _fresh
-        self._turn = 0
+        self._reuses_output, self._turn = reuse_output, 0
         self._parameters = grid.parameters()
         self._buffers: dict[str, np.ndarray] = {}
         self._spaxels = np.empty((grid.ny, grid.nx), SPAXEL)
@@ -301,8 +300,8 @@ class SlabResampler:
             )  # slabs differ; what is not used costs nothing
         return kept[:size].reshape(shape)
 
-    def _turn_by_turn(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
-        return self._buffer(f"{name}{self._turn}", shape, dtype)
+    def _output(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+        return self._buffer(f"{name}{self._turn}", shape, dtype) if self._reuses_output else np.empty(shape, dtype)
 
     def _statistics_buffer(self, name: str, needed: bool, n_rows: int) -> np.ndarray | None:
         return self._buffer(name, (n_rows + _PADDING,), np.float32) if needed else None
@@ -386,10 +385,6 @@ class SlabResampler:
 def _go_on(stop: np.ndarray) -> None:
     if stop[0]:
         raise Stopped("resampling was stopped")
-
-
-def _fresh(_name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
-    return np.empty(shape, dtype)
 
 
 def _weighting(grid: OutputGrid, options: ResampleOptions, compat: Compat) -> dict:
