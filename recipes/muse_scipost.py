@@ -10,6 +10,7 @@ from muse_core.model.declare import use
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
+    from muse_core.engine.slabs import OwnCube
     from muse_core.engine.store import RowStore
     from muse_core.recipe.run import Run
     from muse_core.stages.exposures import ReducedExposure
@@ -112,13 +113,16 @@ class MuseScipost(base.Recipe):
         work = stages.plan.Work(
             exposures=exposures,
             wavelengths=p.wavelengths,
-            pointing=steps.location.pointing if p.astrometry else None,
+            pointing=steps.location.pointing,
+            projects=p.astrometry,
             cube=cube,
             save=save,
             n_tables=len(save & {"individual", "positioned", "combined"}),
             saves_weights="combined" in save and weights is not None,
             stacked="stacked" in save,
             row_seconds=steps.sky.row_seconds,
+            in_one_pass=steps.need_no_barrier,
+            own_cubes=steps.own_cubes,
         )
         with stages.plan.begin(run, work) as store:
             reduce_one = functools.partial(steps.reduce, store)
@@ -172,6 +176,14 @@ class _ExposureSteps:
             and not self.sky.is_modelled
             and not self.location.writes_tables  # tables have to know beforehand how many rows are left
         )
+
+    @property
+    def own_cubes(self) -> "list[OwnCube]":
+        """Cubes that steps make of each exposure."""
+        cubes = [] if self.darcheck == "none" else [stages.darcheck.OWN_CUBE]
+        if self.sky.is_modelled or self.autocalibration.method == "deepfield":
+            cubes.append(stages.whitelight.own_cube(self.raman.crsigma))
+        return cubes
 
     def reduce(
         self, store: "RowStore", exposure: "OpenedExposure", first_row: int, reference: "Positioning | None"

@@ -61,7 +61,9 @@ class Plan:
     n_exposures, n_rows : int
         Input.
     grid : tuple of int, optional
-        Voxels of the cube along x, y and wavelength, as the headers let expect; None if there is no cube.
+        Voxels of the cube along x, y and wavelength, as the headers let expect; None if they do not tell.
+    makes_cube : bool
+        There will be a cube.
     memory_bytes, memory_limit : int
         Peak resident memory, and what it may be.
     scratch, products : Disk
@@ -81,9 +83,12 @@ class Plan:
     products: Disk
     n_threads: int
     seconds: float
+    makes_cube: bool = False
 
     def __str__(self) -> str:
-        cube = "no cube" if self.grid is None else f"cube of about {' x '.join(map(str, self.grid))} voxels"
+        cube = "cube of unknown size" if self.makes_cube else "no cube"
+        if self.grid is not None:
+            cube = f"cube of about {' x '.join(map(str, self.grid))} voxels"
         return (
             f"{self.n_exposures} exposure{'s' * (self.n_exposures > 1)}, {self.n_rows} rows; {cube}; "
             f"memory {size_text(self.memory_bytes)} (limit {size_text(self.memory_limit)}), "

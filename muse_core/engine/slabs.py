@@ -36,6 +36,22 @@ def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
     return 2 * n_rows / grid.nz
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class OwnCube:
+    """A cube that a step makes of a single exposure, in its own spaxels.
+
+    Attributes
+    ----------
+    options : ResampleOptions
+        How.
+    voxel_bytes : int
+        What is kept of each voxel.
+    """
+
+    options: ResampleOptions
+    voxel_bytes: int = 0
+
+
 def expected_slab_bytes(
     n_rows: int,
     n_slices: int,

@@ -7,7 +7,7 @@ import numpy as np
 
 from muse_core.engine.exposure import Chunk, RowLimits, write_pass
 from muse_core.engine.progress import timed
-from muse_core.engine.slabs import SlabSource, refuse_empty_grid
+from muse_core.engine.slabs import OwnCube, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import grid as grids
@@ -18,6 +18,16 @@ from muse_core.steps import darcheck
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
 
 _LOG = logging.getLogger(__name__)
+#: The cube of an exposure in which sources are looked for: values, variances and flags.
+OWN_CUBE = OwnCube(
+    ResampleOptions(
+        crtype="iraf",
+        crsigma=darcheck.CRSIGMA,
+        pixfrac=(darcheck.PIXFRAC,) * 3,
+        step=(0.0, 0.0, darcheck.DLAMBDA),
+    ),
+    voxel_bytes=12,
+)
 
 
 def check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: bool) -> None:
@@ -63,18 +73,14 @@ def _check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct:
 
 
 def _measure(run: Run, table: StoredTable, store: RowStore) -> darcheck.ResidualShift | None:
-    options = ResampleOptions(
-        crtype="iraf",
-        crsigma=darcheck.CRSIGMA,
-        pixfrac=(darcheck.PIXFRAC,) * 3,
-        step=(0.0, 0.0, darcheck.DLAMBDA),
-    )
     try:
         limits = grids.Limits.from_header(table.header)
-        grid = grids.make_grid(table.header, limits, table.position_unit, options.step)
+        grid = grids.make_grid(table.header, limits, table.position_unit, OWN_CUBE.options.step)
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)
         direction = cosmic_ray_direction(table.header, table.position_unit)
-        resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
+        resampler = SlabResampler(
+            grid, OWN_CUBE.options, direction, run.resources.n_threads, run.compat, reuse_output=True
+        )
         stored = table.stored
         cube = [np.empty(grid.shape, kind) for kind in (np.float32, np.int32, np.float32)]
         for slab in SlabSource(store, resampler, run.resources, stored.begin, stored.end):

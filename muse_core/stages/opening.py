@@ -12,11 +12,12 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin
-from muse_core.model.header import PIXTABLE, check_keywords
+from muse_core.model.header import PIXTABLE, check_keywords, get_float
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
 from muse_core.steps import flatfield, merge
+from muse_core.steps.limits import PREFIX
 
 _LOG = logging.getLogger(__name__)
 
@@ -51,6 +52,28 @@ class OpenedExposure:
     keeps_limits: bool = False
     weights: Weights | None = None
 
+    @property
+    def n_ifus(self) -> int:
+        """Number of IFUs that its rows come from, by the headers."""
+        first = self.rows.files[0].header
+        if merge.ifu_number(first) != merge.MERGED_FILE:
+            return len(self.rows.files)
+        low, high = (get_float(first, f"{PREFIX}IFU {end}") for end in ("LOW", "HIGH"))
+        merged = get_float(first, merge.CARD_MERGED) or 0
+        return int(merged or (origin.N_IFU if low is None or high is None else high - low + 1))
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices, of all exposures in it, in which its rows lie together at most."""
+        return self.n_ifus * origin.N_SLICE * (len(self.rows.exposure_edges()) - 1)
+
+    def __str__(self) -> str:
+        n_combined, n_ifus = len(self.rows.exposure_edges()) - 1, f"{self.n_ifus} IFU{'s' * (self.n_ifus != 1)}"
+        if n_combined > 1:
+            return f"combined table of {n_combined} exposures, {n_ifus}"
+        is_merged = merge.ifu_number(self.rows.files[0].header) == merge.MERGED_FILE
+        return f"merged table of {n_ifus}" if is_merged else n_ifus
+
 
 def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[OpenedExposure]:
     """Open the pixel tables of a tag and group them into exposures, in the order of time.
@@ -82,11 +105,12 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     run.factory.use_raw(RawFrame(paths[index], tag, headers[index]) for index in used)
     exposures = []
     for number, group in enumerate(groups, 1):
-        _LOG.info("Exposure %d of %d (DATE-OBS %s): %d IFUs", number, len(groups), group.date_obs, len(group.files))
         missing = sorted(set(range(1, origin.N_IFU + 1)) - set(group.ifus))
         if missing and group.ifus != (merge.MERGED_FILE,):
             _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
-        exposures.append(_open_exposure(run, [files[i] for i in group.files], group, wavelengths))
+        opened = _open_exposure(run, [files[i] for i in group.files], group, wavelengths)
+        _LOG.info("Exposure %d of %d (DATE-OBS %s): %s", number, len(groups), group.date_obs, opened)
+        exposures.append(opened)
     weighted = [str(file.path) for file in files if file.has_weight]
     if weighted and len(files) > 1:
         raise InputError(

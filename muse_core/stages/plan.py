@@ -3,7 +3,6 @@
 
 import contextlib
 import dataclasses
-import itertools
 import logging
 import math
 import os
@@ -11,38 +10,35 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from muse_core.engine import plan as model
-from muse_core.engine.exposure import RowLimits
 from muse_core.engine.plan import Disk, Plan
+from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
-from muse_core.engine.slabs import plan_slab, refuse_empty_grid, rows_per_plane
+from muse_core.engine.slabs import OwnCube, expected_slab_bytes, refuse_empty_grid
+from muse_core.engine.spool import BLOCK_BYTES
 from muse_core.engine.store import INDEX_BYTES, RowStore
-from muse_core.errors import MuseError
-from muse_core.model import units
-from muse_core.model.grid import Limits, OutputGrid, make_grid
-from muse_core.model.header import PIXTABLE, get_float
-from muse_core.model.rows import ROW, make_rows
+from muse_core.model.grid import OutputGrid
+from muse_core.model.rows import ROW
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import PlanMade, Run
 from muse_core.stages.cube import CubeInputs
+from muse_core.stages.footprint import Footprint
+from muse_core.stages.formats import FORMATS
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import Pointing
-from muse_core.steps.astrometry import Positioning
 from muse_core.steps.offsets import require_match
-from muse_core.steps.passes import locate_rows
-from muse_core.steps.resample import slab_memory
+from muse_core.steps.resample import ResampleOptions
 
 _LOG = logging.getLogger(__name__)
-#: Bytes of a voxel in the cube and in the journal, of a spaxel in an image that accumulates, of a value in a product.
-_CUBE, _JOURNAL, _IMAGE, _PIXEL = 8, 12, 16, 4
-#: Copies of the rows of a chunk that a thread works on.
-_COPIES = 3
-#: Positions beyond are no position in the field, in spaxels.
-_FIELD = 1000
-#: Number of exposures that a message names.
-_NAMED = 3
+#: Bytes of a voxel in the journal and while columns wait, of a spaxel in an image that accumulates, of a value.
+_JOURNAL, _SPOOLED, _IMAGE, _PIXEL = 12, 12, 16, 4
+#: Copies of the rows of a chunk that a thread has: in one pass from the file to the sky, and in several.
+_COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
+#: Copies while tables and images of all exposures are written.
+_TABLE_COPIES = 1.0
+#: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; and the
+#: part by which rows are not spread evenly.
+_PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 4 << 20, 10 << 20, 15 << 20, 1.03
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +52,9 @@ class Work:
     wavelengths : WavelengthRange
         Which rows are loaded.
     pointing : Pointing, optional
-        Where exposures in pix will be on the sky; None if they stay there.
+        Where exposures will be on the sky; None if they stay as they are.
+    projects : bool
+        Those in pix too.
     cube : CubeInputs, optional
         Inputs of the cube, if one is made.
     save : set of str
@@ -71,11 +69,16 @@ class Work:
         Processor seconds for each row beside those of loading, positions and tables.
     keeps_rows : bool
         Rows go into the store.
+    in_one_pass : bool
+        They go from the file to the sky at once.
+    own_cubes : sequence of OwnCube
+        Cubes that steps make of each exposure.
     """
 
     exposures: Sequence[OpenedExposure]
     wavelengths: WavelengthRange
     pointing: Pointing | None = None
+    projects: bool = True
     cube: CubeInputs | None = None
     save: frozenset[str] = frozenset()
     n_tables: int = 0
@@ -83,6 +86,8 @@ class Work:
     stacked: bool = False
     row_seconds: float = 0.0
     keeps_rows: bool = True
+    in_one_pass: bool = False
+    own_cubes: Sequence[OwnCube] = ()
 
     @property
     def lengths(self) -> list[int]:
@@ -103,7 +108,7 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
     ResourceError
         There is not enough memory or disk space.
     """
-    if work.pointing is not None:
+    if work.pointing is not None and work.projects:
         require_match(work.pointing.offsets, [exposure.header for exposure in work.exposures], run.compat)
     plan = make_plan(run, work)
     if run.plan_only:
@@ -133,12 +138,18 @@ def make_plan(run: Run, work: Work) -> Plan:
     """
     resources, cube = run.resources, work.cube
     n_rows = sum(work.lengths)
-    grid = None if cube is None else _expected_grid(work, cube)
+    footprint, grid = None, None
+    if cube is not None:
+        footprint = Footprint.of(work.exposures, work.wavelengths, work.pointing, projects=work.projects)
+        grid = None if footprint is None else footprint.grid(cube.options.resample.step, cube.override)
+        if grid is not None and cube.override is None:
+            refuse_empty_grid(grid, n_rows, footprint.outermost)
     n_voxels = 0 if grid is None else math.prod(grid.shape)
     row_bytes = ROW.itemsize * n_rows
     product_bytes = work.n_tables * row_bytes + _PIXEL * n_rows * (work.saves_weights + work.stacked)
     if grid is not None:
-        product_bytes += _CUBE * n_voxels + _PIXEL * grid.nx * grid.ny * len(cube.filters)
+        traits = FORMATS[cube.options.format]
+        product_bytes += traits.voxel_bytes * n_voxels + _PIXEL * grid.nx * grid.ny * len(cube.filters)
     kept_bytes = row_bytes if work.keeps_rows else 0
     if resources.resume is not None:
         scratch = resources.resume
@@ -148,6 +159,8 @@ def make_plan(run: Run, work: Work) -> Plan:
     else:
         scratch = resources.scratch
         scratch_bytes = 0 if resources.keeps_in_memory(work.lengths) else kept_bytes
+    if grid is not None and traits.spools:
+        scratch_bytes += _SPOOLED * n_voxels
     seconds = (
         n_rows * (model.ROW_SECONDS + work.row_seconds + work.n_tables * model.TABLE_SECONDS)
         + n_voxels * model.VOXEL_SECONDS
@@ -156,7 +169,8 @@ def make_plan(run: Run, work: Work) -> Plan:
         n_exposures=len(work.exposures),
         n_rows=n_rows,
         grid=None if grid is None else (grid.nx, grid.ny, grid.nz),
-        memory_bytes=_memory(run, work, grid),
+        makes_cube=cube is not None,
+        memory_bytes=_memory(run, work, grid, footprint),
         memory_limit=resources.memory_bytes,
         scratch=_disk(run, scratch, scratch_bytes),
         products=_disk(run, run.factory.directory, product_bytes),
@@ -177,83 +191,54 @@ def _disk(run: Run, folder: Path, needed: int) -> Disk:
     )
 
 
-def _memory(run: Run, work: Work, grid: OutputGrid | None) -> int:
+def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint | None) -> int:
+    """Add up what is resident now, what all of the run keeps, and the largest of what it needs for a while."""
     resources, lengths = run.resources, work.lengths
     n_rows = sum(lengths)
-    chunks = (chunk for exposure in work.exposures for chunk in exposure.rows.chunks)
-    longest = max((chunk.file_stop - chunk.file_start for chunk in chunks), default=0)
     in_memory = work.keeps_rows and resources.resume is None and resources.keeps_in_memory(lengths)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
-    largest = _COPIES * ROW.itemsize * longest * resources.n_threads
-    if grid is not None:
-        options, n_threads = work.cube.options.resample, resources.n_threads
-        thickness = plan_slab(n_rows, grid, options, resources.slab_bytes(row_bytes), n_threads)
-        slab = slab_memory(grid, options, thickness, rows_per_plane(n_rows, grid), n_threads)
-        largest = max(largest, slab + _IMAGE * grid.nx * grid.ny * len(work.cube.filters))
     index_bytes = INDEX_BYTES * n_rows if work.keeps_rows else 0
-    return int(BASE_BYTES + index_bytes + row_bytes + largest)
+    kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES_IN_ONE_PASS if work.in_one_pass else _COPIES)
+    stages = [0]
+    if work.own_cubes:
+        kept += _SKY_BYTES
+        own = Footprint.of([max(work.exposures, key=lambda exposure: exposure.rows.n_rows)], work.wavelengths)
+        for cube in work.own_cubes:
+            own_grid = None if own is None else own.grid(cube.options.step)
+            if own_grid is not None:
+                whole = cube.voxel_bytes * math.prod(own_grid.shape)
+                stages.append(whole + _slabs(run, own, own_grid, cube.options, row_bytes))
+    if work.n_tables or work.stacked:
+        kept += _TABLES_BYTES
+        stages.append(_chunks(run, work, _TABLE_COPIES))
+    if grid is not None:
+        spaxels = grid.nx * grid.ny
+        slabs = _slabs(run, footprint, grid, work.cube.options.resample, row_bytes)
+        if FORMATS[work.cube.options.format].spools:
+            slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
+        stages.append(slabs + _IMAGE * spaxels * len(work.cube.filters))
+    return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
 
 
-def _expected_grid(work: Work, cube: CubeInputs) -> OutputGrid | None:
-    """Lay out the grid around the corners of the exposures; None if their headers do not say where these are."""
-    opened = work.exposures
-    header, unit, reference = opened[0].header.copy(), units.PIX, None
-    limits, pointings = RowLimits(), []
-    try:
-        for exposure in opened:
-            rows, file_unit = _corners(work.wavelengths, exposure), exposure.rows.files[0].position_unit
-            if work.pointing is not None and file_unit == units.PIX:
-                extent = RowLimits.of(rows).extent
-                projection, own = work.pointing.in_advance(exposure.header, extent)
-                if reference is None:
-                    projection.write_cards(header)
-                    own.write_cards(header)
-                    unit, reference = units.DEG, own
-                locate_rows(rows, projection=projection, positioning=Positioning.at(own.ra_deg, own.dec_deg, reference))
-                pointings.append((own.ra_deg, own.dec_deg))
-            elif file_unit != units.PIX:
-                return None
-            limits.include(RowLimits.of(rows))
-        origin = (0.0, 0.0) if reference is None else (reference.ra_deg, reference.dec_deg)
-        grid = make_grid(
-            header, Limits.from_extremes(limits.extent, origin), unit, cube.options.resample.step, cube.override
+def _chunks(run: Run, work: Work, copies: float) -> int:
+    """Return the memory of the rows of chunks on which threads work."""
+    lengths = [chunk.file_stop - chunk.file_start for exposure in work.exposures for chunk in exposure.rows.chunks]
+    n_threads = min(run.resources.n_threads, len(lengths))
+    return int(copies * ROW.itemsize * max(lengths, default=0) * n_threads)
+
+
+def _slabs(run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, row_bytes: int) -> int:
+    """Return the memory of the slabs of a cube."""
+    exposures, resources = footprint.exposures, run.resources
+    return int(
+        _UNEVEN
+        * expected_slab_bytes(
+            sum(exposure.rows.n_rows for exposure in exposures),
+            sum(exposure.n_slices for exposure in exposures),
+            footprint.wavelengths,
+            grid,
+            options,
+            resources.slab_bytes(row_bytes),
+            resources.n_threads,
         )
-    except (MuseError, KeyError, TypeError):
-        return None  # whatever it is, the step that needs it will say so
-    if cube.override is None:
-        n_rows = sum(exposure.rows.n_rows for exposure in opened)
-        refuse_empty_grid(grid, n_rows, _farthest(opened, pointings))
-    return grid
-
-
-def _farthest(opened: Sequence[OpenedExposure], pointings: Sequence[tuple[float, float]]) -> str:
-    """Name the exposures that lie farthest from the middle of all."""
-    if not pointings:
-        return "Positions are in spaxels."
-    distance = np.abs(np.array(pointings) - np.median(pointings, axis=0)).max(axis=1)
-    named = np.argsort(-distance, kind="stable")[:_NAMED]
-    texts = (f"{opened[i].header.get('DATE-OBS')} at {pointings[i][0]:.4f}, {pointings[i][1]:.4f}" for i in named)
-    return f"Farthest from the middle of all exposures (RA, DEC in deg): {'; '.join(texts)}"
-
-
-def _corners(wavelengths: WavelengthRange, exposure: OpenedExposure) -> np.ndarray:
-    """Return rows at the corners of an exposure, by the limits in the headers of its files.
-
-    Raises
-    ------
-    KeyError
-        A header has no limits, or senseless ones.
-    """
-    limits = []
-    for axis in ("X", "Y", "LAMBDA"):
-        ends = [
-            [get_float(file.header, f"{PIXTABLE}LIMITS {axis} {end}") for file in exposure.rows.files]
-            for end in ("LOW", "HIGH")
-        ]
-        limits.append((min(ends[0]), max(ends[1])))
-    x, y, lbda = limits
-    if max(map(abs, (*x, *y))) > _FIELD:
-        raise KeyError("LIMITS")
-    lbda = np.clip(lbda, wavelengths.lambdamin, wavelengths.lambdamax)
-    corners = np.array(list(itertools.product(x, y, lbda)))
-    return make_rows(*corners.T, 0, 0, 0, 0)
+    )

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from astropy.io.fits import Card
 
-from muse_core.engine.slabs import FlaggedRows, SlabSource, refuse_empty_grid
+from muse_core.engine.slabs import FlaggedRows, OwnCube, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.model.cards import card
 from muse_core.model.dq import DQ
@@ -54,6 +54,11 @@ class WhiteLight:
         return np.where(self.bad, np.int32(DQ.MISSING), np.int32(0))
 
 
+def own_cube(crsigma: float) -> OwnCube:
+    """Return how an exposure is resampled; no cube is kept."""
+    return OwnCube(ResampleOptions(crsigma=crsigma))
+
+
 def make_white_light(
     run: Run,
     table: StoredTable,
@@ -76,7 +81,7 @@ def make_white_light(
     select : callable, optional
         Returns, for rows, an array of uint8 that is 0 for those to leave out.
     """
-    options = ResampleOptions(crsigma=crsigma)
+    options = own_cube(crsigma).options
     grid = make_grid(table.header, Limits.from_header(table.header), table.position_unit)
     refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     direction = cosmic_ray_direction(table.header, table.position_unit)

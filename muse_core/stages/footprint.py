@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Where exposures will be on the sky, and how large their cube, before a row is read: from headers alone."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.io.fits import Header
+
+from muse_core.engine.exposure import RowLimits
+from muse_core.errors import MuseError
+from muse_core.model import origin, units
+from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid
+from muse_core.model.header import PIXTABLE, get_float
+from muse_core.model.rows import make_rows
+from muse_core.recipe.parameters import WavelengthRange
+from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.pointing import Pointing
+from muse_core.steps.astrometry import DEGREES_PER_RADIAN, Positioning, Projection
+from muse_core.steps.limits import PREFIX
+from muse_core.steps.passes import locate_rows
+
+#: Positions beyond are no position in the field, in spaxels.
+_FIELD = 1000
+#: Number of exposures that a message names.
+_NAMED = 3
+#: Half width of the field, and half of its height for each IFU, in spaxels.
+_HALF_WIDTH, _HALF_HEIGHT = 150.0, 150.0 / origin.N_IFU
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Footprint:
+    """The place of exposures together.
+
+    Attributes
+    ----------
+    header : Header
+        World coordinates of their combined table.
+    position_unit : str
+        State of its positions.
+    extent : ndarray of float64, shape (6,)
+        Smallest and largest x, y (relative to `zero`) and wavelength.
+    zero : tuple of float
+        Right ascension and declination that positions in deg are relative to.
+    centres : list of tuple of float
+        Right ascension and declination of each exposure, as far as they are known.
+    exposures : sequence of OpenedExposure
+        The exposures.
+    """
+
+    header: Header
+    position_unit: str
+    extent: np.ndarray
+    zero: tuple[float, float]
+    centres: list[tuple[float, float]]
+    exposures: Sequence[OpenedExposure]
+
+    @classmethod
+    def of(
+        cls,
+        exposures: Sequence[OpenedExposure],
+        wavelengths: WavelengthRange,
+        pointing: Pointing | None = None,
+        *,
+        projects: bool = True,
+    ) -> "Footprint | None":
+        """Find the place of exposures; None if their headers do not say where they are.
+
+        Parameters
+        ----------
+        exposures : sequence of OpenedExposure
+            The exposures.
+        wavelengths : WavelengthRange
+            Which rows are loaded.
+        pointing : Pointing, optional
+            Where exposures will be on the sky; None if they stay as they are.
+        projects : bool
+            Those in pix too.
+        """
+        try:
+            return _find(exposures, wavelengths, pointing, projects)
+        except (MuseError, KeyError, TypeError, ValueError):
+            return None  # whatever it is, the step that needs it will say so
+
+    @property
+    def wavelengths(self) -> tuple[float, float]:
+        """Smallest and largest wavelength in Angstrom."""
+        return float(self.extent[4]), float(self.extent[5])
+
+    def grid(
+        self, step: tuple[float, float, float] = (0.0, 0.0, 0.0), override: GridOverride | None = None
+    ) -> OutputGrid | None:
+        """Lay out the grid of a cube around the exposures; None if it cannot be. Parameters as for `make_grid`."""
+        try:
+            limits = Limits.from_extremes(self.extent, self.zero)
+            return make_grid(self.header, limits, self.position_unit, step, override)
+        except (MuseError, KeyError, TypeError, ValueError, OverflowError):
+            return None
+
+    @property
+    def outermost(self) -> str:
+        """Name the exposures that lie farthest from the middle of all."""
+        if not self.centres:
+            return f"Positions are in {self.position_unit}."
+        distance = np.abs(np.array(self.centres) - np.median(self.centres, axis=0)).max(axis=1)
+        named = np.argsort(-distance, kind="stable")[:_NAMED]
+        dates = [exposure.header.get("DATE-OBS") for exposure in self.exposures]
+        texts = (f"{dates[i]} at {self.centres[i][0]:.4f}, {self.centres[i][1]:.4f}" for i in named)
+        return f"Farthest from the middle of all exposures (RA, DEC in deg): {'; '.join(texts)}"
+
+
+def _find(
+    exposures: Sequence[OpenedExposure], wavelengths: WavelengthRange, pointing: Pointing | None, projects: bool
+) -> Footprint:
+    file_unit = exposures[0].rows.files[0].position_unit
+    header, unit = exposures[0].header.copy(), file_unit
+    reference: Positioning | None = None
+    zero, limits, centres = (0.0, 0.0), RowLimits(), []
+    for exposure in exposures:
+        if exposure.rows.files[0].position_unit != file_unit:
+            raise ValueError("positions in different units")
+        rows = _corners(exposure, wavelengths)
+        if file_unit == units.DEG:
+            zero = header["CRVAL1"], header["CRVAL2"]
+            rows["xpos"] -= zero[0]
+            rows["ypos"] -= zero[1]
+        elif pointing is not None and (projects or file_unit == units.RAD):
+            if file_unit == units.PIX:
+                projection, own = pointing.in_advance(exposure.header, RowLimits.of(rows).extent)
+            else:
+                rows, projection = _field_of(exposure, rows)
+                own = pointing.positioning(exposure.header)
+            if reference is None:
+                if file_unit == units.PIX:
+                    projection.write_cards(header)
+                own.write_cards(header)
+                unit, reference, zero = units.DEG, own, (own.ra_deg, own.dec_deg)
+            locate_rows(rows, projection=projection, positioning=Positioning.at(own.ra_deg, own.dec_deg, reference))
+            centres.append((own.ra_deg, own.dec_deg))
+        limits.include(RowLimits.of(rows))
+    return Footprint(header, unit, limits.extent, zero, centres, exposures)
+
+
+def _limits(exposure: OpenedExposure, axis: str) -> tuple[float, float]:
+    """Return the limits of all files of an exposure."""
+    low, high = (
+        [get_float(file.header, f"{PREFIX}{axis} {end}") for file in exposure.rows.files] for end in ("LOW", "HIGH")
+    )
+    return min(low), max(high)
+
+
+def _corners(exposure: OpenedExposure, wavelengths: WavelengthRange) -> np.ndarray:
+    """Return rows at the corners of an exposure, by the limits in the headers of its files.
+
+    Raises
+    ------
+    KeyError
+        A header has senseless limits.
+    TypeError
+        It has none.
+    """
+    x, y, lbda = (_limits(exposure, axis) for axis in ("X", "Y", "LAMBDA"))
+    if exposure.rows.files[0].position_unit == units.PIX and max(map(abs, (*x, *y))) > _FIELD:
+        raise KeyError("LIMITS")
+    lbda = np.clip(lbda, wavelengths.lambdamin, wavelengths.lambdamax)
+    corners = np.array(list(itertools.product(x, y, lbda)))
+    return make_rows(*corners.T, 0, 0, 0, 0)
+
+
+def _field_of(exposure: OpenedExposure, corners: np.ndarray) -> tuple[np.ndarray, Projection]:
+    """Return corners in spaxels, and their projection, of an exposure in native spherical coordinates.
+
+    Its limits say how far the rows are from the centre, in all directions. The form of the field is that from before
+    refraction was corrected, or that of its IFUs; its orientation is in the world coordinates.
+    """
+    header = exposure.header
+    before = [get_float(header, f"{PIXTABLE}PREDAR LIMITS {axis}{end}") for axis in "XY" for end in ("LO", "HI")]
+    cd = np.array([[get_float(header, f"CD{i}_{j}", float(i == j)) for j in (1, 2)] for i in (1, 2)])
+    if None in before:
+        half_height = _HALF_HEIGHT * exposure.n_ifus
+        before = [-_HALF_WIDTH, _HALF_WIDTH, -half_height, half_height]
+        centre = 0.0, 0.0
+    else:
+        centre = get_float(header, "CRPIX1", 0.0), get_float(header, "CRPIX2", 0.0)
+    x, y = np.array(before[:2]) - centre[0], np.array(before[2:]) - centre[1]
+    rows = make_rows(*np.array(list(itertools.product(x, y, corners["lbda"][:2]))).T, 0, 0, 0, 0)
+    farthest = max(math.hypot(*(cd @ corner)) for corner in itertools.product(x, y))
+    radius = DEGREES_PER_RADIAN * float(np.abs(corners["ypos"]).max())
+    return rows, Projection((0.0, 0.0), cd * (radius / farthest), None)
