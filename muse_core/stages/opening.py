@@ -12,7 +12,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin
-from muse_core.model.header import PIXTABLE, check_keywords, get_float
+from muse_core.model.header import PIXTABLE, check_keywords, get_int
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
@@ -58,9 +58,8 @@ class OpenedExposure:
         first = self.rows.files[0].header
         if merge.ifu_number(first) != merge.MERGED_FILE:
             return len(self.rows.files)
-        low, high = (get_float(first, f"{PREFIX}IFU {end}") for end in ("LOW", "HIGH"))
-        merged = get_float(first, merge.CARD_MERGED) or 0
-        return int(merged or (origin.N_IFU if low is None or high is None else high - low + 1))
+        low, high = get_int(first, f"{PREFIX}IFU LOW", 1), get_int(first, f"{PREFIX}IFU HIGH", origin.N_IFU)
+        return get_int(first, merge.CARD_MERGED, high - low + 1)
 
     @property
     def n_slices(self) -> int:

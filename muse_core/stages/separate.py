@@ -48,7 +48,13 @@ def rewrite(
     """
     keeps_rows = check != "none" or find_subtraction is not None
     work = plan.Work(
-        exposures=files, wavelengths=wavelengths, save=frozenset({"individual"}), n_tables=1, keeps_rows=keeps_rows
+        exposures=files,
+        wavelengths=wavelengths,
+        save=frozenset({"individual"}),
+        n_tables=1,
+        keeps_rows=keeps_rows,
+        in_one_pass=not keeps_rows,
+        own_cubes=[] if check == "none" else [darcheck.OWN_CUBE],
     )
     with plan.begin(run, work) as store:
 
