@@ -56,6 +56,7 @@ cdef int require_grid(const grid_t *grid) except -1:
 
 def n_chunks(Py_ssize_t n_rows):
     """Return the number of tasks that `assign_cells` splits `n_rows` rows into."""
+    require(0 <= n_rows <= LARGEST_INT, "n_rows: fewer than 2^31")
     return (n_rows + CHUNK - 1) // CHUNK
 
 

@@ -22,6 +22,7 @@ from weighting cimport (
 
 cdef Py_ssize_t LARGEST_INT = 0x7FFFFFFF
 cdef Py_ssize_t LARGEST_REACH = 0xFFFF
+cdef Py_ssize_t LARGEST_THICKNESS = 1024
 
 
 cdef struct sums_t:
@@ -218,7 +219,7 @@ cdef int require_slab(const cell_row_t[::1] cells, const int[::1] offsets, const
 
 def scratch_size(Py_ssize_t nx, Py_ssize_t reach, Py_ssize_t thickness):
     """Return the number of float64 that `weigh` needs as scratch for each thread."""
-    require(0 < nx <= LARGEST_INT and 0 <= reach <= LARGEST_REACH and 0 < thickness <= LARGEST_INT, "sizes within limits")
+    require(0 < nx <= LARGEST_INT and 0 <= reach <= LARGEST_REACH and 0 < thickness <= LARGEST_THICKNESS, "sizes within limits")
     return (2 * reach + 1) * thickness * nx * 3 + 2 * reach + 1
 
 

@@ -29,12 +29,12 @@ def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] 
         Selection, updated: bits are cleared, never set.
     """
     cdef Py_ssize_t i, ix, iy, n = rows.shape[0], ny = mask.shape[0], nx = mask.shape[1]
-    cdef double crpix1 = wcs[0], crpix2 = wcs[1], crval1 = wcs[2], crval2 = wcs[3]
-    cdef double cd11 = wcs[4], cd12 = wcs[5], cd21 = wcs[6], cd22 = wcs[7]
-    cdef double determinant = cd11 * cd22 - cd12 * cd21
-    cdef double x, y
+    cdef double crpix1, crpix2, crval1, crval2, cd11, cd12, cd21, cd22, determinant, x, y
     require(wcs.shape[0] == 8, "wcs: 8 numbers")
     require(selected.shape[0] == n, "selected: one element for each row")
+    crpix1, crpix2, crval1, crval2 = wcs[0], wcs[1], wcs[2], wcs[3]
+    cd11, cd12, cd21, cd22 = wcs[4], wcs[5], wcs[6], wcs[7]
+    determinant = cd11 * cd22 - cd12 * cd21
     with nogil:
         for i in range(n):
             if celestial:

@@ -4,9 +4,17 @@
 import os
 import shutil
 import subprocess
+import sys
 
 import pytest
-from harness.datasets import Datasets
+
+#: Folder of another installation that is to be tested, see `make sanitize`; an editable one would come before it.
+INSTALLATION = os.environ.get("MUSE_TEST_INSTALLATION")
+if INSTALLATION:
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__]
+    sys.path.insert(0, INSTALLATION)
+
+from harness.datasets import Datasets  # noqa: E402
 
 
 @pytest.fixture(scope="session")

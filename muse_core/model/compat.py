@@ -46,6 +46,9 @@ class Compat:
     continuum_of_other_rows: bool = False  # with parametrised LSFs and unsorted rows, not from the rows on sky
     original_always_kept: bool = False  # subtract_sky without orig writes a column without name
     astrometry_input_not_recorded: bool = False  # products of apply_astrometry: headers of ASTROMETRY_WCS
+    grid_without_data_made: bool = False  # an OUTPUT_WCS that does not touch the data gives a cube of NaN
+    filter_without_data_used: bool = False  # a filter outside of the range of the cube gives an image of NaN
+    shifted_lines_used: bool = False  # a fit that moves the sky lines by Angstroms is taken for one
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded
     unmatched_offsets_ignored: bool = False  # an OFFSET_LIST without any of the exposures changes nothing, silently
     source_list_off_by_one: bool = False  # positions in SOURCE_LIST are those of one pixel before, in x and y

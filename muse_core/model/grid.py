@@ -395,6 +395,61 @@ def make_grid(
     return grid if override else _fitted(grid, limits)
 
 
+def require_overlap(grid: OutputGrid, limits: Limits, where: str) -> None:
+    """Check that a prescribed grid touches the data: their bounding boxes, in pixels and in wavelength.
+
+    Parameters
+    ----------
+    grid : OutputGrid
+        The grid.
+    limits : Limits
+        Extent of the data.
+    where : str
+        Names the grid in the message.
+
+    Raises
+    ------
+    DataError
+        No voxel would have data; with both extents.
+    """
+    low, high = float(limits.lbda_low), float(limits.lbda_high)
+    ends = sorted(float(grid.wavelength(plane)) for plane in (0, grid.nz - 1))
+    step = abs(grid.cd33)
+    corners = [(float(x), float(y)) for x in (limits.x_low, limits.x_high) for y in (limits.y_low, limits.y_high)]
+    if ends[0] - step <= high and low <= ends[1] + step and _touches(grid, corners):
+        return
+    pixels = [(px, py) for px in (0.5, grid.nx + 0.5) for py in (0.5, grid.ny + 0.5)]
+    own = [grid.position(*pixel) for pixel in pixels]
+    unit = units.DEG if grid.celestial else units.PIX
+    ours, theirs = (
+        ", ".join(f"{min(values):.5f} to {max(values):.5f} {unit}" for values in zip(*points, strict=True))
+        for points in (own, corners)
+    )
+    raise DataError(
+        f"{where}: found a grid of {grid.nx} x {grid.ny} x {grid.nz} voxels at {ours}, {ends[0]:.2f} to "
+        f"{ends[1]:.2f} Angstrom, but no data in it: they are at {theirs}, {low:.2f} to {high:.2f} Angstrom; "
+        "expected both to overlap; CRVAL, CRPIX, CD and NAXIS say where the grid is"
+    )
+
+
+def _touches(grid: OutputGrid, corners: list[tuple[float, float]]) -> bool:
+    """Does the box around some positions touch the plane of the grid, or come within a voxel of it?"""
+    if grid.celestial and not all(_same_hemisphere(corner, grid.crval) for corner in corners):
+        return False
+    pixels = [grid_kernels.pixel_of_position(grid.parameters(), *corner) for corner in corners]
+    return all(
+        min(values) <= size + 1.5 and max(values) >= -0.5
+        for values, size in zip(zip(*pixels, strict=True), (grid.nx, grid.ny), strict=True)
+    )
+
+
+def _same_hemisphere(position, reference) -> bool:
+    """Are two positions in deg less than 90 degrees apart, as far as a tangential plane reaches?"""
+    ra, dec = (math.radians(value) for value in position[:2])
+    ra0, dec0 = (math.radians(value) for value in reference[:2])
+    return math.sin(dec) * math.sin(dec0) + math.cos(dec) * math.cos(dec0) * math.cos(ra - ra0) > 0
+
+
 def _spatial_steps(header: Header, step, celestial: bool) -> tuple[float, float]:
     if not celestial:
         return step[0] or 1.0, step[1] or 1.0

@@ -17,14 +17,14 @@ from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.cards import set_card
 from muse_core.model.filters import FilterCurve
-from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs
+from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs, require_overlap
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import object_cards
 from muse_core.stages.formats import FORMATS, FormatTraits
 from muse_core.stages.formats.product import CubeProduct
 from muse_core.stages.formats.sdp import describe_exposures
-from muse_core.stages.images import read_filters, use_filters
+from muse_core.stages.images import filters_with_data, read_filters, use_filters
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.tables import StoredTable
 from muse_core.steps.collapse import Collapse
@@ -133,6 +133,8 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
     grid = make_grid(table.header, limits, table.position_unit, options.step, override)
     if override is None:
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)
+    elif not run.compat.grid_without_data_made:
+        require_overlap(grid, limits, str(run.frames.first("OUTPUT_WCS")))
     _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
@@ -140,7 +142,7 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
     cards = object_cards(table.header)
     if inputs.options.measures_fwhm and traits.measures_fwhm:
         cards += _measure_fwhm(run, table, grid, source)
-    filters = use_filters(run, inputs.filters)
+    filters = use_filters(run, filters_with_data(inputs.filters, grid, run.compat))
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
     product = CubeProduct(run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described)

@@ -10,10 +10,13 @@ from astropy.io.fits import Card
 
 from muse_core.io import calibration
 from muse_core.model.cards import card
+from muse_core.model.compat import Compat
 from muse_core.model.filters import WHITE, FilterCurve, white
+from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_float
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs
+from muse_core.steps.collapse import covers
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +55,23 @@ def read_filters(run: Run, names: str) -> list[FilterCurve]:
             FilterCurve(
                 name, lbda, throughput, *(get_float(header, key, tag="FILTER_LIST") for key in ("ZP_VEGA", "ZP_AB"))
             )
+        )
+    return found
+
+
+def filters_with_data(curves: Sequence[FilterCurve], grid: OutputGrid, compat: Compat) -> list[FilterCurve]:
+    """Leave out, with a warning, the filters outside of the wavelengths of a cube."""
+    found = []
+    for curve in curves:
+        if covers(grid, curve) or compat.filter_without_data_used:
+            found.append(curve)
+            continue
+        low, high = grid.wavelength(np.array([0, grid.nz - 1]))
+        _LOG.warning(
+            "parameter filter: %r lets nothing through from %.1f to %.1f Angstrom, where the cube is; no image with it",
+            curve.name,
+            low,
+            high,
         )
     return found
 

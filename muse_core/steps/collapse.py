@@ -13,6 +13,11 @@ from muse_core.model.grid import OutputGrid
 _OUT_OF_RANGE = -1.0
 
 
+def covers(grid: OutputGrid, curve: FilterCurve) -> bool:
+    """Does any plane of a cube have throughput in a filter?"""
+    return bool(np.any(curve(grid.wavelength(np.arange(grid.nz)))))
+
+
 class Collapse:
     """Images of a cube of which the planes come one after the other.
 

@@ -274,8 +274,12 @@ def calls(kernels):
     }  # fmt: skip
 
 
-#: Arguments, by function and position, whose content a kernel beside it has made: cells, offsets, voxel, order, starts.
+#: Arguments, by function and position, whose content kernels have made: counts, cells, offsets, voxel, order, starts.
 MADE_BY_KERNELS = {
+    "autocal.add_columns": (5,),
+    "autocal.slice_fluxes": (1,),
+    "collapse.add_histogram": (3,),
+    "sky_select.count_slices": (1,),
     "grid.sort_by_plane": (0, 2),
     "grid.sort_cells": (2, 3, 4, 5),
     "cosmics.reject": (0, 1, 2, 3, 11),

@@ -9,7 +9,7 @@ import pytest
 from muse_core.errors import DataError, InputError
 from muse_core.model.filters import FilterCurve, white
 from muse_core.model.grid import OutputGrid
-from muse_core.steps.collapse import Collapse
+from muse_core.steps.collapse import Collapse, covers
 
 GRID = OutputGrid(
     nx=2,
@@ -82,3 +82,9 @@ def test_planes_come_in_order():
     collapse = Collapse(GRID, [None])
     with pytest.raises(DataError, match="expected those from 0 on"):
         collapse.add_planes(3, np.ones((1, 1, 2), np.float32), np.zeros((1, 1, 2), np.int32))
+
+
+@pytest.mark.parametrize(("lbda", "expected"), [((6000, 6100), False), ((4990, 5001), True)])
+def test_filter_covers_planes(lbda, expected):
+    curve = FilterCurve("f", np.array(lbda, np.float64), np.ones(2))
+    assert covers(GRID, curve) == expected

@@ -10,7 +10,7 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import DataError, InputError
-from muse_core.model.grid import GridOverride, Limits, make_grid, parse_output_wcs
+from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs, require_overlap
 
 STEP = 0.2 / 3600
 EXTREMES = np.array([-0.0085, 0.0085, -0.0083, 0.0083, 4749.9, 4999.6], np.float32)
@@ -232,3 +232,40 @@ def test_projection_is_gnomonic():
     grid = dataclasses.replace(natural(), crpix=(1.0, 1.0, 1.0))
     ra, dec = grid.position(1, 1 + 0.5 / STEP)
     assert (ra, dec) == pytest.approx((150.1, -30 + math.degrees(math.atan(math.radians(0.5)))), abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("crval", "lbda", "touches"),
+    [
+        ((10.0, -30.0), 5000.0, True),
+        ((10.0, -30.0 + 9 / 3600), 5000.0, True),
+        ((10.0, -30.0 + 30 / 3600), 5000.0, False),
+        ((10.02, -30.0), 5000.0, False),
+        ((190.0, 30.0), 5000.0, False),  # a tangential plane shows the other side of the sky too
+        ((10.0, -30.0), 5011.0, True),
+        ((10.0, -30.0), 5030.0, False),
+        ((10.0, -30.0), 4900.0, False),
+    ],
+)
+def test_prescribed_grid_that_does_not_touch_the_data(crval, lbda, touches):
+    pixel = 0.2 / 3600
+    given = OutputGrid(
+        nx=50,
+        ny=50,
+        nz=10,
+        celestial=True,
+        ctype3="AWAV",
+        crpix=(25.0, 25.0, 1.0),
+        crval=(*crval, lbda),
+        cd=(-pixel, 0.0, 0.0, pixel),
+        cd33=1.25,
+        origin=(10.0, -30.0),
+        scale=(pixel, pixel),
+    )
+    extremes = np.array([-2 / 3600, 2 / 3600, -5 / 3600, 5 / 3600, 5000, 5010], np.float32)
+    limits = Limits.from_extremes(extremes, (10.0, -30.0))
+    if touches:
+        require_overlap(given, limits, "wcs.fits")
+        return
+    with pytest.raises(DataError, match=r"wcs.fits: found a grid of 50 x 50 x 10 voxels at .* but no data in it"):
+        require_overlap(given, limits, "wcs.fits")

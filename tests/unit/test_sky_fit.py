@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """LSF, line fit and continuum against the test vectors of the reference library."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from muse_core.model.spectrum import Spectrum
 from muse_core.steps import leastsquares
 from muse_core.steps.sky import qc
 from muse_core.steps.sky.continuum import create_continuum
-from muse_core.steps.sky.fit import difference_noise, fit_lines
+from muse_core.steps.sky.fit import difference_noise, fit_lines, judge_shift
 from muse_core.steps.sky.lsf import (
     average_lsf,
     empty_counts,
@@ -235,3 +237,26 @@ def test_strongest_line_of_each_group_goes_into_the_header():
         ("LINE2 AWAV", 6000.0),
         ("LINE2 FLUX", -9999.999),
     ]
+
+
+@pytest.mark.parametrize(
+    ("shift", "outcome"), [(0.3, "nothing"), (-0.7, "warning"), (2.9, "warning"), (3.5, "error"), (-15.0, "error")]
+)
+def test_distance_that_a_fit_moves_lines(caplog, shift, outcome):
+    """15 Angstrom is to where other lines are: no fit, but the reference takes it."""
+    shifts = np.linspace(0, shift, len(LINES))
+    if outcome == "error":
+        with pytest.raises(
+            DataError, match=rf"at 7571.70 Angstrom was moved by \{shift:+.2f} Angstrom, expected at most"
+        ):
+            judge_shift(shifts, LINES, Compat())
+    judge_shift(shifts, LINES, Compat.reference() if outcome == "error" else Compat())
+    assert ("moved by" in caplog.text) == (outcome != "nothing")
+
+
+def test_fit_of_lines_that_are_elsewhere(lsf, caplog):
+    folded = fold_with_bin(lsf, 0.3125)
+    lines = dataclasses.replace(LINES, lbda=LINES.lbda - 0.8)
+    fit = fit_lines(synthetic_spectrum(folded), lines, folded)
+    assert fit.success
+    assert "was moved by +0.8" in caplog.text

@@ -10,6 +10,8 @@ import logging
 
 import numpy as np
 
+from muse_core.errors import DataError
+from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, LsfImage
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
@@ -22,6 +24,8 @@ MARGIN = 5.0  # Angstrom; lines this far outside the spectrum still reach into i
 PIVOT = 7000.0  # Angstrom, where the slope of the wavelength correction has no effect
 FAINTEST = 1e-4  # of the strongest line; fainter lines are left out of the fit
 START_STRENGTH = 0.1
+HALF_WINDOW = 3.0  # Angstrom; what a line is looked for in, to each side
+NOTABLE_SHIFT = 0.5  # Angstrom; the instrument's wavelengths are better by far
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class _ImageModel(_LineModel):
         parameters[:n_groups] = START_STRENGTH
         model = self.spectrum_of(parameters)
         for group, row in enumerate(self.lines.strongest_of_groups()):
-            window = self.window(row, 3.0)
+            window = self.window(row, HALF_WINDOW)
             data = self.spectrum.data[window]
             background = (data[0] + data[-1]) / 2
             observed = _sum(np.maximum(data - background, 0))
@@ -175,7 +179,29 @@ def _last_at_or_below(ascending: np.ndarray, value: float) -> int:
     return max(int(np.searchsorted(ascending, value, side="right")) - 1, 0)
 
 
-def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None) -> LineFit:
+def judge_shift(shift: np.ndarray, lines: SkyLines, compat: Compat) -> None:
+    """Warn of a fit that has moved lines by `shift`, in Angstrom; refuse one that has moved them to where others are.
+
+    Raises
+    ------
+    DataError
+        See `fit_lines`.
+    """
+    worst = int(np.argmax(np.abs(shift)))
+    size = abs(float(shift[worst]))
+    if size <= NOTABLE_SHIFT:
+        return
+    message = f"sky line fit: the line at {lines.lbda[worst]:.2f} Angstrom was moved by {shift[worst]:+.2f} Angstrom"
+    if size > HALF_WINDOW and not compat.shifted_lines_used:
+        raise DataError(
+            f"{message}, expected at most {HALF_WINDOW:g}: other lines were taken for it; are the wavelengths of the "
+            "pixel tables and of SKY_LINES in air, LSF_PROFILE that of these data, and enough lines bright in their "
+            "range? skymethod=simple needs none of them"
+        )
+    log.warning("%s, expected less than %g; expect residuals of sky lines", message, NOTABLE_SHIFT)
+
+
+def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None, compat: Compat = OURS) -> LineFit:
     """Fit the strengths of groups of lines to the sky spectrum.
 
     Parameters
@@ -187,6 +213,13 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
     image : LsfImage, optional
         Average LSF, folded with the bin of the spectrum; a wavelength correction common to all lines is fitted too.
         None: the parameters of a profile are fitted, and wavelengths are not corrected.
+    compat : Compat
+        ``shifted_lines_used``: lines may move by any distance.
+
+    Raises
+    ------
+    DataError
+        The fit has moved lines by more than half of the window that they are looked for in.
 
     Returns
     -------
@@ -219,6 +252,7 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
     elif isinstance(model, _ImageModel):
         lbda = model.wavelengths(minimum.x)
     shift = lbda - lines.lbda
+    judge_shift(shift, lines, compat)
     log.info(
         "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
         len(lines),

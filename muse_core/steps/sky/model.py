@@ -67,8 +67,8 @@ def fit_sky(
     sampling, csampling : float
         Bin of the spectrum and step of the continuum in Angstrom (``skymodel_sampling``, ``skymodel_csampling``).
     compat : Compat
-        See `average_lsf` and `fold_with_bin`; with ``slice_without_lsf_ignored`` lines are not fitted if no slice has
-        an LSF, and there is no continuum.
+        See `average_lsf`, `fold_with_bin` and `fit_lines`; with ``slice_without_lsf_ignored`` lines are not fitted if
+        no slice has an LSF, and there is no continuum.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def fit_sky(
         log.error("%s; no sky line is fitted", message)
         return SkyModel(lines.restricted(spectrum.lbda[0] - MARGIN, spectrum.lbda[-1] + MARGIN), None)
     image = fold_with_bin(image, sampling, compat)
-    fitted = fit_lines(spectrum, lines, image).lines
+    fitted = fit_lines(spectrum, lines, image, compat).lines
     return SkyModel(fitted, create_continuum(spectrum, fitted, image, csampling))
 
 
