@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # make demo   virtual environment, build, a simulated exposure, the recipe, a picture of the result
 # make test   the same environment, all tests (those against ESO's recipe where esorex and cpl-plugin-muse are installed)
+# make sanitize  the kernels with bounds checks and sanitizers of GCC, with hostile numbers and all their other tests
 # make lint   style, import rules, types
 # make bench  side by side with ESO's recipe
 # make dev    editable installation: kernels are rebuilt on import
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files muse_core recipes cython_ext meson.build meson.options pyproject.toml 2>/dev/null)
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint bench dev docs clean
+.PHONY: demo test sanitize lint bench dev docs clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
@@ -33,6 +34,22 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PYTEST_ARGS)
+
+# built beside the installed package; the libraries of the sanitizers have to be there before Python is
+SANITIZED := $(CURDIR)/build/sanitized
+SANITIZERS := -Db_sanitize=address,undefined -Db_lundef=false \
+	'-Dc_args=-fsanitize=float-cast-overflow -fno-sanitize-recover=all -g1'
+
+sanitize: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
+	export PATH=$(CURDIR)/$(BIN):$$PATH; \
+		{ test -f $(SANITIZED)/build/build.ninja || meson setup $(SANITIZED)/build -Dbounds_checks=true -Dcpl_plugin=disabled \
+		$(SANITIZERS) -Dpython.platlibdir=$(SANITIZED)/package -Dpython.purelibdir=$(SANITIZED)/package; } && \
+		meson install --quiet -C $(SANITIZED)/build
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
+		MUSE_TEST_INSTALLATION=$(SANITIZED)/package \
+		$(BIN)/pytest -p no:cacheprovider -p no:faulthandler tests/kernels $(PYTEST_ARGS)
 
 # lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
 lint: $(VENV)/linters
