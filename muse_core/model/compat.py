@@ -32,6 +32,9 @@ class Compat:
     nan_hides_sources: bool = False  # one NaN in the plane of the FWHM keywords, and no source is found
     renka_nan_variance: bool = False  # renka voxels of far pixels only: variance NaN
     euro3d_images_cut: bool = False  # images of Euro3D cubes cut to the size, not the place, of the area with data
+    euro3d_step_asked_for: bool = False  # spaxel size in Euro3D cubes is that of the parameters, not of the grid
+    dar_fits_end_early: bool = False  # fits of sources in the DAR check end before their minimum
+    dar_of_few_planes_zero: bool = False  # too few planes with a position: no residual refraction
     stacked_dx_in_degrees: bool = False  # stacked takes dx in arcsec as degrees
     bad_offset_list_ignored: bool = False  # an OFFSET_LIST of unexpected format is ignored
     autocal_by_row_position: bool = False  # columns quad, ifu, sli of AUTOCAL_FACTORS are ignored

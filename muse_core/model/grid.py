@@ -134,10 +134,7 @@ def parse_output_wcs(header: Header, where: str = "OUTPUT_WCS") -> GridOverride:
     cd = _cd_matrix(header, n)
     separable = n == 2 or not (cd[0, 2] or cd[2, 0] or cd[1, 2] or cd[2, 1])
     usable = separable and np.linalg.det(cd) != 0
-    values = {
-        key: [keywords.get_float(header, f"{key}{i + 1}", 0.0, tag=_TAG) for i in range(n)]
-        for key in ("CRVAL", "CRPIX")
-    }
+    values = {key: [_number(header, f"{key}{i + 1}", 0.0) for i in range(n)] for key in ("CRVAL", "CRPIX")}
     spectral = {}
     if n == 3:
         scale = _metres(header, where)
@@ -168,9 +165,17 @@ def _number_of_axes(header: Header) -> int:
 
 def _cd_matrix(header: Header, n: int) -> np.ndarray:
     if any(key.startswith("CD") and _AXIS_KEYWORD.match(key) and "_" in key for key in header):
-        cells = [[keywords.get_float(header, f"CD{i + 1}_{j + 1}", 0.0, tag=_TAG) for j in range(n)] for i in range(n)]
-        return np.array(cells)
-    return np.diag([keywords.get_float(header, f"CDELT{i + 1}", 1.0, tag=_TAG) for i in range(n)])
+        return np.array([[_number(header, f"CD{i + 1}_{j + 1}", 0.0) for j in range(n)] for i in range(n)])
+    return np.diag([_number(header, f"CDELT{i + 1}", 1.0) for i in range(n)])
+
+
+def _number(header: Header, key: str, default: float) -> float:
+    """Read a number with the 15 digits that the reference keeps of it.
+
+    It does not matter where the grid is to 1e-15; but the rounding errors of the projection, which decide on the rows
+    at the edge of cells, have another pattern.
+    """
+    return float(f"{keywords.get_float(header, key, default, tag=_TAG):.15g}")
 
 
 def _metres(header: Header, where: str) -> float:
@@ -271,6 +276,10 @@ class OutputGrid:
         """Right ascension and declination in deg (or position in spaxels) of a pixel counted from 1."""
         return grid_kernels.position_of_pixel(self.parameters(), px, py)
 
+    def pixel(self, position: tuple[float, float]) -> tuple[float, float]:
+        """Pixel, counted from 1, of a right ascension and declination in deg (or position in spaxels)."""
+        return grid_kernels.pixel_of_position(self.parameters(), *position)
+
     def voxel_scales(self) -> tuple[float, float]:
         """Size of a voxel along both spatial axes, in deg (or spaxels)."""
         return _axis_scales(self.cd)
@@ -358,13 +367,13 @@ def make_grid(
     if position_unit not in (units.DEG, units.PIX):
         raise DataError(f"positions in {position_unit!r}: a cube needs {units.DEG!r} or {units.PIX!r}")
     celestial = position_unit == units.DEG
-    dx, dy = _spatial_steps(header, step, celestial)
+    dx, dy = spatial_steps(header, step, celestial)
     ctype3 = override.ctype3 if override else AIR
     dl = step[2] or (LOG_SPECTRAL_STEP if ctype3.endswith("-LOG") else SPECTRAL_STEP)
     table = _TableWcs.from_header(header, celestial)
     a, b = table.project(limits, celestial)
-    nx = _lround(abs(b[0] - a[0]) / dx) + 1
-    ny = _lround(abs(b[1] - a[1]) / dy) + 1
+    nx = lround(abs(b[0] - a[0]) / dx) + 1
+    ny = lround(abs(b[1] - a[1]) / dy) + 1
     nz = _number_of_planes(limits, dl, ctype3.endswith("-LOG"))
     llo = float(limits.lbda_low)
     if celestial:
@@ -450,7 +459,8 @@ def _same_hemisphere(position, reference) -> bool:
     return math.sin(dec) * math.sin(dec0) + math.cos(dec) * math.cos(dec0) * math.cos(ra - ra0) > 0
 
 
-def _spatial_steps(header: Header, step, celestial: bool) -> tuple[float, float]:
+def spatial_steps(header: Header, step, celestial: bool) -> tuple[float, float]:
+    """Size of a voxel along both axes in deg (or spaxels), where no other grid is prescribed."""
     if not celestial:
         return step[0] or 1.0, step[1] or 1.0
     natural = keywords.spaxel_size_arcsec(header)
@@ -531,7 +541,8 @@ def _fitted(grid: OutputGrid, limits: Limits) -> OutputGrid:
     return dataclasses.replace(grid, crpix=(*crpix, grid.crpix[2]))
 
 
-def _lround(x: float) -> int:
+def lround(x: float) -> int:
+    """Round a number that is not negative, halves up."""
     whole = math.floor(x)
     return whole + (x - whole >= 0.5)
 

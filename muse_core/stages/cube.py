@@ -145,7 +145,9 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
     filters = use_filters(run, filters_with_data(inputs.filters, grid, run.compat))
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
-    product = CubeProduct(run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described)
+    product = CubeProduct(
+        run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described, options.step[:2]
+    )
     with traits.writer(product) as writer, ThreadPoolExecutor(1) as background:
         written = None
         for slab in run.journal.slabs(source):

@@ -88,7 +88,7 @@ def _measure(run: Run, table: StoredTable, store: RowStore) -> darcheck.Residual
             planes = slice(slab.first, slab.first + len(found.data))
             for whole, part in zip(cube, (found.data, found.dq, found.stat), strict=True):
                 whole[planes] = part
-        shift = darcheck.measure_shift(*cube, grid.wavelength(np.arange(grid.nz)), table.header)
+        shift = darcheck.measure_shift(*cube, grid.wavelength(np.arange(grid.nz)), table.header, run.compat)
     except DataError as error:
         run.or_ignore(error, "refraction not checked")
         return None

@@ -17,6 +17,7 @@ from astropy.io.fits import Header
 
 from muse_core.cython_ext import darcheck as darcheck_kernels
 from muse_core.errors import DataError
+from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
 from muse_core.model.header import PIXTABLE, get_float, spaxel_size_arcsec
 from muse_core.steps import gaussfit
@@ -31,6 +32,7 @@ SIGMAS = (50.0, 30.0, 10.0, 8.0, 6.0, 5.0)
 _CARD_CORRECT = PIXTABLE + "DAR CORRECT"
 _CARD_CHECK = PIXTABLE + "DAR CHECK"
 _CARD_RESIDUAL = PIXTABLE + "DAR CORRECT RESIDUAL"
+_MIN_PLANES = 3  # objects are looked for in the median of so many
 _MIN_PIXELS = 7
 _MAX_OFFSET = 5.0  # pixels between the first guess and the fit
 _CLIP_SIGMA = 3.0
@@ -103,7 +105,7 @@ def reset_cosmic_rays(rows) -> None:
     rows["dq"] &= ~np.int32(DQ.COSMIC_RAY)
 
 
-def measure_shift(data, dq, stat, lbda, header: Header) -> ResidualShift:
+def measure_shift(data, dq, stat, lbda, header: Header, compat: Compat = OURS) -> ResidualShift:
     """Measure how positions drift with wavelength.
 
     Parameters
@@ -118,6 +120,8 @@ def measure_shift(data, dq, stat, lbda, header: Header) -> ResidualShift:
         Wavelengths of the planes in Angstrom.
     header : Header
         Header of the pixel table: mode, and what is known of its refraction correction.
+    compat : Compat
+        Where the fits end (``dar_fits_end_early``), and what too few planes give (``dar_of_few_planes_zero``).
 
     Returns
     -------
@@ -127,14 +131,14 @@ def measure_shift(data, dq, stat, lbda, header: Header) -> ResidualShift:
     Raises
     ------
     DataError
-        The cube has less than 4 planes, there is no object in it, or too few planes in which one can be measured.
+        The cube has less than 3 planes, there is no object in it, or too few planes in which one can be measured.
 
     Notes
     -----
-    The centres are those of elliptical Gaussians, fitted to convergence; ESO's recipe stops somewhat earlier.
+    The centres are those of elliptical Gaussians, fitted to convergence; ESO's recipe ends its fits earlier.
     """
-    if len(lbda) < 4:
-        raise DataError(f"DAR check: found {len(lbda)} planes of {DLAMBDA:g} Angstrom, expected at least 4")
+    if len(lbda) < _MIN_PLANES:
+        raise DataError(f"DAR check: found {len(lbda)} planes of {DLAMBDA:g} Angstrom, expected at least {_MIN_PLANES}")
     setup = _set_up(lbda, header)
     reference = math.floor((setup.lbda_ref - lbda[0]) / (lbda[1] - lbda[0]) + 0.5)
     planes = slice(reference - 1, reference + 2)
@@ -146,10 +150,10 @@ def measure_shift(data, dq, stat, lbda, header: Header) -> ResidualShift:
         )
     positions = centroids(image, labels, n_objects)
     _LOG.info("DAR check: %d objects at %g sigma", n_objects, sigma)
-    offsets = _plane_offsets(data, dq, stat, positions, setup)
+    offsets = _plane_offsets(data, dq, stat, positions, setup, compat)
     scale = (lbda[-1] - lbda[0]) / 2
     t = (lbda - setup.lbda_ref) / scale
-    fits = [_fit_polynomial(t, offsets[:, axis], setup.order, "xy"[axis]) for axis in (0, 1)]
+    fits = [_fit_polynomial(t, offsets[:, axis], setup.order, "xy"[axis], compat) for axis in (0, 1)]
     ranges = [np.ptp(np.polynomial.polynomial.polyval(t, fit)) for fit in fits]
     return ResidualShift(
         lbda_ref=setup.lbda_ref,
@@ -203,13 +207,13 @@ def _median_of_planes(data, dq):
     return image, n > 0
 
 
-def _plane_offsets(data, dq, stat, positions, setup: _Setup):
+def _plane_offsets(data, dq, stat, positions, setup: _Setup, compat: Compat):
     """Mean of (reference position - position in the plane) over objects, shape (n_plane, 2); NaN without any."""
     n_planes = len(data)
     plane, which = (i.ravel() for i in np.indices((n_planes, len(positions))))
     offsets = np.concatenate(
         [
-            _object_offsets(data, dq, stat, plane[block], positions[which[block]], setup)
+            _object_offsets(data, dq, stat, plane[block], positions[which[block]], setup, compat)
             for block in (slice(i, i + _STAMPS_AT_A_TIME) for i in range(0, len(plane), _STAMPS_AT_A_TIME))
         ]
     )
@@ -220,7 +224,7 @@ def _plane_offsets(data, dq, stat, positions, setup: _Setup):
         return sums / np.bincount(plane, minlength=n_planes)[:, None]
 
 
-def _object_offsets(data, dq, stat, plane, positions, setup: _Setup):
+def _object_offsets(data, dq, stat, plane, positions, setup: _Setup, compat: Compat):
     """Offsets of objects at `positions`, shape (n, 2), in planes (n,); NaN for those that cannot be measured."""
     offsets = np.full(positions.shape, np.nan)
     ny, nx = data.shape[1:]
@@ -240,14 +244,19 @@ def _object_offsets(data, dq, stat, plane, positions, setup: _Setup):
     x, y = (np.broadcast_to(c[enough], values.shape) for c in (x, y))
     guess = np.stack([_marginal_centroid(values, good, inside, axis, c) for axis, c in ((1, x), (2, y))], axis=1)
     weights = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(values), where=good)
-    start = _start_values(values, good, x, guess)
+    first = np.maximum(centre[enough] - (hx, hy), 1) - 1  # pixels are counted from the first one of the stamp
+    x, y, guess = x - first[:, 0, None, None], y - first[:, 1, None, None], guess - first
+    if compat.dar_fits_end_early:
+        start, end = _start_values_of_reference(values, good, x, guess, 2.0 * hx), gaussfit.Early
+    else:
+        start, end = _start_values(values, good, x, guess), gaussfit.AtMinimum
     flat = (len(values), -1)
     fits = gaussfit.fit_gaussians(
-        values.reshape(flat), weights.reshape(flat), x.reshape(flat), y.reshape(flat).astype(float), start
+        values.reshape(flat), weights.reshape(flat), x.reshape(flat), y.reshape(flat).astype(float), start, end
     )
     found = fits.parameters[:, [gaussfit.X, gaussfit.Y]]
     accepted = fits.converged & (np.abs(found - guess) < _MAX_OFFSET).all(axis=1)
-    offsets[np.flatnonzero(enough)[accepted]] = (positions[enough] - found)[accepted]
+    offsets[np.flatnonzero(enough)[accepted]] = (positions[enough] - first - found)[accepted]
     return offsets
 
 
@@ -279,19 +288,47 @@ def _start_values(values, good, x, guess):
     below = row - background[:, None] < peak[:, None] / 2
     half_width = np.where(below & (distance > 0), distance, values.shape[2]).min(axis=1)
     sigma = np.maximum(half_width * _SIGMA_PER_HALF_WIDTH, 0.5)
-    start = np.zeros((n, gaussfit.N_PARAMETERS))
+    return _parameters(background, np.maximum(peak, 0), guess, sigma)
+
+
+def _start_values_of_reference(values, good, x, guess, widest: float):
+    """First guesses where ESO's recipe starts, shape (n, 7).
+
+    The width is the distance of the centre from the first place in the row of the peak where the profile crosses half
+    of it, about a pixel too large; `widest` without one. The peak is the minimum if the mean is below the median.
+    """
+    stamp, n = np.arange(len(values)), len(values)
+    background = np.nanmedian(np.where(good, values, np.nan).reshape(n, -1), axis=1)
+    sign = np.where(values.sum(axis=(1, 2)) / good.sum(axis=(1, 2)) < background, -1.0, 1.0)
+    flat = np.where(good, values * sign[:, None, None], -np.inf).reshape(n, -1)
+    line = flat.argmax(axis=1) // values.shape[2]
+    peak = flat.max(axis=1) * sign - background
+    above = (values[stamp, line] - background[:, None] - peak[:, None] / 2) * sign[:, None]
+    usable = good[stamp, line]
+    crosses = (above[:, 1:] * above[:, :-1] <= 0) & usable[:, 1:] & usable[:, :-1]
+    at = crosses.argmax(axis=1)
+    edge = x[stamp, 0, at] + np.where(above[stamp, at] < 0, -1, 1)
+    sigma = np.where(crosses.any(axis=1), np.abs(guess[:, 0] - edge), widest)
+    return _parameters(background, peak, guess, sigma)
+
+
+def _parameters(background, peak, guess, sigma):
+    """Parameters of round Gaussians, shape (n, 7)."""
+    start = np.zeros((len(guess), gaussfit.N_PARAMETERS))
     start[:, gaussfit.BACKGROUND] = background
-    start[:, gaussfit.VOLUME] = np.maximum(peak, 0) * 2 * np.pi * sigma**2
+    start[:, gaussfit.VOLUME] = peak * 2 * np.pi * sigma**2
     start[:, gaussfit.X], start[:, gaussfit.Y] = guess.T
     start[:, gaussfit.SIGMA_X] = start[:, gaussfit.SIGMA_Y] = sigma
     return start
 
 
-def _fit_polynomial(t, offsets, order: int, axis: str):
+def _fit_polynomial(t, offsets, order: int, axis: str, compat: Compat):
     """Coefficients of a polynomial through offsets, clipped at 3 sigma, with value 0 at t = 0; shape (order + 1,)."""
     good = np.isfinite(offsets)
     while True:
         if good.sum() <= order:
+            if compat.dar_of_few_planes_zero:
+                return np.zeros(order + 1)
             raise DataError(
                 f"DAR check: found {good.sum()} planes with a position in {axis}, expected more than {order}"
             )

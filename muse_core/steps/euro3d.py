@@ -7,7 +7,7 @@ from astropy.io.fits import Header
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
-from muse_core.model.grid import OutputGrid
+from muse_core.model.grid import OutputGrid, lround, spatial_steps
 from muse_core.model.header import get_float
 from muse_core.steps.airmass import airmass, parallactic_angle
 
@@ -120,11 +120,19 @@ class Euro3DTable:
     def image_shape(self, compat: Compat = OURS) -> tuple[int, int]:
         """Return the size (ny, nx) of images of this table, which start at the first pixel of the grid.
 
-        That of the grid; with ``compat.euro3d_images_cut`` that of the area with data.
+        That of the grid; with ``compat.euro3d_images_cut`` the distance in pixels (spaxels, if these are the
+        coordinates) of two corners of the area with data: the smallest, and the largest, of both coordinates. On a
+        rotated grid this is another area, and can be larger than the grid.
         """
-        if not compat.euro3d_images_cut:
+        y, x = np.nonzero(self._start != _NEVER)
+        if not compat.euro3d_images_cut or not x.size:
             return self.grid.ny, self.grid.nx
-        return tuple(int(np.ptp(axis)) + 1 if axis.size else 0 for axis in np.nonzero(self._start != _NEVER))
+        positions = np.array([self.grid.position(i + 1, j + 1) for i, j in zip(x, y, strict=True)])
+        a, b = positions.min(axis=0), positions.max(axis=0)
+        if self.grid.celestial:
+            a, b = self.grid.pixel(a), self.grid.pixel(b)
+        nx, ny = (lround(abs(from_ - to)) + 1 for from_, to in zip(a, b, strict=True))
+        return ny, nx
 
     def rows(self, x: int, data: np.ndarray, stat: np.ndarray, dq: np.ndarray) -> np.ndarray:
         """Make the rows of a column of the cube.
@@ -162,7 +170,9 @@ class Euro3DTable:
         return rows
 
 
-def group_row(header: Header, grid: OutputGrid, compat: Compat = OURS) -> np.ndarray:
+def group_row(
+    header: Header, grid: OutputGrid, compat: Compat = OURS, step: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
     """Return the only row of the group table: shape and sky conditions.
 
     Parameters
@@ -172,7 +182,10 @@ def group_row(header: Header, grid: OutputGrid, compat: Compat = OURS) -> np.nda
     grid : OutputGrid
         Grid of the cube. Its voxel size enters in degrees, although the column says arcsec.
     compat : Compat
-        For the reading of numbers.
+        Also for the reading of numbers.
+    step : tuple of float
+        Size of a spaxel that was asked for, in arcsec (or spaxels), 0 for the natural one; with
+        ``compat.euro3d_step_asked_for`` it enters, whatever the grid.
 
     Returns
     -------
@@ -180,7 +193,10 @@ def group_row(header: Header, grid: OutputGrid, compat: Compat = OURS) -> np.nda
     """
     row = np.zeros(1, GROUP)
     row["GROUP_N"], row["G_SHAPE"] = 1, b"R"
-    row["G_SIZE1"], row["G_SIZE2"] = abs(grid.cd[0]), abs(grid.cd[3])
+    sizes = grid.voxel_scales()
+    if compat.euro3d_step_asked_for:
+        sizes = spatial_steps(header, step, grid.celestial)
+    row["G_SIZE1"], row["G_SIZE2"] = np.abs(sizes)
     row["G_POSWAV"] = _REFERENCE_WAVELENGTH
     row["G_AIRMAS"] = airmass(header, compat).value
     row["G_PARANG"] = parallactic_angle(header, compat).value

@@ -112,6 +112,10 @@ def test_euro3d_images_of_the_reference():
     table = Euro3DTable(GRID)
     table.add_planes(0, dq)
     assert table.image_shape(Compat.reference()) == (1, 2)
+    rotated = Euro3DTable(dataclasses.replace(GRID, cd=(-4e-5, 4e-5, 4e-5, 4e-5)))
+    rotated.add_planes(0, dq)  # an area of 2 x 1 pixels, but corners on a diagonal are a pixel apart along one axis
+    assert rotated.image_shape(Compat.reference()) == (2, 1)
+    assert rotated.image_shape() == (2, 3)
 
 
 def test_euro3d_group():

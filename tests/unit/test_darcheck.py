@@ -4,6 +4,7 @@ import pytest
 from astropy.io import fits
 
 from muse_core.errors import DataError
+from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
 from muse_core.model.rows import make_rows
 from muse_core.steps import darcheck
@@ -120,11 +121,13 @@ def test_sky_without_objects():
 
 def test_too_few_planes():
     data, dq, stat = cube(*DRIFT)
-    with pytest.raises(DataError, match="found 3 planes"):
-        darcheck.measure_shift(data[:3], dq[:3], stat[:3], LBDA[:3], CORRECTED)
+    with pytest.raises(DataError, match="found 2 planes of 10 Angstrom, expected at least 3"):
+        darcheck.measure_shift(data[:2], dq[:2], stat[:2], LBDA[:2], CORRECTED)
     dq[:57] = dq[60:] = DQ.MISSING
     with pytest.raises(DataError, match="found 3 planes with a position in x, expected more than 4"):
         darcheck.measure_shift(data, dq, stat, LBDA, header())
+    shift = darcheck.measure_shift(data, dq, stat, LBDA, header(), Compat(dar_of_few_planes_zero=True))
+    assert shift.max_shift_arcsec == 0
 
 
 def test_cards():

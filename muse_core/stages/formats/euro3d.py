@@ -38,9 +38,9 @@ class Euro3D:
     def finish(self, images: list[np.ndarray]) -> None:
         """Write the images, then the cube."""
         product = self._product
-        ny, nx = self._spectra.image_shape(product.run.compat)
+        shape = self._spectra.image_shape(product.run.compat)
         views = product.views(self._spectra.n_planes_of_images)
-        seen = [(view, image[:ny, :nx]) for view, image in zip(views, images, strict=True)]
+        seen = [(view, _resized(image, shape)) for view, image in zip(views, images, strict=True)]
         if product.images_inside:
             self._write_cube(seen)
             return
@@ -50,7 +50,7 @@ class Euro3D:
 
     def _write_cube(self, images: list[tuple[FieldImage, np.ndarray]]) -> None:
         product, spectra = self._product, self._spectra
-        group = group_row(product.table.header, product.grid, product.run.compat)
+        group = group_row(product.table.header, product.grid, product.run.compat, product.step)
         inside = [self._image_headers(view, image.shape) for view, image in images]
         path = product.run.factory.next_path(TAG)
         hdus = [self._primary(path), self._spectra_header(), headers.group_header(group.dtype)]
@@ -102,3 +102,11 @@ class Euro3D:
 
     def __exit__(self, kind, value, traceback):
         self._spool.close()
+
+
+def _resized(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Cut an image at its upper ends, or continue it with NaN."""
+    resized = np.full(shape, np.nan, image.dtype)
+    ny, nx = np.minimum(shape, image.shape)
+    resized[:ny, :nx] = image[:ny, :nx]
+    return resized

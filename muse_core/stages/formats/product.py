@@ -45,6 +45,8 @@ class CubeProduct:
         The images go into the file of the cube, not into their own.
     exposures : sequence of SdpExposure
         What science data products say of the exposures; empty for other formats.
+    step : tuple of float
+        Size of the spaxels that was asked for, in arcsec (or spaxels); 0 for the natural one.
     """
 
     run: Run
@@ -55,6 +57,7 @@ class CubeProduct:
     collapse: Collapse
     images_inside: bool = False
     exposures: Sequence[SdpExposure] = ()
+    step: tuple[float, float] = (0.0, 0.0)
 
     @property
     def object_name(self) -> str | None:
