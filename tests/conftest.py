@@ -17,6 +17,14 @@ if INSTALLATION:
 from harness.datasets import Datasets  # noqa: E402
 
 
+def pytest_addoption(parser):
+    """Options of the campaign of random cases."""
+    group = parser.getgroup("campaign", "random cases against ESO's recipes (tests/parity/test_campaign.py)")
+    group.addoption("--campaign-minutes", default=5, help="for how long cases are drawn")
+    group.addoption("--campaign-first", default=1, help="number of the first one")
+    group.addoption("--campaign-case", help="run only this one")
+
+
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory) -> Datasets:
     """Simulated data sets by name."""
