@@ -8,8 +8,10 @@ the `Msg` of whichever interface is in use.
 import contextlib
 import datetime
 import enum
+import errno
 import logging
 import os
+import stat
 import sys
 import threading
 import time
@@ -60,6 +62,18 @@ def open_standard_streams() -> None:
             lost[name] = error
 
 
+def _open_log(name: str) -> int:
+    """Open a file to be written, and return its descriptor; a link that another user may have planted is refused."""
+    with contextlib.suppress(FileNotFoundError):
+        found = os.lstat(name)
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EACCES, "it is a link of another user")
+    # a FIFO that nobody reads would keep us waiting
+    descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 class SeverityLevel(enum.IntEnum):
     """Severities, and the level that shows none."""
 
@@ -96,6 +110,7 @@ class Msg:
     }
     _config = dict(_defaults)
     _file: TextIO | None = None
+    _file_name = ""
     _file_level = SeverityLevel.OFF
     _told_lost = False
     _lock = threading.RLock()
@@ -120,7 +135,8 @@ class Msg:
             The file cannot be written.
         """
         cls.stop_file()
-        cls._file = open(name, "w", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 (closed by stop_file)
+        cls._file = open(_open_log(name), "w", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 (stays open)
+        cls._file_name = name
         cls._file_level = SeverityLevel(verbosity)
         start = datetime.datetime.now().isoformat(timespec="seconds")
         header = (
@@ -197,9 +213,10 @@ class Msg:
             cls._file.write(line)
             cls._file.flush()
         except OSError as error:
-            name = cls._file.name
             cls.stop_file()
-            cls.warning("", f"Unable to write the log file '{name}' ({error.strerror}); the run goes on without")
+            cls.warning(
+                "", f"Unable to write the log file '{cls._file_name}' ({error.strerror}); the run goes on without"
+            )
 
 
 _SEVERITIES = ((logging.ERROR, "error"), (logging.WARNING, "warning"), (logging.INFO, "info"), (0, "debug"))

@@ -65,6 +65,24 @@ def test_log_of_the_command(options, where, reason, tmp_path):
         assert log.count("the run goes on without") == 1
 
 
+@pytest.mark.parametrize("what", ["pipe", "link of another user"])
+def test_log_file_that_is_something_else(what, tmp_path):
+    log, foreign = tmp_path / "x.log", tmp_path / "foreign"
+    foreign.write_text("mine")
+    if what == "pipe":  # nobody reads it
+        os.mkfifo(log)
+    else:
+        if os.geteuid() != 0:
+            pytest.skip("only root can give links away")
+        log.symlink_to(foreign)
+        os.lchown(log, 65534, -1)
+    done = shell(f"{COMMAND} --log-file=x.log demo in.sof", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert products(tmp_path) == PRODUCTS
+    assert done.stdout.count("Unable to write the log file './x.log'") == 1
+    assert foreign.read_text() == "mine"
+
+
 def test_nothing_can_be_written(tmp_path):
     done = shell(f"{COMMAND} --log-dir=/dev --log-file=full demo in.sof >&- 2>/dev/full", tmp_path)
     assert done.returncode == 0

@@ -158,3 +158,13 @@ def test_links_and_sticky_folders(tmp_path):
     (tmp_path / "link").unlink()
     (tmp_path / "link").symlink_to(shared / "own")
     assert "others may write to" in distrust(tmp_path / "link" / "a")
+
+
+def test_worker_imports_nothing_of_its_folder(folder, monkeypatch):
+    """Also with an empty entry in PYTHONPATH, which stands for the current folder."""
+    (folder / "numpy.py").write_text("raise SystemExit('wrong module')\n")
+    monkeypatch.setattr(muse_core.Recipe, "path", [str(RECIPES)])
+    for path in ("", ":", f":{folder.parent}"):
+        monkeypatch.setenv("PYTHONPATH", path)
+        (folder / "in.fits").touch()
+        assert muse_core.Recipe("demo")(str(folder / "in.fits"), output_dir=folder).tags

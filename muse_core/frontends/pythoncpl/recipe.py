@@ -401,6 +401,9 @@ class _Run:
             *mode,
         ]
         environment = os.environ | {name: str(value) for name, value in self.environment.items()}
+        # the worker is in another folder, of which it may not import anything
+        path = [os.path.abspath(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        environment["PYTHONPATH"] = os.pathsep.join(path)
         with open(reader, "rb") as reply:
             before = ending.block()  # until the worker can clean up
             try:
