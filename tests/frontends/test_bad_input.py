@@ -546,9 +546,9 @@ def test_unusable_calibration(bench, name):
 
 PARAMETERS = {
     "--nosuch=1": "Command line parameter '--nosuch=1' not recognized",
-    "--skymethod=foo": "'Input data do not match' .* option '--skymethod'",
-    "--astrometry=maybe": "'Type mismatch' .* option '--astrometry'",
-    "--dx=wide": "'Type mismatch' .* option '--dx'",
+    "--skymethod=foo": "--skymethod: found 'foo', expected one of none, subtract-model, ",
+    "--astrometry=maybe": "--astrometry: found 'maybe', expected TRUE or FALSE",
+    "--dx=wide": "--dx: found 'wide', expected a number",
     "--dx=-1": "parameter dx: found -1, expected a number at least 0",
     "--dy=nan": "parameter dy: found nan, expected a finite number",
     "--dx=1e-7": "output grid: .* are positions and wavelengths right",
