@@ -15,8 +15,8 @@ from grid_types cimport cell_row_t, grid_t, spaxel_t
 from rows_types cimport MISSING
 from stopping cimport is_set
 from weighting cimport (
-    DRIZZLE, LANCZOS, LINEAR, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal, spatial_part,
-    spectral_part, weighting_t
+    DRIZZLE, LANCZOS, LINEAR, N_METHODS, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal,
+    spatial_part, spectral_part, weighting_t
 )
 
 
@@ -197,8 +197,10 @@ cdef void dispatch(int method, const weighting_t *w, const grid_t *grid, const s
         weigh_block(QUADRATIC, w, grid, s, b, first_output, data, stat, dq)
     elif method == RENKA:
         weigh_block(RENKA, w, grid, s, b, first_output, data, stat, dq)
-    else:
+    elif method == LANCZOS:
         weigh_block(LANCZOS, w, grid, s, b, first_output, data, stat, dq)
+    else:  # of a method that has no line here: the same, somewhat slower
+        weigh_block(method, w, grid, s, b, first_output, data, stat, dq)
 
 
 cdef int require_slab(const cell_row_t[::1] cells, const int[::1] offsets, const grid_t *grid,
@@ -262,7 +264,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     cdef Py_ssize_t task, n_tasks
     require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, stat, dq, stop)
     require(length.shape[0] == lbda.shape[0], "length: one for each plane")
-    require(NARROW_DRIZZLE <= method <= LANCZOS, "method: as numbered")
+    require(NARROW_DRIZZLE <= method < N_METHODS, "method: as numbered")
     require(weighting.sign_x in (-1, 1) and weighting.sign_y in (-1, 1) and weighting.sign_l in (-1, 1), "signs: -1 or 1")
     require(weighting.reach > 0 or method != NARROW_DRIZZLE, "reach: 1 or more")
     require(scratch.shape[1] >= scratch_size(grid.nx, weighting.reach, thickness), "scratch: of scratch_size")

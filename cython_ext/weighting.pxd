@@ -7,7 +7,8 @@ from libc.math cimport M_PI, fabs, sin, sqrt
 from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX
 from grid_types cimport cell_row_t, grid_t, spaxel_t
 
-# NARROW_DRIZZLE is drizzle where a drop overlaps at most one neighbour along each axis.
+# The numbers of muse_core.model.resampling. NARROW_DRIZZLE is drizzle where a drop overlaps at most one neighbour along
+# each axis.
 cdef enum:
     NARROW_DRIZZLE = -1
     DRIZZLE = 0
@@ -15,6 +16,7 @@ cdef enum:
     QUADRATIC = 2
     RENKA = 3
     LANCZOS = 4
+    N_METHODS = 5
 
 # The spectral scale of all methods is that of the instrument, whatever the grid.
 cdef extern from *:

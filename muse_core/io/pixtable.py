@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 from astropy.io import fits
 
-from muse_core.cython_ext.columns import unpack
+from muse_core.cython_ext import columns as columns_kernels
 from muse_core.errors import InputError
 from muse_core.io.fitscolumn import INTEGERS, scaled_numbers
 from muse_core.io.fitsreader import FitsFile, Hdu
@@ -237,7 +237,9 @@ class PixelTableFile:
             b = min(a + _BLOCK, stop)
             for name in columns:
                 raw, stride = self._read_column(name, a, b)
-                unpack(raw, stride, words[a - start : b - start], ROW.names.index(FIELD_OF_COLUMN[name]))
+                columns_kernels.unpack(
+                    raw, stride, words[a - start : b - start], ROW.names.index(FIELD_OF_COLUMN[name])
+                )
         return out
 
     def load(self) -> PixelTable:

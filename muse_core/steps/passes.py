@@ -35,7 +35,7 @@ def calibrate_rows(
     rows : ndarray of ROW, shape (n,)
         Rows of one IFU, positions in pix; in any order, fastest if wavelengths ascend within slices.
     ifu_scale : float
-        Factor on the data that brings the IFU to the level of the first one (`muse_core.steps.merge.ifu_scale`).
+        Factor on the data that brings the IFU to the level of the first one (`muse_core.steps.merge.ifu_scales`).
     flat_field, dar, flux
         What else to apply.
     compat : Compat
@@ -72,7 +72,7 @@ def locate_rows(
     rows : ndarray of ROW, shape (n,)
         Rows with positions in pix, or in rad if there is a `positioning` without `projection`.
     stretch : float
-        Factor on the wavelengths (`muse_core.steps.velocity.stretch`).
+        Factor on the wavelengths (`muse_core.steps.velocity.VelocityCorrection.stretch`).
     projection : Projection, optional
         From pix to rad.
     positioning : Positioning, optional
