@@ -70,6 +70,19 @@ class RowLimits:
             if abs(value) > _ABSURD:
                 raise DataError(f"{where}: column {name}: found {value:g}, expected finite numbers below {_ABSURD:g}")
 
+    def require_origin(self, where: str) -> None:
+        """Check that all rows are of an IFU and a slice.
+
+        Raises
+        ------
+        DataError
+            One is not.
+        """
+        for name, found, last in (("IFU", self.ifu, origin.N_IFU), ("slice", self.slice, origin.N_SLICE)):
+            for number in found:
+                if not 1 <= number <= last:
+                    raise DataError(f"{where}: column origin: found {name} {number}, expected 1 to {last}")
+
     def include(self, other: "RowLimits") -> None:
         """Extend to the limits of further rows."""
         self.extent[0::2] = np.minimum(self.extent[0::2], other.extent[0::2])

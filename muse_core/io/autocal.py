@@ -11,7 +11,7 @@ from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import get_float, require_float
+from muse_core.model.header import get_float, naming, require_float
 from muse_core.model.keywords import checked_column
 from muse_core.model.origin import N_IFU, N_SLICE
 
@@ -52,7 +52,8 @@ def read_autocal_factors(path: Path, compat: Compat = OURS) -> AutocalFactors:
     """
     where = str(path)
     with FitsFile(path) as file:
-        edges = _read_edges(file.primary.header, where, compat)
+        with naming(where):
+            edges = _read_edges(file.primary.header, where, compat)
         table = file.table()
         corr = checked_column(_TAG, "corr", table.column("corr", "DE"), table.where, compat)
         shape = (len(edges) - 1, N_IFU, N_SLICE)

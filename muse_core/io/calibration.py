@@ -12,8 +12,9 @@ from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
-from muse_core.model.header import get_bool, instrument_mode
+from muse_core.model.header import get_bool, instrument_mode, naming
 from muse_core.model.keywords import checked_column
+from muse_core.model.wcs import AstrometricSolution
 
 _FILTER = ("lambda", "throughput")
 _FLAT_FIELD_CORRECTED = "ESO DRS MUSE FLUX FFCORR"
@@ -24,6 +25,11 @@ def _curve(table: Hdu, tag: str, names: tuple[str, ...], compat: Compat) -> list
     if table.n_rows < 2 and not compat.senseless_values_used:
         raise table.error(f"found {table.n_rows} rows, expected a curve of at least 2")
     return [checked_column(tag, name, table.column(name), table.where, compat) for name in names]
+
+
+def _is_corrected(primary: fits.Header, tag: str, path: Path) -> bool:
+    with naming(str(path)):
+        return get_bool(primary, _FLAT_FIELD_CORRECTED, tag)
 
 
 def read_response(path: Path, compat: Compat = OURS) -> ResponseCurve:
@@ -38,7 +44,7 @@ def read_response(path: Path, compat: Compat = OURS) -> ResponseCurve:
         table, primary = file.table(), file.primary.header
         return ResponseCurve(
             *_curve(table, "STD_RESPONSE", ("lambda", "response", "resperr"), compat),
-            flat_field_corrected=get_bool(primary, _FLAT_FIELD_CORRECTED, "STD_RESPONSE"),
+            flat_field_corrected=_is_corrected(primary, "STD_RESPONSE", path),
             mode=instrument_mode(primary) if "ESO INS MODE" in primary else None,
             where=table.where,
         )
@@ -57,7 +63,7 @@ def read_telluric(path: Path, compat: Compat = OURS) -> TelluricCurve:
         table = file.table()
         return TelluricCurve(
             *_curve(table, "STD_TELLURIC", ("lambda", "ftelluric", "ftellerr"), compat),
-            flat_field_corrected=get_bool(file.primary.header, _FLAT_FIELD_CORRECTED, "STD_TELLURIC"),
+            flat_field_corrected=_is_corrected(file.primary.header, "STD_TELLURIC", path),
             where=table.where,
         )
 
@@ -106,6 +112,20 @@ def read_primary_header(path: Path) -> fits.Header:
     """Return the primary header of a file."""
     with FitsFile(path) as file:
         return file.primary.header
+
+
+def read_astrometry(path: Path, compat: Compat = OURS) -> fits.Header:
+    """Return the primary header of an ASTROMETRY_WCS.
+
+    Raises
+    ------
+    InputError
+        It has no astrometric solution that can be used; in the reference that is found when it is used.
+    """
+    header = read_primary_header(path)
+    if not compat.senseless_values_used:
+        AstrometricSolution.from_header(header, str(path), compat)
+    return header
 
 
 def read_headers(path: Path) -> Iterator[tuple[str, fits.Header]]:

@@ -14,7 +14,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import get_float, get_string
+from muse_core.model.header import get_float, get_string, naming
 from muse_core.model.keywords import checked_column
 from muse_core.model.skylines import SkyLines, lines_from_oh
 from muse_core.model.skymask import SkyMask
@@ -235,7 +235,9 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
             raise InputError(
                 f"{path}: found values from {np.min(image):g} to {np.max(image):g}, expected 0 (not sky) or 1 (sky)"
             )
-        return SkyMask((image.astype(np.uint8) != 0).view(np.uint8), **_mask_coordinates(header, str(path), compat))
+        with naming(str(path)):
+            coordinates = _mask_coordinates(header, str(path), compat)
+        return SkyMask((image.astype(np.uint8) != 0).view(np.uint8), **coordinates)
     except InputError as error:
         if not compat.bad_sky_input_ignored:
             raise

@@ -114,6 +114,11 @@ def parse_output_wcs(header: Header, where: str = "OUTPUT_WCS") -> GridOverride:
     InputError
         If the header cannot be used; says why.
     """
+    with keywords.naming(where):
+        return _parse_output_wcs(header, where)
+
+
+def _parse_output_wcs(header: Header, where: str) -> GridOverride:
     if not any(key.startswith("CRVAL") for key in header):
         raise InputError(f"{where}: found no CRVAL keyword, expected world coordinates of a cube or an image")
     if any(re.fullmatch(r"PC\d+_\d+", key) for key in header):

@@ -4,7 +4,9 @@
 Headers are `astropy.io.fits.Header`; HIERARCH keywords are named without that prefix (``ESO TEL GEOLAT``).
 """
 
+import contextlib
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 from astropy.io.fits import Header
@@ -138,6 +140,15 @@ def _unusable(tag: str, keyword: Keyword, key: str, value, default):
     if keyword.unusable is Reaction.WARNING:
         _LOG.warning("%s; a default is used", message)
     return default
+
+
+@contextlib.contextmanager
+def naming(where: str) -> Iterator[None]:
+    """Put a file or HDU before errors about keywords that do not name it."""
+    try:
+        yield
+    except InputError as error:
+        raise error if where in str(error) else InputError(f"{where}: {error}") from error
 
 
 def check_keywords(header: Header, where: str, compat: Compat = OURS, tag: str = PIXEL_TABLE) -> None:

@@ -9,7 +9,7 @@ from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import WCS_CARDS, get_float, get_string, require_float, spaxel_size_arcsec
+from muse_core.model.header import WCS_CARDS, get_float, get_string, naming, require_float, spaxel_size_arcsec
 
 _TAG = "ASTROMETRY_WCS"
 CTYPES = ("RA---TAN", "DEC--TAN")
@@ -62,7 +62,8 @@ class AstrometricSolution:
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
             )
 
-        cd = np.array([[get_float(header, f"CD{i}_{j}", 0.0, compat, _TAG) for j in (1, 2)] for i in (1, 2)])
+        with naming(where):
+            cd = np.array([[get_float(header, f"CD{i}_{j}", 0.0, compat, _TAG) for j in (1, 2)] for i in (1, 2)])
         if not np.isfinite(cd).all() or not (cd.any(axis=0).all() and cd.any(axis=1).all()):
             raise InputError(f"{where}: keywords CDi_j: found {cd.ravel().tolist()}, expected a regular matrix")
         if compat.senseless_values_used:

@@ -112,6 +112,8 @@ class Calibration:
         """Complete the header with the limits of the rows before and after the calibration."""
         table = self.table
         before.require_finite("pixel tables")
+        if not self._compat.senseless_values_used:
+            before.require_origin("pixel tables")
         if not self.exposure.keeps_limits:
             table.write_limits(before)
         if self._refraction is not None:

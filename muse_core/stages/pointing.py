@@ -79,7 +79,7 @@ def load_solution(run: Run) -> Pointing | None:
     InputError
         It cannot be used, or there are several.
     """
-    header = run.load("ASTROMETRY_WCS", calibration.read_primary_header)
+    header = run.load("ASTROMETRY_WCS", lambda path: calibration.read_astrometry(path, run.compat))
     return None if header is None else Pointing(run.compat, header)
 
 
@@ -91,5 +91,5 @@ def load_pointing(run: Run) -> Pointing:
     InputError
         One cannot be used, or there are several.
     """
-    header = run.load("ASTROMETRY_WCS", calibration.read_primary_header)
+    header = run.load("ASTROMETRY_WCS", lambda path: calibration.read_astrometry(path, run.compat))
     return Pointing(run.compat, header, load_offsets(run))

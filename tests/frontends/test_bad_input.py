@@ -425,6 +425,12 @@ def test_keyword_that_only_the_position_needs(bench):
         ("EXPTIME", 0.0, "keyword EXPTIME: found 0.0, expected more than 0 seconds"),
         ("EXPTIME", "long", "keyword EXPTIME: found 'long', expected a number from 0 to"),
         ("DATE-OBS", 5, "keyword DATE-OBS"),
+        (
+            "ESO INS DROT POSANG",
+            -1e30,
+            "keyword ESO INS DROT POSANG: found -1e\\+30, expected a number from",
+        ),
+        ("ESO DRS MUSE FLAT FLUX SKY", 1e30, "keyword ESO DRS MUSE FLAT FLUX SKY: found 1e\\+30, expected a number"),
         ("EXTNAME", "CHAN77", "keyword EXTNAME: found 'CHAN77', expected CHAN01 to CHAN24"),
         ("ESO INS MODE", "NFM-AO-N", "STD_RESPONSE.* is for mode WFM-NOAO-N, exposure is NFM-AO-N"),
     ],
@@ -465,6 +471,11 @@ def table_column(name: str, make):
 def whole(values):
     """Return values as integers."""
     return np.zeros(len(values), np.int32)
+
+
+def one_row(hdus):
+    """Leave one row of a table."""
+    hdus[1].data = hdus[1].data[:1]
 
 
 CALIBRATIONS = {
@@ -525,6 +536,41 @@ CALIBRATIONS = {
     ),
     "mask without inverse": ("SKY_MASK", set_key("CD1_1", 0.0), "has no inverse"),
     "LSF without coordinates": ("LSF_PROFILE", set_key("CRVAL1", None, 1), "keyword CRVAL1: found 'nothing', expected"),
+    "astrometry without reference pixel": (
+        "ASTROMETRY_WCS",
+        set_key("CRPIX2", None),
+        "keyword CRPIX2: found 'nothing'",
+    ),
+    "text in astrometry": (
+        "ASTROMETRY_WCS",
+        set_key("CRPIX2", "abc"),
+        "keyword CRPIX2: found 'abc', expected a number",
+    ),
+    "text in matrix": ("ASTROMETRY_WCS", set_key("CD2_2", "abc"), "keyword CD2_2: found 'abc', expected a number"),
+    "reference pixel far away": (
+        "ASTROMETRY_WCS",
+        set_key("CRPIX1", 1e30),
+        r"keyword CRPIX1: found 1e\+30, expected a",
+    ),
+    "text in mask": ("SKY_MASK", set_key("CRPIX1", "abc"), "keyword CRPIX1: found 'abc', expected a number"),
+    "text in output": ("OUTPUT_WCS", set_key("CD3_3", "abc", 1), "keyword CD3_3: found 'abc', expected a number"),
+    "bin below 0": (
+        "AUTOCAL_FACTORS",
+        set_key("HIERARCH ESO DRS MUSE LAMBDA1 MIN", (-5.0, "")),
+        "keyword ESO DRS MUSE LAMBDA1 MIN: found -5.0, expected a number from 0",
+    ),
+    "response without errors": (
+        "STD_RESPONSE",
+        table_column("resperr", lambda x: x * np.nan),
+        "column resperr, row 1: found nan, expected numbers from 0 to",
+    ),
+    "extinction of one row": ("EXTINCT_TABLE", one_row, "found 1 rows, expected a curve of at least 2"),
+    "response of one row": ("STD_RESPONSE", one_row, "found 1 rows, expected a curve of at least 2"),
+    "response that is text": (
+        "STD_RESPONSE",
+        set_key("HIERARCH ESO DRS MUSE FLUX FFCORR", "F"),
+        "keyword ESO DRS MUSE FLUX FFCORR: found 'F', expected T or F",
+    ),
     "LSF without profile": ("LSF_PROFILE", column("LSF_PROFILE", lambda x: x * 0), "keyword|profile of slice 1"),
 }
 
@@ -752,3 +798,40 @@ def test_real_command(bench):
         done.stdout + done.stderr,
         rf"{path.name}\[data\]: found \d+ bytes in the file, expected at least \d+",
     )
+
+
+# Values that the reference has defaults for
+
+
+def test_weather_without_sense(bench):
+    """A default is used, with a warning, as for missing keywords."""
+    frames = bench.frames()
+    for number in range(2):
+        edit(frames.copy(PIXTABLE, number), set_key("HIERARCH ESO TEL AMBI PRES START", 0.0))
+    status, output = bench.run(frames)
+    assert status == 0, output
+    assert re.search(r"WARNING.*keyword ESO TEL AMBI PRES START: found 0.0, expected a number from 300", output)
+    assert re.search(r"WARNING.*ESO TEL AMBI PRES START or END is missing, using 743 hPa", output)
+
+
+def test_levels_of_ifus_without_sense(bench):
+    frames = bench.frames()
+    edit(frames.copy(PIXTABLE, 1), set_key("HIERARCH ESO DRS MUSE FLAT FLUX SKY", 1e-3))
+    bench.fails(frames, says="bad_PIXTABLE_OBJECT_0001-13.fits: keywords .*expected less than a factor of 100")
+
+
+def test_ifu_of_one_empty_row(bench):
+    def empty(hdus):
+        for hdu in hdus[1:8]:
+            hdu.data = hdu.data[:1] * 0
+
+    frames = bench.frames()
+    edit(frames.copy(PIXTABLE, 1), empty)
+    bench.fails(frames, says="column origin: found IFU 0, expected 1 to 24")
+
+
+def test_wavelengths_that_are_all_missing(bench):
+    frames = bench.frames()
+    for number in range(2):
+        edit(frames.copy(PIXTABLE, number), column("lambda", lambda x: x * np.nan))
+    bench.fails(frames, says="column lambda: found NaN only, expected finite numbers")
