@@ -123,6 +123,7 @@ class MuseScipost(base.Recipe):
             row_seconds=steps.sky.row_seconds,
             in_one_pass=steps.need_no_barrier,
             own_cubes=steps.own_cubes,
+            bands=[] if steps.raman_lines is None else stages.raman.band_limits(p.raman_width),
         )
         with stages.plan.begin(run, work) as store:
             reduce_one = functools.partial(steps.reduce, store)

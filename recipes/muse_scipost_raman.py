@@ -69,7 +69,11 @@ class MuseScipostRaman(base.Recipe):
         )
         options = stages.raman.RamanOptions(width=p.width, crsigma=p.crsigma, region=p.region, any_mode=True)
         work = stages.plan.Work(
-            exposures=[exposure], wavelengths=p.wavelengths, save=frozenset({"individual", "raman"}), n_tables=1
+            exposures=[exposure],
+            wavelengths=p.wavelengths,
+            save=frozenset({"individual", "raman"}),
+            n_tables=1,
+            bands=[] if lines is None else stages.raman.band_limits(p.width),
         )
         with stages.plan.begin(run, work) as store, stages.exposures.naming(exposure):
             table = stages.calibrate.calibrate(run, exposure, store, 0, calibration)

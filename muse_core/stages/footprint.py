@@ -48,6 +48,8 @@ class Footprint:
         Right ascension and declination of each exposure, as far as they are known.
     exposures : sequence of OpenedExposure
         The exposures.
+    part : float
+        Part of their rows.
     """
 
     header: Header
@@ -56,6 +58,7 @@ class Footprint:
     zero: tuple[float, float]
     centres: list[tuple[float, float]]
     exposures: Sequence[OpenedExposure]
+    part: float = 1.0
 
     @classmethod
     def of(
@@ -83,6 +86,20 @@ class Footprint:
             return _find(exposures, wavelengths, pointing, projects)
         except (MuseError, KeyError, TypeError, ValueError):
             return None  # whatever it is, the step that needs it will say so
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, spread evenly over the wavelengths that the exposures have."""
+        n_rows = sum(exposure.rows.n_rows for exposure in self.exposures)
+        return math.ceil(self.part * n_rows)
+
+    def cut(self, wavelengths: tuple[float, float]) -> "Footprint | None":
+        """Return the part between two wavelengths in Angstrom; None if there is nothing."""
+        (low, high), extent = self.wavelengths, self.extent.copy()
+        extent[4:6] = max(low, wavelengths[0]), min(high, wavelengths[1])
+        if extent[4] >= extent[5]:
+            return None
+        return dataclasses.replace(self, extent=extent, part=self.part * (extent[5] - extent[4]) / (high - low))
 
     @property
     def wavelengths(self) -> tuple[float, float]:

@@ -36,6 +36,8 @@ _JOURNAL, _SPOOLED, _IMAGE, _PIXEL = 12, 12, 16, 4
 _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
 #: Copies while tables and images of all exposures are written.
 _TABLE_COPIES = 1.0
+#: Further copies of the rows of a band while its image is made, and how that is.
+_BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions())
 #: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; and the
 #: part by which rows are not spread evenly.
 _PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 4 << 20, 10 << 20, 15 << 20, 1.03
@@ -73,6 +75,8 @@ class Work:
         They go from the file to the sky at once.
     own_cubes : sequence of OwnCube
         Cubes that steps make of each exposure.
+    bands : sequence of tuple of float
+        Wavelengths in Angstrom of which the rows of an exposure are in memory, and resampled into an image.
     """
 
     exposures: Sequence[OpenedExposure]
@@ -88,6 +92,7 @@ class Work:
     keeps_rows: bool = True
     in_one_pass: bool = False
     own_cubes: Sequence[OwnCube] = ()
+    bands: Sequence[tuple[float, float]] = ()
 
     @property
     def lengths(self) -> list[int]:
@@ -200,14 +205,16 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
     index_bytes = INDEX_BYTES * n_rows if work.keeps_rows else 0
     kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES_IN_ONE_PASS if work.in_one_pass else _COPIES)
     stages = [0]
-    if work.own_cubes:
+    own = None
+    if work.own_cubes or work.bands:
         kept += _SKY_BYTES
         own = Footprint.of([max(work.exposures, key=lambda exposure: exposure.rows.n_rows)], work.wavelengths)
+    if own is not None:
         for cube in work.own_cubes:
-            own_grid = None if own is None else own.grid(cube.options.step)
-            if own_grid is not None:
-                whole = cube.voxel_bytes * math.prod(own_grid.shape)
-                stages.append(whole + _slabs(run, own, own_grid, cube.options, row_bytes))
+            stages.append(_own_cube(run, own, cube, row_bytes))
+        for part in filter(None, map(own.cut, work.bands)):
+            kept += ROW.itemsize * part.n_rows
+            stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, 0))
     if work.n_tables or work.stacked:
         kept += _TABLES_BYTES
         stages.append(_chunks(run, work, _TABLE_COPIES))
@@ -218,6 +225,14 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
         stages.append(slabs + _IMAGE * spaxels * len(work.cube.filters))
     return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
+
+
+def _own_cube(run: Run, footprint: Footprint, cube: OwnCube, row_bytes: int) -> int:
+    """Return the memory of a cube of an exposure in its own spaxels; 0 if its size is not known."""
+    grid = footprint.grid(cube.options.step)
+    if grid is None:
+        return 0
+    return cube.voxel_bytes * math.prod(grid.shape) + _slabs(run, footprint, grid, cube.options, row_bytes)
 
 
 def _chunks(run: Run, work: Work, copies: float) -> int:
@@ -233,7 +248,7 @@ def _slabs(run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOp
     return int(
         _UNEVEN
         * expected_slab_bytes(
-            sum(exposure.rows.n_rows for exposure in exposures),
+            footprint.n_rows,
             sum(exposure.n_slices for exposure in exposures),
             footprint.wavelengths,
             grid,

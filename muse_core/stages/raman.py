@@ -151,6 +151,11 @@ def _clean(
     return RamanResult(fit, lines, bands)
 
 
+def band_limits(width: float) -> list[tuple[float, float]]:
+    """Return the wavelengths, in Angstrom, of which `clean` has the rows of an exposure in memory."""
+    return [(band.centre - width / 2, band.centre + width / 2) for band in BANDS]
+
+
 def _bands(run: Run, options: RamanOptions, table: StoredTable, store: RowStore) -> dict[RamanBand, _Band]:
     low, high = (get_float(table.header, f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}", 0.0) for end in ("LOW", "HIGH"))
     if not raman.is_covered(low, high):

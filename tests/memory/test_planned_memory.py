@@ -101,6 +101,7 @@ KINDS = {
     "tables alone": ("wfm", "none", [NONE, "--save=individual,positioned,combined"], "3 IFUs"),
     "stacked": ("wfm", "none", [NONE, "--save=stacked"], "3 IFUs"),
     "Euro3D": ("wfm", "merged", [NONE, "--save=cube", "--format=Euro3D"], "merged table of 3 IFUs"),
+    "Raman lines": ("raman", "raman", [NONE, "--save=cube,raman"], "2 IFUs"),
     "NFM": ("nfm", "none", [NONE, "--save=cube"], "3 IFUs"),
     "NFM, reduced": ("nfm", "reduced", [NONE, "--save=cube"], "merged table of 3 IFUs"),
     "NFM, combined": ("nfm", "combined", [NONE, "--save=cube"], "merged table of 3 IFUs"),
@@ -108,9 +109,10 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_as_planned(request, tmp_path, kind):
+def test_as_planned(request, datasets, tmp_path, kind):
     data, sof, parameters, content = KINDS[kind]
-    output = run(tmp_path, *parameters, str(request.getfixturevalue(data).sofs[sof]))
+    inputs = request.getfixturevalue(data) if data in ("wfm", "nfm") else datasets[data]
+    output = run(tmp_path, *parameters, str(inputs.sofs[sof]))
     assert re.search(rf"Exposure 1 of \d \(DATE-OBS [^)]*\): {content}\n", output), output
     (plan,) = re.findall(r"Plan: (.*)", output)
     grid = [int(size) for size in re.findall(r"(\d+) (?=x|voxels)", plan)]
