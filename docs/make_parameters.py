@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write docs/parameters.md from the declaration of the recipe and the cases of the parity tests."""
+"""Write docs/parameters.md from the declarations of the recipes and the cases of the parity tests."""
 
 import functools
 import runpy
@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from muse_core.frontends.registry import built_in, class_of
 from muse_core.model.declare import ParameterSpec
-from muse_core.recipes.muse_scipost import MuseScipost
 
 TESTS = Path(__file__).parents[1] / "tests"
 EQUAL = "equal"
@@ -23,8 +23,14 @@ _TABLE_OF_DEFECTS = "DEFECTS"  # cases of bad input: they say nothing about a pa
 
 
 @functools.cache
-def cases() -> dict[str, object]:
-    """Return the cases of the parity tests by name, those with few parameters first; see tests/harness/case.py."""
+def cases(recipe: str) -> dict[str, object]:
+    """Return the parity cases of a recipe by name, those with few parameters first; see tests/harness/case.py."""
+    return {name: case for (of, name), case in _all_cases().items() if of == recipe}
+
+
+@functools.cache
+def _all_cases() -> dict[tuple[str, str], object]:
+    """Return all cases by recipe and name."""
     sys.path.insert(0, str(TESTS))
     try:
         from harness.case import Case
@@ -34,15 +40,15 @@ def cases() -> dict[str, object]:
             if "harness.case" in path.read_text():
                 for name, table in runpy.run_path(str(path)).items():
                     if isinstance(table, dict) and name != _TABLE_OF_DEFECTS:
-                        found |= {case: value for case, value in table.items() if isinstance(value, Case)}
+                        found |= {(c.recipe, case): c for case, c in table.items() if isinstance(c, Case)}
         return dict(sorted(found.items(), key=lambda item: len(item[1].parameters)))
     finally:
         sys.path.remove(str(TESTS))
 
 
-def tested_values(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
+def tested_values(recipe: str, spec: ParameterSpec) -> Iterator[tuple[str, str]]:
     """Yield name of the case and value for each case in which a parameter has another value than its default."""
-    for name, case in cases().items():
+    for name, case in cases(recipe).items():
         value = case.settings.get(spec.name)
         if value is not None and not _is_default(spec, value):
             yield name, value
@@ -50,13 +56,13 @@ def tested_values(spec: ParameterSpec) -> Iterator[tuple[str, str]]:
 
 def _is_default(spec: ParameterSpec, value: str) -> bool:
     if spec.type is bool:
-        return value == str(spec.default).lower()
+        return value.lower() == str(spec.default).lower()
     return spec.type(value) == spec.default
 
 
-def tested_frames(tag: str) -> list[str]:
+def tested_frames(recipe: str, tag: str) -> list[str]:
     """Return the names of the cases that use a tag."""
-    return [name for name, case in cases().items() if tag in case.tags]
+    return [name for name, case in cases(recipe).items() if tag in case.tags]
 
 
 def _some(texts, mark: str = "") -> str:
@@ -65,46 +71,48 @@ def _some(texts, mark: str = "") -> str:
     return "; ".join(shown) + (f"; {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
 
 
-def _tests() -> Iterator[str]:
-    yield from (
-        "",
-        "## Tests against ESO's recipe",
-        "",
-        "Both recipes run on the same simulated frames, and all products are compared (`pytest tests/parity -k NAME`).",
-        "Equal means: within the tolerances of `tests/harness/tolerances.py`, most to the last bit.",
-        "",
-        "| parameter | status | values other than the default | cases |",
-        "|---|---|---|---|",
-    )
-    for spec in MuseScipost.PARAMETERS:
-        tested = list(tested_values(spec))
+def _tests(recipe) -> Iterator[str]:
+    if not cases(recipe.NAME):
+        return
+    yield from ("", "Against ESO's recipe:", "", "| parameter | status | values other than the default | cases |")
+    yield "|---|---|---|---|"
+    for spec in recipe.PARAMETERS:
+        tested = list(tested_values(recipe.NAME, spec))
         values, names = _some((value for _, value in tested), "`"), _some(name for name, _ in tested)
         yield f"| `{spec.name}` | {STATUS.get(spec.name, EQUAL)} | {values} | {names} |"
     yield from ("", "| input frame | status | cases |", "|---|---|---|")
-    for spec in MuseScipost.INPUTS:
-        yield f"| `{spec.tag}` | {STATUS.get(spec.tag, EQUAL)} | {_some(tested_frames(spec.tag))} |"
+    for spec in recipe.INPUTS:
+        yield f"| `{spec.tag}` | {STATUS.get(spec.tag, EQUAL)} | {_some(tested_frames(recipe.NAME, spec.tag))} |"
+
+
+def _section(recipe) -> Iterator[str]:
+    yield from ("", f"## {recipe.NAME}", "", recipe.SYNOPSIS, "")
+    yield from ("| parameter | default | values | meaning |", "|---|---|---|---|")
+    for spec in recipe.PARAMETERS:
+        values = ", ".join(spec.choices) or spec.type.__name__ + (f" [{spec.unit}]" if spec.unit else "")
+        values += f", {spec.limits}" if spec.limits else ""
+        hidden = " *(hidden in help texts)*" if spec.hidden else ""
+        yield f"| `{spec.name}` | `{spec.default}` | {values} | {spec.help}{hidden} |"
+    yield from ("", "| input frame | group | meaning |", "|---|---|---|")
+    yield from (f"| `{spec.tag}` | {spec.group} | {spec.help} |" for spec in recipe.INPUTS)
+    yield from ("", "| product | level | meaning |", "|---|---|---|")
+    yield from (f"| `{spec.tag}` | {spec.level.lower()} | {spec.help} |" for spec in recipe.PRODUCTS)
+    yield from _tests(recipe)
 
 
 def text() -> str:
     """Return the page."""
     lines = [
-        "# Parameters, frames and products of muse_scipost",
+        "# Parameters, frames and products",
         "",
-        "Made by `docs/make_parameters.py` from `recipes/muse_scipost.py` and `tests/parity`.",
+        "Made by `docs/make_parameters.py` from `recipes` and `tests/parity`.",
         "",
-        "| parameter | default | values | meaning |",
-        "|---|---|---|---|",
+        "Each recipe is compared with ESO's: both run on the same simulated frames, and all products are compared.",
+        "(`pytest tests/parity -k NAME`, with the name of a case). Equal means: within the tolerances of",
+        "`tests/harness/tolerances.py`, most to the last bit.",
     ]
-    for spec in MuseScipost.PARAMETERS:
-        values = ", ".join(spec.choices) or spec.type.__name__ + (f" [{spec.unit}]" if spec.unit else "")
-        values += f", {spec.limits}" if spec.limits else ""
-        hidden = " *(hidden in help texts)*" if spec.hidden else ""
-        lines.append(f"| `{spec.name}` | `{spec.default}` | {values} | {spec.help}{hidden} |")
-    lines += ["", "| input frame | group | meaning |", "|---|---|---|"]
-    lines += [f"| `{spec.tag}` | {spec.group} | {spec.help} |" for spec in MuseScipost.INPUTS]
-    lines += ["", "| product | level | meaning |", "|---|---|---|"]
-    lines += [f"| `{spec.tag}` | {spec.level.lower()} | {spec.help} |" for spec in MuseScipost.PRODUCTS]
-    lines += _tests()
+    for module in built_in():
+        lines += _section(class_of(module))
     return "\n".join(lines) + "\n"
 
 

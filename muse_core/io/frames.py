@@ -48,11 +48,11 @@ class FrameSelection:
 
     def all(self, tag: str) -> list[Path]:
         """Return the files of a tag in order."""
-        return self._paths[tag]
+        return self._paths.get(tag, [])
 
     def first(self, tag: str) -> Path | None:
         """Return the first file of a tag, or None."""
-        return next(iter(self._paths[tag]), None)
+        return next(iter(self.all(tag)), None)
 
     def only(self, tag: str) -> Path | None:
         """Return the file of a tag of which only one is allowed, or None.
@@ -62,7 +62,7 @@ class FrameSelection:
         InputError
             If there are several.
         """
-        paths = self._paths[tag]
+        paths = self.all(tag)
         if len(paths) > 1:
             names = ", ".join(str(path) for path in paths)
             if not self._compat.ambiguous_master_ignored:

@@ -137,6 +137,7 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
         *_numbers("ESO TEL IA FWHM, ESO TEL IA FWHMLIN", 0, 100, "arcsec", _D, _D),
         *_numbers("ESO OCS SGS AG FWHMX AVG, ESO OCS SGS AG FWHMY AVG", 0, 100, "arcsec", _D, _D),
         *_numbers("ESO DRS MUSE FLAT FLUX SKY, ESO DRS MUSE FLAT FLUX LAMP", 0, 1e9, "count", _E, _E),
+        *_numbers("ESO DRS MUSE WEIGHT", 0, 1e6, "", _W, _E),
         *_numbers("ESO DRS MUSE RTC STREHL, ESO DRS MUSE RTC STREHERR", 0, 1000, "", _W, _W),
         *_numbers(f"{PIXTABLE}LIMITS X LOW, {PIXTABLE}LIMITS X HIGH", -_LIMIT, _LIMIT, "", _E, _E),
         *_numbers(f"{PIXTABLE}LIMITS Y LOW, {PIXTABLE}LIMITS Y HIGH", -_LIMIT, _LIMIT, "", _E, _E),

@@ -270,8 +270,16 @@ def write_offset_list(
 
 
 def write_filter_list(path: Path) -> Path:
-    """FILTER_LIST: synthetic bands, one extension each: ``sim_V``, ``sim_R``, ``sim_I`` and the narrow ``sim_7030``."""
-    bands = (("sim_V", 5450.0, 450.0), ("sim_R", 6500.0, 700.0), ("sim_I", 8000.0, 800.0), ("sim_7030", 7030.0, 20.0))
+    """FILTER_LIST: synthetic bands, one extension each, some of them with the names of bands of the real list."""
+    bands = (
+        ("sim_V", 5450.0, 450.0),
+        ("sim_R", 6500.0, 700.0),
+        ("sim_I", 8000.0, 800.0),
+        ("sim_7030", 7030.0, 20.0),
+        ("Johnson_V", 5425.0, 375.0),
+        ("Cousins_R", 6450.0, 750.0),
+        ("Cousins_I", 8050.0, 750.0),
+    )
     hdus = [(_primary("FILTER_LIST", path), None)]
     for i, (name, centre, half_width) in enumerate(bands):
         u = np.linspace(-1.3, 1.3, 53)

@@ -11,7 +11,7 @@ from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
 from muse_core.engine.progress import timed
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore
-from muse_core.errors import DataError
+from muse_core.errors import DataError, InputError
 from muse_core.model import units
 from muse_core.model.dq import DQ
 from muse_core.recipe.run import Run
@@ -40,6 +40,22 @@ def find_weights(run: Run, exposures: Sequence[OpenedExposure], method: str) -> 
     return None if values is None else Weights(first_rows(exposures)[:-1], np.asarray(values, np.float32))
 
 
+def require_several(exposures: Sequence[OpenedExposure]) -> None:
+    """Check that there is something to combine.
+
+    Raises
+    ------
+    InputError
+        There is one exposure.
+    """
+    if len(exposures) < 2:
+        files = ", ".join(str(file.path) for file in exposures[0].rows.files)
+        raise InputError(
+            f"{files}: found the exposure of {exposures[0].header.get('DATE-OBS')} alone, expected several; "
+            "muse_scipost_make_cube makes a cube of one"
+        )
+
+
 def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | None) -> StoredTable:
     """Make the combined table: the header of the first exposure, the rows of all.
 
@@ -60,7 +76,7 @@ def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | Non
     if states != {units.RAD}:
         raise DataError(
             f"{len(tables)} exposures: found positions in {', '.join(sorted(states))}, expected all in {units.RAD}; "
-            "several exposures cannot be combined with astrometry=false"
+            "exposures that are not projected (astrometry=false), or are on the sky already, cannot be combined"
         )
     counts = [table.stored.n_rows for table in tables]
     first.header = combine_headers(
@@ -78,8 +94,9 @@ def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | Non
     return first
 
 
-def save_combined(run: Run, table: StoredTable, store: RowStore, flagged: FlaggedRows) -> None:
+def save_combined(run: Run, table: StoredTable, store: RowStore, flagged: FlaggedRows | None = None) -> None:
     """Write PIXTABLE_COMBINED; rows that the cube flagged as cosmic rays carry that flag."""
+    flagged = FlaggedRows() if flagged is None else flagged
     with timed("Combined table", table.stored.n_rows), PixelTableSaver(run, table, "PIXTABLE_COMBINED") as saver:
         for chunk in table.stored.chunks:
             start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop

@@ -10,9 +10,12 @@ import numpy as np
 
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
+from muse_core.model import units
 from muse_core.recipe.run import Run
-from muse_core.stages.locate import Located
+from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
+from muse_core.stages.locate import Located, LocationOptions, calibrate_and_locate
 from muse_core.stages.opening import OpenedExposure
+from muse_core.stages.pointing import Pointing
 from muse_core.stages.tables import StoredTable
 from muse_core.steps.astrometry import Positioning
 
@@ -62,6 +65,25 @@ def reduce_each(
                 run.journal.record_exposure(number, done, store, (begin, end), run.factory)
         reduced.append(done)
     return reduced
+
+
+def load(
+    run: Run,
+    store: RowStore,
+    exposure: OpenedExposure,
+    first_row: int,
+    reference: Positioning | None,
+    *,
+    calibration: CalibrationOptions | None = None,
+    pointing: Pointing | None = None,
+) -> ReducedExposure:
+    """Load an exposure, calibrated; with `pointing`, rows whose positions are projected are put on the sky."""
+    options = calibration or CalibrationOptions()
+    if pointing is None or exposure.rows.files[0].position_unit != units.RAD:
+        return ReducedExposure(calibrate(run, exposure, store, first_row, options), Located(None, None, None))
+    steps = Calibration(run, exposure, first_row, options)
+    located = calibrate_and_locate(run, steps, store, LocationOptions(pointing=pointing), reference)
+    return ReducedExposure(steps.table, located)
 
 
 @contextlib.contextmanager

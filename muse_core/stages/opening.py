@@ -147,6 +147,19 @@ def open_separately(run: Run, tag: str, wavelengths: WavelengthRange, *, recorde
     return [_open_alone(run, file, wavelengths) for file in files]
 
 
+def open_first(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExposure:
+    """Open the first pixel table of a tag by itself, whatever else belongs to its exposure.
+
+    Parameters and errors as in `open_exposures`.
+    """
+    path, *others = run.frames.all(tag)
+    if others:
+        _LOG.warning("%s: used alone; other pixel tables are left out: %s", path, ", ".join(map(str, others)))
+    file = PixelTableFile(path)
+    run.factory.use_raw([RawFrame(path, tag, file.header)])
+    return _open_alone(run, file, wavelengths)
+
+
 def _open_alone(run: Run, file: PixelTableFile, wavelengths: WavelengthRange) -> OpenedExposure:
     """Open a pixel table that is not merged with others."""
     header = file.header.copy()

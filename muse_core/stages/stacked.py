@@ -12,6 +12,7 @@ from muse_core.engine.store import RowStore
 from muse_core.io.cube import extension_header
 from muse_core.io.fitswriter import FitsStreamWriter, primary_header
 from muse_core.model import origin
+from muse_core.model.cards import set_card
 from muse_core.model.dq import DQ
 from muse_core.model.grid import Limits, make_grid
 from muse_core.recipe.run import Run
@@ -49,6 +50,8 @@ def make_stacked(
         tag = "OBJECT_RESAMPLED"
         path = run.factory.next_path(tag)
         primary = run.factory.header(tag, object_cards(table.header), path, primary_header())
+        if "EXTNAME" in table.header:  # of one IFU alone
+            set_card(primary, "EXTNAME", table.header["EXTNAME"])
         header = extension_header("DATA", shape, grid.cards(), unit=table.data_unit or None, inherit=True)
         with FitsStreamWriter(path, [primary, header]) as writer:
             column = 0

@@ -20,6 +20,7 @@ from muse_core.steps.offsets import Offset
 
 log = logging.getLogger(__name__)
 
+CARD_WEIGHT = "ESO DRS MUSE WEIGHT"
 CARD_WEIGHTED = PIXTABLE + "WEIGHTED"
 CARD_COMBINED = PIXTABLE + "COMBINED"
 CARD_STREHL = "ESO DRS MUSE RTC STREHL"
@@ -41,7 +42,8 @@ def exposure_weights(headers: Sequence[Header], method: str, compat: Compat = OU
     headers : sequence of Header
         Header of each exposure.
     method : str
-        ``exptime``, ``fwhm`` (exposure time divided by seeing) or ``none``.
+        ``exptime``, ``fwhm`` (exposure time divided by seeing), ``header`` (exposure time multiplied by `CARD_WEIGHT`)
+        or ``none``.
 
     Returns
     -------
@@ -65,7 +67,18 @@ def exposure_weights(headers: Sequence[Header], method: str, compat: Compat = OU
             log.warning("weights of exposures: no estimate of the seeing is complete, using exposure times only")
         else:
             weights = [weight * (seeing[0] / fwhm) for weight, fwhm in zip(weights, seeing, strict=True)]
+    elif method == "header":
+        weights = [weight * _given_weight(header, compat) for weight, header in zip(weights, headers, strict=True)]
     return weights
+
+
+def _given_weight(header: Header, compat: Compat) -> float:
+    """Return the weight in the header of an exposure, 1 without."""
+    weight = get_float(header, CARD_WEIGHT, None, compat)
+    if weight is None:
+        log.warning("exposure of %s: no keyword %s: its weight is its exposure time", header["DATE-OBS"], CARD_WEIGHT)
+        return 1.0
+    return weight
 
 
 def _seeing(headers: Sequence[Header], compat: Compat) -> list[float] | None:

@@ -5,6 +5,7 @@ import dataclasses
 import re
 from pathlib import Path
 
+from harness import run
 from muse_core.simulate.dataset import dithered, make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 
@@ -71,6 +72,10 @@ SPECS = {
     **{f"angle{angle:g}": _tiny_pair(angle) for angle in ANGLES},
     "small": [_SMALL],  # for runs that fail
     "smalltwo": [dataclasses.replace(spec, lbda_max=7280) for spec in (_FIRST, _SECOND)],
+    "smallao": [
+        dataclasses.replace(AO, lbda_max=6480),
+        dataclasses.replace(AO, lbda_max=6480, seed=2, date_obs="2018-11-21T06:51:10.456", posang=70.0, exptime=500.0),
+    ],
     "smalltable": [dataclasses.replace(_SMALL, file_format="table")],
 }
 
@@ -94,9 +99,20 @@ class Datasets:
     def __init__(self, folder: Path):
         self._folder = folder
         self._made: dict[str, Dataset] = {}
+        self._reduced: dict[str, Path] = {}
 
     def __getitem__(self, name: str) -> Dataset:
         if name not in self._made:
             folder = self._folder / name
             self._made[name] = Dataset(folder, make_dataset(folder, SPECS[name]))
         return self._made[name]
+
+    def reduced(self, name: str) -> Path:
+        """Return the folder of pixel tables that our muse_scipost makes of a data set, sky not subtracted."""
+        if name not in self._reduced:
+            folder = self._folder / f"{name}-reduced"
+            parameters = ("--skymethod=none", "--save=individual,positioned,combined")
+            outcome = run.ours(self[name].sofs["none"], folder, *parameters)
+            assert outcome.status == 0, outcome.output
+            self._reduced[name] = folder
+        return self._reduced[name]

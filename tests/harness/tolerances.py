@@ -56,6 +56,6 @@ SKY_HEADER = {"SKY_LINES": 1e-5, "SKY_CONTINUUM": 1e-5}
 #: Keywords that say when, where and by which program a product was made, not what it is.
 IGNORED_KEYWORDS = re.compile(
     r"^(DATE|CHECKSUM|DATASUM|DATAMD5|COMMENT|HISTORY|END|)$"
-    r"|^ESO PRO REC\d+ (PIPE ID|DRS ID)$"
+    r"|^ESO PRO REC\d+ (PIPE ID|DRS ID)$|^PROCSOFT$"
     r"|^ESO DRS MUSE SCIPOST COMPAT$"  # ours: says in which way the product was made
 )

@@ -4,7 +4,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.io.cube import CubeWriter, variance_unit
 from muse_core.io.fitswriter import primary_header
@@ -78,7 +77,7 @@ class SdpCube:
             largest_image=max((np.count_nonzero(~np.isnan(image)) for image in images), default=0),
             data_unit=table.data_unit,
             has_response="STD_RESPONSE" in run.factory.tags_used,
-            software=_software(table.header, run.factory.pipeline),
+            software=run.factory.pipeline,
             compat=run.compat,
         )
         for item in cards:
@@ -90,12 +89,3 @@ class SdpCube:
 
     def __exit__(self, kind, value, traceback):
         self._writer.__exit__(kind, value, traceback)
-
-
-def _software(header: Header, ours: str) -> str:
-    """Return the pipeline that made the last step before this one, or ours."""
-    found, k = ours, 1
-    while f"ESO PRO REC{k} ID" in header:
-        found = header.get(f"ESO PRO REC{k} PIPE ID", found)
-        k += 1
-    return found
