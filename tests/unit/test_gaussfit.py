@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, least_squares
 
-from muse_core.steps.gaussfit import CORRELATION, SIGMA_X, SIGMA_Y, VOLUME, fit_gaussians, gaussian
+from muse_core.steps.gaussfit import CORRELATION, SIGMA_X, SIGMA_Y, VOLUME, Early, fit_gaussians, gaussian
 
 Y, X = (c.ravel().astype(float) for c in np.mgrid[1:12, 1:12])
 TRUTH = np.array([3.0, 500.0, 0.3, 6.3, 5.4, 1.5, 1.1])
@@ -69,3 +69,29 @@ def test_parameters_stay_in_their_ranges():
     parameters = fit(values, weights).parameters
     assert (np.abs(parameters[:, CORRELATION]) < 1).all()
     assert (parameters[:, [SIGMA_X, SIGMA_Y]] > 0).all()
+
+
+def chi_square(values, weights, parameters):
+    return (((gaussian(parameters, X, Y) - values) * weights) ** 2).sum(axis=1)
+
+
+def test_early_end():
+    """It is close to the minimum for good stamps, but not in it."""
+    values, weights = stamps(20, noise=3.0)
+    n = len(values)
+    grid = np.tile(X, (n, 1)), np.tile(Y, (n, 1))
+    early = fit_gaussians(values, weights, *grid, np.tile(START, (n, 1)), Early)
+    minimum = fit(values, weights)
+    assert early.converged.all()
+    ratio = chi_square(values, weights, early.parameters) / chi_square(values, weights, minimum.parameters)
+    assert (ratio > 1 - 1e-12).all()
+    assert (ratio < 1 + 1e-4).all()
+    assert np.abs(early.parameters - minimum.parameters).max() > 1e-9
+
+
+def test_early_end_without_success():
+    """A Gaussian that is exactly 0 in a pixel ends the fit."""
+    values, weights = stamps(1)
+    start = START.copy()
+    start[[SIGMA_X, SIGMA_Y]] = 0.1
+    assert not fit_gaussians(values, weights, X[None], Y[None], start[None], Early).converged.any()
