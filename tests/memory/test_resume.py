@@ -20,6 +20,7 @@ from harness import child
 from muse_core.engine.journal import Journal
 
 KINDS = "--save=cube,skymodel,autocal,individual,positioned,combined,stacked"
+SKY = "--skymethod=simple"  # ten Angstrom are too little for a fit of lines
 PLANES = 2
 MB = 10**6
 SIZE = "SIZE"
@@ -42,7 +43,7 @@ class Bench:
             self._number += 1
             folder = self._folder / f"run{self._number}"
         environment = {"OMP_NUM_THREADS": "2", **({"MUSE_RESUME": str(self.resume)} if resume else {})}
-        arguments = ["muse_scipost", KINDS, *parameters, str(self._sof)]
+        arguments = ["muse_scipost", KINDS, SKY, *parameters, str(self._sof)]
         return child.start(folder, arguments, environment, **{"planes": PLANES, **how}), folder
 
     def run(self, *parameters: str, status: int = 0, **how) -> tuple[dict, str]:
