@@ -41,5 +41,6 @@ class MuseScipostApplyAstrometry(base.Recipe):
             raise InputError("set of frames: found no frame with tag ASTROMETRY_WCS, expected one")
         recorded = not run.compat.astrometry_input_not_recorded
         files = stages.opening.open_separately(run, frames.PIXTABLE_OBJECT.tag, p.wavelengths, recorded=recorded)
+        stages.opening.require_pixels(files)
         location = stages.locate.LocationOptions(pointing=pointing, project=True, position=False, individual=True)
         stages.separate.rewrite(run, files, p.wavelengths, location=location)

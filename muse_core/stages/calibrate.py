@@ -176,6 +176,11 @@ def calibrate_flux(run: Run, table: StoredTable, store: RowStore, curves: FluxCu
     write_calibrated(table)
 
 
+def is_calibrated(exposure: OpenedExposure) -> bool:
+    """Does an exposure say that its flux is calibrated?"""
+    return flux.is_calibrated(exposure.header)
+
+
 def write_calibrated(table: StoredTable) -> None:
     """Say that the flux of a table is calibrated."""
     flux.write_cards(table.header)
@@ -227,9 +232,14 @@ def flux_calibration(run: Run, table: StoredTable, curves: FluxCurves) -> flux.F
     if curves.extinction is None:
         _LOG.warning("No EXTINCT_TABLE: no correction for extinction")
     try:
-        return flux.FluxCalibration.from_header(
+        found = flux.FluxCalibration.from_header(
             table.header, curves.response, curves.extinction, curves.telluric, table.data_unit, run.compat
         )
     except DataError as error:
         run.or_ignore(error, "flux not calibrated")
         return None
+    if found is None and run.ends_at_failed_step:
+        raise DataError(
+            f"flux calibration: found data in {table.data_unit!r}, expected counts; done already?"
+        )
+    return found

@@ -3,6 +3,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 from astropy.io.fits import Header
 
@@ -11,7 +12,7 @@ from muse_core.engine.slabs import Weights
 from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
-from muse_core.model import origin
+from muse_core.model import origin, units
 from muse_core.model.header import PIXTABLE, check_keywords, get_int
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
@@ -158,6 +159,20 @@ def open_first(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExposu
     file = PixelTableFile(path)
     run.factory.use_raw([RawFrame(path, tag, file.header)])
     return _open_alone(run, file, wavelengths)
+
+
+def require_pixels(exposures: Sequence[OpenedExposure]) -> None:
+    """Check that positions are in pixels.
+
+    Raises
+    ------
+    DataError
+        Those of a pixel table are projected already.
+    """
+    for exposure in exposures:
+        file = exposure.rows.files[0]
+        if file.position_unit != units.PIX:
+            raise DataError(f"{file.path}: found positions in {file.position_unit}, expected them in {units.PIX}")
 
 
 def _open_alone(run: Run, file: PixelTableFile, wavelengths: WavelengthRange) -> OpenedExposure:
