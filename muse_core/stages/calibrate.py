@@ -239,7 +239,5 @@ def flux_calibration(run: Run, table: StoredTable, curves: FluxCurves) -> flux.F
         run.or_ignore(error, "flux not calibrated")
         return None
     if found is None and run.ends_at_failed_step:
-        raise DataError(
-            f"flux calibration: found data in {table.data_unit!r}, expected counts; done already?"
-        )
+        raise DataError(f"flux calibration: found data in {table.data_unit!r}, expected counts; done already?")
     return found

@@ -38,7 +38,7 @@ from muse_core.stages.cards import table_cards
 from muse_core.stages.pointing import Pointing
 from muse_core.stages.tables import StoredTable
 from muse_core.stages.whitelight import WhiteLight, make_white_light
-from muse_core.steps import flatfield, flux
+from muse_core.steps import flatfield
 from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import locate_rows
@@ -154,9 +154,11 @@ def load_given_sky(run: Run) -> SkyInputs:
     lines = run.load("SKY_LINES", lambda path: read_sky_lines(path, compat))
     lsf = {} if lines is None else load_lsf(run)
     missing = [tag for tag, found in (("SKY_LINES", lines), ("SKY_CONTINUUM", continuum)) if found is None]
+    if compat.subtract_model_without_inputs:
+        missing = []
     if lines is not None and not lsf:
         missing.append("LSF_PROFILE")
-    if missing and not compat.subtract_model_without_inputs:
+    if missing:
         raise InputError(f"set of frames: found no usable frame with tag {', '.join(missing)}, expected one each")
     return SkyInputs(lsf, lines, continuum, None)
 

@@ -98,8 +98,11 @@ ENDS = {
     "projected already": (astrometry(products=REDUCED, data="smalltwo"), "found positions in rad"),
     "calibrated already": (flux(products=REDUCED, data="smalltwo"), "done already"),
     "another flat-field state": (flux(data="small"), "flat-field"),
-    "no sky left": (sky(edits=(("PIXTABLE_REDUCED", "ESO DRS MUSE PIXTABLE SKYSUB", True, 0),)), "sky-subtracted"),
-    "no counts": (sky(edits=(("PIXTABLE_REDUCED", "ESO DRS MUSE PIXTABLE FLUXCAL", None, 0),)), "flux calibrated"),
+    "no sky left": (
+        sky(edits=(("PIXTABLE_REDUCED", "HIERARCH ESO DRS MUSE PIXTABLE SKYSUB", True, 0),)),
+        "sky-subtracted",
+    ),
+    "no counts": (sky(edits=(("PIXTABLE_REDUCED", "BUNIT", "count", 4),)), "flux calibrated"),
     "lines without profiles": (sky(without="LSF_PROFILE"), "LSF_PROFILE"),
 }
 
