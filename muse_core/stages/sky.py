@@ -38,7 +38,7 @@ from muse_core.stages.cards import table_cards
 from muse_core.stages.pointing import Pointing
 from muse_core.stages.tables import StoredTable
 from muse_core.stages.whitelight import WhiteLight, make_white_light
-from muse_core.steps import flatfield
+from muse_core.steps import flatfield, flux
 from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import locate_rows
