@@ -50,6 +50,7 @@ SPECS = {
     "table": [dataclasses.replace(WFM, file_format="table")],
     "noflat": [dataclasses.replace(WFM, flat_field=False)],
     "telluric": [dataclasses.replace(WFM, lbda_min=6860, lbda_max=6900, telluric=True)],
+    "telluricnoflat": [dataclasses.replace(WFM, lbda_min=6860, lbda_max=6900, telluric=True, flat_field=False)],
     "blue": [dataclasses.replace(WFM, lbda_min=4750, lbda_max=4790)],
     "red": [dataclasses.replace(WFM, lbda_min=9310, lbda_max=9350)],
     "red_sky": [dataclasses.replace(WFM, lbda_min=8925, lbda_max=8965)],

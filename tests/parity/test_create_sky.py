@@ -17,7 +17,7 @@ def raman(parameters: str = "", data: str = "raman", **more) -> Case:
     return Case(parameters, data, "raman", recipe="muse_scipost_raman", **more)
 
 
-CURVES = (("raman", "calib/STD_RESPONSE.fits", "STD_RESPONSE"), ("raman", "calib/EXTINCT_TABLE.fits", "EXTINCT_TABLE"))
+CURVES = tuple(("raman", f"calib/{tag}.fits", tag) for tag in ("STD_RESPONSE", "EXTINCT_TABLE", "STD_TELLURIC"))
 CASES = {
     "defaults": create(),
     "part of the field": create("--fraction=0.3 --ignore=0.2"),
@@ -30,7 +30,7 @@ CASES = {
     "given continuum": create(sof="subtract"),
     "old line spread functions": create(sof="lsf_table"),
     "merged line spread functions": create(sof="lsf_merged"),
-    "telluric": create(data="telluric", without="XX"),
+    "telluric": create(data="telluric"),
     "adaptive optics": create(data="ao"),
     "narrow field": create(data="nfm"),
     "Raman lines": raman(),

@@ -15,17 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 #: Recipes whose tests against the reference are not told as cases of the harness.
-_WITHOUT_CASES = {
-    "muse_exp_align",
-    "muse_create_sky",
-    "muse_scipost_apply_astrometry",
-    "muse_scipost_calibrate_flux",
-    "muse_scipost_correct_dar",
-    "muse_scipost_correct_rv",
-    "muse_scipost_raman",
-    "muse_scipost_subtract_sky",
-    "muse_scipost_subtract_sky_simple",
-}
+_WITHOUT_CASES = {"muse_exp_align"}
 
 
 def _each(attribute: str) -> list:
