@@ -4,7 +4,8 @@
 import shutil
 
 import pytest
-from harness import run
+from harness import compare, run
+from harness import tolerances as tol
 from harness.case import Case, compare_runs, run_both
 
 pytestmark = pytest.mark.reference
@@ -47,7 +48,6 @@ CASES = {
     "refraction, other reference wavelength": dar("--lambdaref=6000", data="small"),
     "refraction, switched off": dar("--lambdaref=0", data="small"),
     "refraction, checked": dar("--darcheck=check"),
-    "refraction, what is left corrected": dar("--darcheck=correct"),
     "refraction, range cut": dar("--lambdamin=7272 --lambdamax=7278.5", data="small"),
     "refraction, adaptive optics": dar(data="smallao"),
     "refraction, narrow field": dar(data="nfmtwo"),
@@ -76,6 +76,10 @@ CASES = {
 }
 
 
+#: Positions that are corrected by fits to sources.
+CORRECTED = {"refraction, what is left corrected": dar("--darcheck=correct")}
+
+
 @pytest.fixture(scope="module")
 def with_spectrum(datasets):
     """Data sets with a SKY_SPECTRUM in the folder of wfm."""
@@ -91,6 +95,14 @@ def with_spectrum(datasets):
 @pytest.mark.parametrize("name", CASES)
 def test_products(with_spectrum, tmp_path, name):
     assert compare_runs(with_spectrum, tmp_path, CASES[name]) == []
+
+
+def test_corrected_positions(datasets, tmp_path):
+    expected, found = run_both(datasets, tmp_path, *CORRECTED.values())
+    products = sorted(path.name for path in expected.folder.glob("*.fits"))
+    assert products == sorted(path.name for path in found.folder.glob("*.fits"))
+    for product in products:
+        assert compare.positions(expected.folder / product, found.folder / product, tol.DAR_CORRECTED) == []
 
 
 _KEY = "HIERARCH ESO DRS MUSE PIXTABLE "
