@@ -10,6 +10,7 @@ from astropy.io.fits import Header
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import WCS_CARDS, get_float, get_string, naming, require_float, spaxel_size_arcsec
+from muse_core.model.keywords import PIXEL_TABLE
 
 _TAG = "ASTROMETRY_WCS"
 CTYPES = ("RA---TAN", "DEC--TAN")
@@ -18,9 +19,9 @@ _WCS = re.compile(WCS_CARDS)
 _ALMOST_ZERO = 1.1754943508222875e-38  # what the reference writes instead of 0 in CRPIX of the default
 
 
-def is_tan(header: Header) -> bool:
+def is_tan(header: Header, tag: str = PIXEL_TABLE) -> bool:
     """Do CTYPE1 and CTYPE2 name the gnomonic projection of right ascension and declination?"""
-    return (get_string(header, "CTYPE1"), get_string(header, "CTYPE2")) == CTYPES
+    return tuple(get_string(header, key, None, tag) for key in ("CTYPE1", "CTYPE2")) == CTYPES
 
 
 def remove_wcs(header: Header) -> None:
@@ -56,7 +57,9 @@ class AstrometricSolution:
         InputError
             If it is not a gnomonic projection or has no CD matrix.
         """
-        if not is_tan(header):
+        with naming(where):
+            tan = is_tan(header, _TAG)
+        if not tan:
             raise InputError(
                 f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, {header.get('CTYPE2')!r}, "
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"

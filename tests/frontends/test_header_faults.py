@@ -93,13 +93,16 @@ def damage(path, rng: np.random.Generator) -> str:
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder to run in, without settings of the user."""
+def place(tmp_path, monkeypatch, caplog):
+    """A folder to run in, without settings of the user; few words, and an alarm for what does not end."""
+    caplog.set_level(logging.ERROR, logger="muse_core")
     for name in [name for name in os.environ if name.startswith("MUSE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    before = signal.signal(signal.SIGALRM, _too_long)
+    yield tmp_path
+    signal.signal(signal.SIGALRM, before)
 
 
 def _too_long(*_):
@@ -119,10 +122,8 @@ def _is_good(folder) -> bool:
 
 @pytest.mark.parametrize("group", range(N_GROUPS))
 def test_no_fault_is_unforeseen(datasets, place, group):
-    logging.getLogger("muse_core").setLevel(logging.ERROR)
     rng = np.random.default_rng(1000 + group)
-    signal.signal(signal.SIGALRM, _too_long)
-    unforeseen, n_errors, n_runs = [], 0, 0
+    unforeseen, n_errors, n_good = [], 0, 0
     for number in range(N_FAULTS // N_GROUPS):
         data, sof, settings = SETS[int(rng.integers(len(SETS)))]
         frames = Frames(datasets[data].frames(sof), place)
@@ -135,11 +136,11 @@ def test_no_fault_is_unforeseen(datasets, place, group):
         try:
             if whole:
                 recipe.run(_frameset(frames), settings)
-                n_runs += 1
                 if not _is_good(place):
                     unforeseen.append(f"{what}: a cube without values")
             else:
                 recipe.plan(_frameset(frames), settings)
+            n_good += 1
         except MuseError as error:
             n_errors += 1
             if path.name not in str(error) and tag not in str(error) and "exposure of" not in str(error):
@@ -152,4 +153,4 @@ def test_no_fault_is_unforeseen(datasets, place, group):
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     assert not unforeseen, "\n".join(unforeseen)
     assert n_errors > N_FAULTS // N_GROUPS // 5
-    assert n_runs > 1
+    assert n_good > N_FAULTS // N_GROUPS // 5
