@@ -49,6 +49,7 @@ class Drawn:
     recipe: str = run.RECIPE
     without: str = ""
     output_wcs: tuple | None = None
+    from_reduced: bool = False  # its input are pixel tables that muse_scipost has reduced
 
     def __str__(self) -> str:
         first = self.exposures[0]
@@ -95,15 +96,22 @@ def _exposures(rng: np.random.Generator) -> list[ExposureSpec]:
             return dithered(spec, int(rng.choice([1, 1, 2])))
 
 
-def _output_wcs(rng: np.random.Generator, exposure: ExposureSpec) -> tuple:
+def _output_wcs(rng: np.random.Generator, exposure: ExposureSpec, is_euro3d: bool) -> tuple:
     low, high = exposure.lbda_range
     spaxel = exposure.instrument_mode.spaxel_arcsec[0]
     offset = tuple(float(x) for x in rng.choice([0, rng.uniform(-10, 10)], 2))
     shape = int(rng.integers(3, 20)), int(rng.integers(10, 60)), int(rng.integers(20, 330))
-    lbda = low + float(rng.uniform(-5, 0.5 * (high - low))), float(rng.choice([1.25, 1.25, 0.9]))
+    start = float(rng.uniform(-5, 0.5 * (high - low)))
+    if is_euro3d:  # a known difference: the reference leaves out last planes if the first ones are empty
+        start = 3 + abs(start)
+    lbda = low + start, float(rng.choice([1.25, 1.25, 0.9]))
     angle = float(rng.choice([0, 0, 90, rng.uniform(0, 360)]))
     ctype = str(rng.choice(["AWAV", "AWAV", "AWAV-LOG", "WAVE", "WAVE-LOG"]))
     return offset, shape, lbda, spaxel * float(rng.choice([1, 1, 1.3])), angle, ctype
+
+
+def _is_euro3d(parameters: dict) -> bool:
+    return "Euro3D" in (parameters["format"] or "")
 
 
 def scipost(rng: np.random.Generator) -> Drawn:
@@ -144,12 +152,34 @@ def scipost(rng: np.random.Generator) -> Drawn:
         sof=sof,
         parameters={name: value for name, value in drawn.items() if value is not None},
         without=str(rng.choice(["", "", "", "STD_RESPONSE", "EXTINCT_TABLE"])) or "",
-        output_wcs=_output_wcs(rng, exposures[0]) if given and rng.random() < 0.3 else None,
+        output_wcs=_output_wcs(rng, exposures[0], _is_euro3d(drawn)) if given and rng.random() < 0.3 else None,
+    )
+
+
+def exp_combine(rng: np.random.Generator) -> Drawn:
+    """Draw a combination of two or three exposures: format, OUTPUT_WCS, method of resampling."""
+    spec = _exposures(rng)[0]
+    drawn = {
+        "save": "cube",
+        "resample": _some(rng, 0.5, "nearest", "linear", "quadratic", "renka", "lanczos"),
+        "crsigma": _some(rng, 0.3, "3.5"),
+        "pixfrac": _some(rng, 0.3, "0.8"),
+        "format": _some(rng, 0.7, "Euro3D", "xCube", "xEuro3D", "sdpCube"),
+        "weight": _some(rng, 0.3, "fwhm", "none"),
+        "filter": _some(rng, 0.3, "white,sim_I"),
+    }
+    return Drawn(
+        recipe="muse_exp_combine",
+        exposures=dithered(spec, int(rng.integers(2, 4))),
+        sof=str(rng.choice(["none", "offsets"])),
+        parameters={name: value for name, value in drawn.items() if value is not None},
+        output_wcs=_output_wcs(rng, spec, _is_euro3d(drawn)) if rng.random() < 0.5 else None,
+        from_reduced=True,
     )
 
 
 #: Kinds of cases, by name.
-KINDS: dict[str, Callable[[np.random.Generator], Drawn]] = {"scipost": scipost}
+KINDS: dict[str, Callable[[np.random.Generator], Drawn]] = {"scipost": scipost, "exp_combine": exp_combine}
 
 
 def draw(number: int, kinds=tuple(KINDS)) -> Drawn:
@@ -169,10 +199,22 @@ def _write_wcs(path: Path, drawn: Drawn) -> Path:
     return path
 
 
+def _reduce(lines: list[str], folder: Path) -> list[str]:
+    """Reduce the exposures with ESO's recipe, and return the frames that go with the products."""
+    sof = folder / "first.sof"
+    sof.write_text("\n".join(lines) + "\n")
+    outcome = run.reference(sof, folder / "first", "--skymethod=none", "--save=individual")
+    assert outcome.status == 0, outcome.output
+    kept = [line for line in lines if line.split()[1] in ("OFFSET_LIST", "FILTER_LIST")]
+    return kept + [f"{path} PIXTABLE_REDUCED" for path in sorted(outcome.folder.glob("PIXTABLE_REDUCED*.fits"))]
+
+
 def problems(drawn: Drawn, folder: Path) -> list[str]:
     """Run both recipes in `folder` and compare what they made; returns what is wrong, and tidies up if nothing is."""
     lines = make_dataset(folder / "data", drawn.exposures)[drawn.sof].read_text().splitlines()
     lines = [line for line in lines if not drawn.without or not re.search(f" {drawn.without}$", line)]
+    if drawn.from_reduced:
+        lines = _reduce(lines, folder)
     if drawn.output_wcs:
         lines.append(f"{_write_wcs(folder / 'wcs.fits', drawn)} OUTPUT_WCS")
     sof = folder / "case.sof"
@@ -190,9 +232,7 @@ def problems(drawn: Drawn, folder: Path) -> list[str]:
     if expected.status:
         return []
     (expected.folder / "fov_clean.fits").unlink(missing_ok=True)
-    wrong = compare.products(
-        expected.folder, found.folder, sky_fitted=drawn.parameters.get("skymethod", "model") == "model"
-    )
+    wrong = compare.products(expected.folder, found.folder, sky_fitted=drawn.parameters.get("skymethod") == "model")
     if not wrong:
         shutil.rmtree(folder)
     return wrong
