@@ -31,6 +31,11 @@ def datasets(tmp_path_factory) -> Datasets:
     return Datasets(tmp_path_factory.mktemp("datasets"))
 
 
+def pytest_addoption(parser):
+    """Add our own options."""
+    parser.addoption("--all-faults", action="store_true", help="let each system call fail in each way (an hour)")
+
+
 def _reference_problem() -> str | None:
     esorex = shutil.which("esorex")
     if esorex is None:

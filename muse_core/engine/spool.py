@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Planes of a cube in, columns out: a cube on its way to a format that has the spectra together."""
 
+import contextlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,4 +81,5 @@ class ColumnSpool:
 
     def close(self) -> None:
         """Remove the file."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # it is of no use any more
+            self._file.close()

@@ -6,6 +6,7 @@ to outlive the run. It is read and written with explicit calls, so that it costs
 when it needs to, but no memory of ours.
 """
 
+import contextlib
 import dataclasses
 import os
 import tempfile
@@ -262,7 +263,8 @@ class ScratchRowStore(RowStore):
 
     def close(self) -> None:
         """Close the file; it is gone then."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # it is of no use any more
+            self._file.close()
 
 
 @dataclasses.dataclass(slots=True)

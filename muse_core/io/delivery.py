@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from muse_core.errors import ProductError, ResourceError
-from muse_core.io.files import copy, create, describe_os_error, sync, write_all
+from muse_core.io.files import close_quietly, copy, create, describe_os_error, sync, write_all
 from muse_core.io.folders import LOCK, lock_directory, lock_folder
 from muse_core.io.litter import cleaned_up_by
 from muse_core.io.signature import ensure_signed
@@ -189,7 +189,7 @@ class Delivery:
     def _remove(self) -> None:
         folder = getattr(self, "folder", None)
         if folder is not None and not os.path.lexists(folder / _RECORD):
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove_tree(folder)
 
     def _leave(self) -> None:
         with self._busy:
@@ -198,9 +198,8 @@ class Delivery:
         with contextlib.suppress(OSError):
             if self._lock is not None:
                 self._lock.close()
-        with contextlib.suppress(OSError):
-            if self._held is not None:
-                os.close(self._held)
+        if self._held is not None:
+            close_quietly(self._held)
         self._lock = self._held = None
 
     def refuse_unusable(self, products: Sequence[str], inputs: Iterable[str | os.PathLike] = ()) -> None:
@@ -476,13 +475,22 @@ def _recover(directory: Path) -> None:
             with lock_folder(folder):
                 if undo(folder, directory):
                     _LOG.warning("A run was killed while it gave its products their places; the older ones are back")
-                shutil.rmtree(folder, ignore_errors=True)
+                _remove_tree(folder)
         except BlockingIOError as error:
             raise _held_by(directory) from error
         except (OSError, ValueError) as error:
             _LOG.warning("%s: older products, of a run that was killed, cannot be put back: %s", folder, error)
         else:
             _LOG.info("Removed %s, which a run that was killed had left", folder)
+
+
+def _remove_tree(folder: Path) -> None:
+    """Remove a folder of ours as far as it can be; the next run tries again."""
+    for _ in range(2):  # what fails by chance is tried once more
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
 
 
 def _hidden_folders(directory: Path, *, of_all: bool = False) -> Iterator[Path]:
@@ -539,7 +547,7 @@ def _is_fixed(path: Path) -> bool:
     except OSError:
         return False  # a file system without such attributes
     finally:
-        os.close(descriptor)
+        close_quietly(descriptor)
 
 
 def _is_of_another(found: os.stat_result, folder: Path) -> bool:

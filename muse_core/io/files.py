@@ -90,6 +90,12 @@ def sync(path: str | os.PathLike) -> None:
         os.close(descriptor)
 
 
+def close_quietly(descriptor: int) -> None:
+    """Close a file into which nothing was written that matters: what the system complains of then is no loss."""
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
 def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
     """Copy content and permissions of a file into a new one."""
     with open(source, "rb", buffering=0) as file:

@@ -25,6 +25,7 @@ from astropy.io import fits
 
 from muse_core.errors import InputError, MissingFileError, ResourceError
 from muse_core.io.compressed import decompressor
+from muse_core.io.files import close_quietly
 from muse_core.io.fitscolumn import INTEGERS, WIDTH, Column, scaled_numbers
 from muse_core.io.fitsheader import CARD, PRINTABLE, header_length, parse_header
 
@@ -330,13 +331,13 @@ class FitsFile:
     def close(self) -> None:
         """Close the file."""
         with self._lock:
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = None
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                close_quietly(descriptor)
 
     def __del__(self):
         if getattr(self, "_descriptor", None) is not None:
-            os.close(self._descriptor)
+            close_quietly(self._descriptor)
         for file in (getattr(self, "_stream", None), getattr(self, "_copy", None)):
             if file is not None:
                 file.close()
@@ -352,12 +353,12 @@ class FitsFile:
             raise MissingFileError(f"{self.path}: file cannot be read ({error.strerror})") from error
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
+            close_quietly(descriptor)
             what = "folder" if stat.S_ISDIR(status.st_mode) else "pipe or device"
             raise MissingFileError(f"{self.path}: found a {what}, expected a FITS file")
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if self._identity not in (None, identity):
-            os.close(descriptor)
+            close_quietly(descriptor)
             raise InputError(f"{self.path}: the file was changed while it was in use, expected it as it was")
         self._identity = identity
         return descriptor
