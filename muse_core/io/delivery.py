@@ -156,6 +156,7 @@ class Delivery:
             if _is_fixed(directory):
                 raise PermissionError(errno.EPERM, "its attributes, see lsattr, keep names in it from being changed")
             self._make_folder(directory)
+            _recover(directory, self.folder)  # again: where folders cannot be locked, another run has begun perhaps
         except OSError as error:
             raise self._unusable(error) from error
 
@@ -468,9 +469,17 @@ def undo(folder: Path, directory: Path) -> bool:
     return True
 
 
-def _recover(directory: Path) -> None:
-    """Remove what killed runs left, after putting older products back that they were about to replace."""
-    for folder in _hidden_folders(directory):
+def _recover(directory: Path, own: Path | None = None) -> None:
+    """Remove what killed runs left, after putting older products back that they were about to replace.
+
+    Raises
+    ------
+    ResourceError
+        There is a folder, and not our own, of a run that is at work.
+    """
+    for folder in list(_hidden_folders(directory)):
+        if folder == own:
+            continue
         try:
             with lock_folder(folder):
                 if undo(folder, directory):
