@@ -18,22 +18,18 @@ from harness.datasets import Datasets  # noqa: E402
 
 
 def pytest_addoption(parser):
-    """Options of the campaign of random cases."""
+    """Options of the campaign of random cases, and of that of faults."""
     group = parser.getgroup("campaign", "random cases against ESO's recipes (tests/parity/test_campaign.py)")
     group.addoption("--campaign-minutes", default=5, help="for how long cases are drawn")
     group.addoption("--campaign-first", default=1, help="number of the first one")
     group.addoption("--campaign-case", help="run only this one")
+    parser.addoption("--all-faults", action="store_true", help="let each system call fail in each way (an hour)")
 
 
 @pytest.fixture(scope="session")
 def datasets(tmp_path_factory) -> Datasets:
     """Simulated data sets by name."""
     return Datasets(tmp_path_factory.mktemp("datasets"))
-
-
-def pytest_addoption(parser):
-    """Add our own options."""
-    parser.addoption("--all-faults", action="store_true", help="let each system call fail in each way (an hour)")
 
 
 def _reference_problem() -> str | None:
