@@ -23,7 +23,7 @@ from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import SlabSource
 from muse_core.engine.store import RowStore
 from muse_core.io.pixtable import PixelTableFile
-from muse_core.model.grid import Limits, make_grid
+from muse_core.model.grid import TableLimits, make_grid
 from muse_core.steps.resample import METHODS, ResampleOptions, SlabResampler, cosmic_ray_direction
 
 BEGIN = "Output cube size"
@@ -68,7 +68,7 @@ def our_seconds(store: RowStore, header, unit: str, method: str, threads: int) -
     rows = store.read(0, store.n_rows)
     extremes = [find(rows[name]) for name in ("xpos", "ypos", "lbda") for find in (np.min, np.max)]
     del rows
-    limits = Limits.from_extremes(extremes, (header["CRVAL1"], header["CRVAL2"]))
+    limits = TableLimits.from_extremes(extremes, (header["CRVAL1"], header["CRVAL2"]))
     options = ResampleOptions(method=method, pixfrac=(0.8, 0.8, 0.8))
     resources = Resources(memory_bytes=4 << 30, scratch=Path("."), n_threads=threads)
     start = time.perf_counter()

@@ -13,7 +13,7 @@ import numpy as np
 
 from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine.progress import track
-from muse_core.engine.store import RowStore, room
+from muse_core.engine.store import RowStore, rows_in
 from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
@@ -197,7 +197,7 @@ class ExposureRows:
 
     def load(self, chunk: Chunk, buffer: np.ndarray | None = None, columns: Sequence[str] = COLUMNS) -> np.ndarray:
         """Return the rows of a chunk, in `buffer` if it is large enough; only `columns` are read."""
-        out = room(chunk.file_stop - chunk.file_start, buffer)
+        out = rows_in(chunk.file_stop - chunk.file_start, buffer)
         rows = self.files[chunk.part].read(chunk.file_start, chunk.file_stop, out, columns)
         if self._cut[chunk.part]:
             rows = rows[self._inside(rows["lbda"])]
@@ -226,7 +226,7 @@ class ExposureRows:
 
         Returns
         -------
-        begins : ndarray of int64
+        first_rows : ndarray of int64
             Numbers of the rows, of those kept, from which on a weight holds.
         values : ndarray of float32
             The weights.

@@ -133,21 +133,21 @@ class Weights:
 
     Attributes
     ----------
-    begins : ndarray of int64, shape (n_exposures,)
+    first_rows : ndarray of int64, shape (n_exposures,)
         Number of the first row of each exposure.
     values : ndarray of float32, shape (n_exposures,)
         Weight.
     """
 
-    begins: np.ndarray
+    first_rows: np.ndarray
     values: np.ndarray
 
     def of(self, window: Window) -> np.ndarray:
         """Return the weight of each row of a window; float32, shape (n,)."""
         lengths = np.diff([*window.offsets, len(window.rows)])
-        exposure = np.searchsorted(self.begins, window.starts, side="right") - 1
+        exposure = np.searchsorted(self.first_rows, window.starts, side="right") - 1
         weights = np.repeat(self.values[exposure], lengths)
-        last = np.searchsorted(self.begins, window.starts + lengths - 1, side="right") - 1
+        last = np.searchsorted(self.first_rows, window.starts + lengths - 1, side="right") - 1
         for run in np.flatnonzero(last != exposure):  # a run may go on from one exposure into the next
             start, offset = window.starts[run], window.offsets[run]
             weights[offset : offset + lengths[run]] = self.between(start, start + lengths[run])
@@ -155,7 +155,7 @@ class Weights:
 
     def between(self, start: int, stop: int) -> np.ndarray:
         """Return the weight of each row of a range of the store; float32, shape (stop - start,)."""
-        return self.values[np.searchsorted(self.begins, np.arange(start, stop), side="right") - 1]
+        return self.values[np.searchsorted(self.first_rows, np.arange(start, stop), side="right") - 1]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ def words(rows: np.ndarray) -> np.ndarray:
     return rows.view(np.uint32)
 
 
-def room(n_rows: int, buffer: np.ndarray | None) -> np.ndarray:
+def rows_in(n_rows: int, buffer: np.ndarray | None) -> np.ndarray:
     """Return room for rows: the begin of `buffer` if it is large enough, since fresh memory costs more than a copy."""
     return np.empty(n_rows, ROW) if buffer is None or len(buffer) < n_rows else buffer[:n_rows]
 
@@ -122,7 +122,7 @@ class RowStore:
 
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """Return a copy of the rows `start` to `stop`; in `buffer`, an array of ROW, if it is large enough."""
-        out = room(stop - start, buffer)
+        out = rows_in(stop - start, buffer)
         self._get(start, out)
         return out
 
@@ -184,7 +184,7 @@ class RowStore:
         """
         starts, stops = self._runs(low, high, begin, end)
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
-        rows = room(int(offsets[-1]), buffer)
+        rows = rows_in(int(offsets[-1]), buffer)
         for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
             if stop is not None and stop[0]:
                 raise Stopped("reading of rows was stopped")

@@ -17,7 +17,7 @@ from muse_core.cplapi import ui
 from muse_core.errors import InputError
 from muse_core.frontends.trust import distrust
 
-logger = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _FOUND = "muse_core_found_recipe_"
 
@@ -88,7 +88,7 @@ def _classes_of_file(path: Path) -> Iterator[type]:
         spec.loader.exec_module(module)
     except Exception as error:
         sys.modules.pop(name, None)
-        logger.debug("%s: not a recipe: %s: %s", path, type(error).__name__, error)
+        _LOG.debug("%s: not a recipe: %s: %s", path, type(error).__name__, error)
         return
     yield from _recipe_classes(module)
 
@@ -99,7 +99,7 @@ def _instances(classes: Iterable[type]) -> dict[str, ui.PyRecipe]:
         try:
             recipe = cls()
         except Exception as error:
-            logger.debug("%s: cannot be instantiated: %s", cls.__name__, error)
+            _LOG.debug("%s: cannot be instantiated: %s", cls.__name__, error)
             continue
         recipes.setdefault(recipe.name, recipe)
     return recipes
@@ -121,7 +121,7 @@ def recipes_of_file(path: str | os.PathLike) -> dict[str, ui.PyRecipe]:
 
 
 def find_recipes(
-    directories: Iterable[str] = (), warn: Callable[[str], object] = logger.warning
+    directories: Iterable[str] = (), warn: Callable[[str], object] = _LOG.warning
 ) -> dict[str, ui.PyRecipe]:
     """Return an instance of every recipe, by name.
 

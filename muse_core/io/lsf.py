@@ -16,7 +16,7 @@ from muse_core.model.header import get_float, require_float
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCube, LsfCubes, LsfGrid
 from muse_core.model.origin import N_IFU
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _CUBE = "LSF_PROFILE"
 _TABLE = "SLICE_PARAM"
@@ -80,7 +80,7 @@ def _read_cubes(files: Sequence[_File], compat: Compat) -> tuple[LsfCubes, list[
         extname = file.extension(_CUBE, ifu)
         if extname is None:
             if compat.bad_lsf_used or file.extension(_TABLE, ifu):
-                log.debug("%s: no cube of line spread functions for IFU %d", file.path, ifu)
+                _LOG.debug("%s: no cube of line spread functions for IFU %d", file.path, ifu)
                 return {}, []
             raise InputError(
                 f"{file.path}: found no extension {_CUBE}, CHAN{ifu:02d}.{_CUBE} or {_TABLE} for IFU {ifu}"
@@ -90,7 +90,7 @@ def _read_cubes(files: Sequence[_File], compat: Compat) -> tuple[LsfCubes, list[
         except InputError as error:
             if not compat.bad_lsf_used:
                 raise
-            log.warning("%s; no cube of line spread functions is used", error)
+            _LOG.warning("%s; no cube of line spread functions is used", error)
             return {}, []
         if file.path not in used:
             used.append(file.path)

@@ -20,7 +20,7 @@ from muse_core.model.skylines import SkyLines, lines_from_oh
 from muse_core.model.skymask import SkyMask
 from muse_core.model.spectrum import Continuum, Spectrum
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 LINES = "LINES"
 OH_TRANSITIONS = "OH_TRANSITIONS"
@@ -61,7 +61,7 @@ def _read_lines(table: Hdu, compat: Compat) -> SkyLines:
             continue
         if not compat.sky_lines_dropped:
             raise InputError(problem)
-        log.error("%s; its %d lines are not used", problem, len(lines))
+        _LOG.error("%s; its %d lines are not used", problem, len(lines))
         return lines.take([])
     return lines
 
@@ -111,13 +111,13 @@ def read_sky_lines(path: Path, compat: Compat = OURS) -> SkyLines | None:
             except InputError as error:
                 if not compat.bad_sky_input_ignored:
                     raise
-                log.warning("%s; the table is not used", error)
+                _LOG.warning("%s; the table is not used", error)
     if parts:
         return parts[0].followed_by(parts[1]) if len(parts) == 2 else parts[0]
     message = f"{path}: found no usable table with EXTNAME {LINES} or {OH_TRANSITIONS}"
     if not compat.bad_sky_input_ignored:
         raise InputError(message)
-    log.warning("%s; no sky lines", message)
+    _LOG.warning("%s; no sky lines", message)
     return None
 
 
@@ -146,7 +146,7 @@ def read_sky_continuum(path: Path, compat: Compat = OURS) -> Continuum | None:
     except InputError as error:
         if not compat.bad_sky_input_ignored:
             raise
-        log.warning("%s; no sky continuum", error)
+        _LOG.warning("%s; no sky continuum", error)
         return None
 
 
@@ -241,7 +241,7 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
     except InputError as error:
         if not compat.bad_sky_input_ignored:
             raise
-        log.warning("%s; no sky mask", error)
+        _LOG.warning("%s; no sky mask", error)
         return None
 
 

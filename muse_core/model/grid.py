@@ -30,7 +30,7 @@ _TAG = "OUTPUT_WCS"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class TableLimits:
     """Extent of a pixel table as its header has it: ``ESO DRS MUSE PIXTABLE LIMITS``, float32, absolute positions."""
 
     x_low: np.float32
@@ -41,7 +41,7 @@ class Limits:
     lbda_high: np.float32
 
     @classmethod
-    def from_header(cls, header: Header, where: str = "pixel table") -> "Limits":
+    def from_header(cls, header: Header, where: str = "pixel table") -> "TableLimits":
         """Read the limits in the header of a pixel table that is in memory (on disk they have seven digits only)."""
         ends = [(axis, end) for axis in ("X", "Y", "LAMBDA") for end in ("LOW", "HIGH")]
         values = [
@@ -50,7 +50,7 @@ class Limits:
         return cls.from_extremes(values)
 
     @classmethod
-    def from_extremes(cls, extremes, origin: tuple[float, float] = (0.0, 0.0)) -> "Limits":
+    def from_extremes(cls, extremes, origin: tuple[float, float] = (0.0, 0.0)) -> "TableLimits":
         """Make limits from the extremes of the rows.
 
         Parameters
@@ -344,7 +344,7 @@ class OutputGrid:
 
 def make_grid(
     header: Header,
-    limits: Limits,
+    limits: TableLimits,
     position_unit: str,
     step: tuple[float, float, float] = (0.0, 0.0, 0.0),
     override: GridOverride | None = None,
@@ -355,7 +355,7 @@ def make_grid(
     ----------
     header : Header
         Header of the (combined) pixel table.
-    limits : Limits
+    limits : TableLimits
         Its extent.
     position_unit : str
         ``deg`` or ``pix``.
@@ -409,14 +409,14 @@ def make_grid(
     return grid if override else _fitted(grid, limits)
 
 
-def require_overlap(grid: OutputGrid, limits: Limits, where: str) -> None:
+def require_overlap(grid: OutputGrid, limits: TableLimits, where: str) -> None:
     """Check that a prescribed grid touches the data: their bounding boxes, in pixels and in wavelength.
 
     Parameters
     ----------
     grid : OutputGrid
         The grid.
-    limits : Limits
+    limits : TableLimits
         Extent of the data.
     where : str
         Names the grid in the message.
@@ -493,7 +493,7 @@ class _TableWcs:
             crval = (0.0, 0.0)
         return cls(tuple(keywords.get_float(header, name, 0.0) for name in ("CRPIX1", "CRPIX2")), crval, cd)
 
-    def project(self, limits: Limits, celestial: bool) -> list[tuple[float, float]]:
+    def project(self, limits: TableLimits, celestial: bool) -> list[tuple[float, float]]:
         """Return the two corners of the field in the tangential plane (deg), or in spaxels."""
         if celestial:
             return [grid_kernels.tangent_plane(*corner, *self.crval) for corner in _corners(limits)]
@@ -512,11 +512,11 @@ def _axis_scales(cd: tuple[float, float, float, float]) -> tuple[float, float]:
     return math.sqrt(cd11 * cd11 + cd12 * cd12), math.sqrt(cd22 * cd22 + cd21 * cd21)
 
 
-def _corners(limits: Limits) -> tuple[tuple[float, float], tuple[float, float]]:
+def _corners(limits: TableLimits) -> tuple[tuple[float, float], tuple[float, float]]:
     return (float(limits.x_low), float(limits.y_low)), (float(limits.x_high), float(limits.y_high))
 
 
-def _number_of_planes(limits: Limits, dl: float, logarithmic: bool) -> int:
+def _number_of_planes(limits: TableLimits, dl: float, logarithmic: bool) -> int:
     low, high = limits.lbda_low, limits.lbda_high
     if logarithmic:
         return math.ceil(float(low) / dl * math.log(float(np.float32(high / low)))) + 1
@@ -539,7 +539,7 @@ def _overridden(grid: OutputGrid, override: GridOverride) -> OutputGrid:
     )
 
 
-def _fitted(grid: OutputGrid, limits: Limits) -> OutputGrid:
+def _fitted(grid: OutputGrid, limits: TableLimits) -> OutputGrid:
     """Shift the grid so that the lower of two corners of the data is at the centre of pixel 1."""
     a, b = (grid_kernels.pixel_of_position(grid.parameters(), *corner) for corner in _corners(limits))
     crpix = tuple(grid.crpix[i] - (min(a[i], b[i]) - 1) for i in range(2))

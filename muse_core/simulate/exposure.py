@@ -31,7 +31,7 @@ from muse_core.simulate import header, instrument, sky
 from muse_core.simulate.pointing import Pointing, mjd_of, offset_position, zenith_of
 from muse_core.simulate.source import Seeing, Source, default_sources
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 TAGS = ("PIXTABLE_OBJECT", "PIXTABLE_SKY")
 _STEP = 0.03125  # Angstrom, sampling of the spectra that are interpolated at the wavelengths of the pixels
@@ -437,5 +437,5 @@ def simulate_exposure(spec: ExposureSpec, directory: Path, number: int = 1) -> l
     for ifu in spec.ifus:
         paths.append(Path(directory) / f"{spec.tag}_{number:04d}-{ifu:02d}.fits")
         n_rows = _write_ifu(light, ifu, paths[-1])
-        log.info("%s: %d rows", paths[-1].name, n_rows)
+        _LOG.info("%s: %d rows", paths[-1].name, n_rows)
     return paths

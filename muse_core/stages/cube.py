@@ -17,7 +17,7 @@ from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.cards import set_card
 from muse_core.model.filters import FilterCurve
-from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs, require_overlap
+from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, parse_output_wcs, require_overlap
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import object_cards
@@ -129,7 +129,7 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         run.factory.use_calibration(run.frames.first("OUTPUT_WCS"), "OUTPUT_WCS")
         if override.is_vacuum:
             _to_vacuum(run, table, store)
-    limits = Limits.from_header(table.header)
+    limits = TableLimits.from_header(table.header)
     grid = make_grid(table.header, limits, table.position_unit, options.step, override)
     if override is None:
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)

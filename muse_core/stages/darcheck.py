@@ -74,7 +74,7 @@ def _check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct:
 
 def _measure(run: Run, table: StoredTable, store: RowStore) -> darcheck.ResidualShift | None:
     try:
-        limits = grids.Limits.from_header(table.header)
+        limits = grids.TableLimits.from_header(table.header)
         grid = grids.make_grid(table.header, limits, table.position_unit, OWN_CUBE.options.step)
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)
         direction = cosmic_ray_direction(table.header, table.position_unit)

@@ -12,7 +12,7 @@ from astropy.io.fits import Header
 from muse_core.engine.exposure import RowLimits
 from muse_core.errors import MuseError
 from muse_core.model import origin, units
-from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid
+from muse_core.model.grid import GridOverride, TableLimits, OutputGrid, make_grid
 from muse_core.model.header import PIXTABLE, get_float
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange
@@ -41,8 +41,8 @@ class Footprint:
     position_unit : str
         State of its positions.
     extent : ndarray of float64, shape (6,)
-        Smallest and largest x, y (relative to `zero`) and wavelength.
-    zero : tuple of float
+        Smallest and largest x, y (relative to `centre`) and wavelength.
+    centre : tuple of float
         Right ascension and declination that positions in deg are relative to.
     centres : list of tuple of float
         Right ascension and declination of each exposure, as far as they are known.
@@ -55,7 +55,7 @@ class Footprint:
     header: Header
     position_unit: str
     extent: np.ndarray
-    zero: tuple[float, float]
+    centre: tuple[float, float]
     centres: list[tuple[float, float]]
     exposures: Sequence[OpenedExposure]
     part: float = 1.0
@@ -111,7 +111,7 @@ class Footprint:
     ) -> OutputGrid | None:
         """Lay out the grid of a cube around the exposures; None if it cannot be. Parameters as for `make_grid`."""
         try:
-            limits = Limits.from_extremes(self.extent, self.zero)
+            limits = TableLimits.from_extremes(self.extent, self.centre)
             return make_grid(self.header, limits, self.position_unit, step, override)
         except (MuseError, KeyError, TypeError, ValueError, OverflowError):
             return None
@@ -134,15 +134,15 @@ def _find(
     file_unit = exposures[0].rows.files[0].position_unit
     header, unit = exposures[0].header.copy(), file_unit
     reference: Positioning | None = None
-    zero, limits, centres = (0.0, 0.0), RowLimits(), []
+    centre, limits, centres = (0.0, 0.0), RowLimits(), []
     for exposure in exposures:
         if exposure.rows.files[0].position_unit != file_unit:
             raise ValueError("positions in different units")
         rows = _corners(exposure, wavelengths)
         if file_unit == units.DEG:
-            zero = header["CRVAL1"], header["CRVAL2"]
-            rows["xpos"] -= zero[0]
-            rows["ypos"] -= zero[1]
+            centre = header["CRVAL1"], header["CRVAL2"]
+            rows["xpos"] -= centre[0]
+            rows["ypos"] -= centre[1]
         elif pointing is not None and (projects or file_unit == units.RAD):
             if file_unit == units.PIX:
                 projection, own = pointing.in_advance(exposure.header, RowLimits.of(rows).extent)
@@ -153,11 +153,11 @@ def _find(
                 if file_unit == units.PIX:
                     projection.write_cards(header)
                 own.write_cards(header)
-                unit, reference, zero = units.DEG, own, (own.ra_deg, own.dec_deg)
+                unit, reference, centre = units.DEG, own, (own.ra_deg, own.dec_deg)
             locate_rows(rows, projection=projection, positioning=Positioning.at(own.ra_deg, own.dec_deg, reference))
             centres.append((own.ra_deg, own.dec_deg))
         limits.include(RowLimits.of(rows))
-    return Footprint(header, unit, limits.extent, zero, centres, exposures)
+    return Footprint(header, unit, limits.extent, centre, centres, exposures)
 
 
 def _limits(exposure: OpenedExposure, axis: str) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from muse_core.io.fitswriter import FitsStreamWriter, primary_header
 from muse_core.model import origin
 from muse_core.model.cards import set_card
 from muse_core.model.dq import DQ
-from muse_core.model.grid import Limits, make_grid
+from muse_core.model.grid import TableLimits, make_grid
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import object_cards
 from muse_core.stages.tables import StoredTable
@@ -41,7 +41,7 @@ def make_stacked(
         Rows that were flagged as cosmic rays.
     """
     with timed("Stacked image", table.stored.n_rows):
-        limits = Limits.from_header(table.header)
+        limits = TableLimits.from_header(table.header)
         natural = make_grid(table.header, limits, table.position_unit)
         grid = stacked_grid(limits, natural, step, run.compat)
         slices = _Slices(run, table, store, flagged)

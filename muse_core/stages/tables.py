@@ -54,8 +54,8 @@ class StoredTable:
 
     def write_limits(self, limits: RowLimits) -> None:
         """Write the limits of the rows to the header."""
-        zero = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))
-        write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, zero)
+        reference = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))
+        write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, reference)
 
 
 class PixelTableSaver:

@@ -12,7 +12,7 @@ from muse_core.engine.store import RowStore
 from muse_core.model.cards import card
 from muse_core.model.dq import DQ
 from muse_core.model.filters import white
-from muse_core.model.grid import Limits, OutputGrid, make_grid
+from muse_core.model.grid import OutputGrid, TableLimits, make_grid
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs, object_cards
 from muse_core.stages.tables import StoredTable
@@ -82,7 +82,7 @@ def make_white_light(
         Returns, for rows, an array of uint8 that is 0 for those to leave out.
     """
     options = own_cube(crsigma).options
-    grid = make_grid(table.header, Limits.from_header(table.header), table.position_unit)
+    grid = make_grid(table.header, TableLimits.from_header(table.header), table.position_unit)
     refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)

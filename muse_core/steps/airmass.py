@@ -15,7 +15,7 @@ from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, get_string
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 #: Site keywords and what is used without them: latitude [deg], longitude [deg, west-positive], elevation [m].
 SITE_DEFAULTS = {"ESO TEL GEOLAT": -24.625278, "ESO TEL GEOLON": 70.402222, "ESO TEL GEOELEV": 2648.0}
@@ -105,12 +105,12 @@ def airmass(header: Header, compat: Compat = OURS) -> HeaderValue:
         value = compute_airmass(ra, dec, lst, exptime, latitude)
     except DataError as error:
         if start == 0 or end == 0:
-            log.warning("%s; no ESO TEL AIRM START and END either", error)
+            _LOG.warning("%s; no ESO TEL AIRM START and END either", error)
             return HeaderValue(-1.0, False)
-        log.warning("%s; using the mean of ESO TEL AIRM START and END", error)
+        _LOG.warning("%s; using the mean of ESO TEL AIRM START and END", error)
         return HeaderValue((start + end) / 2, False)
     if start and end and not min(start, end) - 0.005 < value < max(start, end) + 0.005:
-        log.warning("computed airmass %.3f, but header says %.3f to %.3f", value, start, end)
+        _LOG.warning("computed airmass %.3f, but header says %.3f to %.3f", value, start, end)
     return HeaderValue(value, complete)
 
 
@@ -134,12 +134,12 @@ def position_angle(header: Header, compat: Compat = OURS) -> HeaderValue:
     mode = get_string(header, "ESO INS DROT MODE")
     complete = angle is not None and mode is not None
     if angle is None:
-        log.warning("ESO INS DROT POSANG is missing; position angle 0 taken")
+        _LOG.warning("ESO INS DROT POSANG is missing; position angle 0 taken")
         angle = 0.0
     if mode == "SKY":
         return HeaderValue(-angle, complete)
     if mode != "STAT":
-        log.warning("ESO INS DROT MODE: found %s, expected SKY or STAT; position angle %g taken as it is", mode, angle)
+        _LOG.warning("ESO INS DROT MODE: found %s, expected SKY or STAT; position angle %g taken as it is", mode, angle)
     return HeaderValue(angle, complete)
 
 

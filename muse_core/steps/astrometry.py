@@ -20,7 +20,7 @@ from muse_core.model.header import PIXTABLE, get_float, require_float
 from muse_core.model.wcs import AstrometricSolution, is_tan, remove_wcs
 from muse_core.steps.airmass import position_angle
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CARD_WCS = PIXTABLE + "WCS"
 DEGREES_PER_RADIAN = 57.29577951308232
@@ -59,7 +59,7 @@ def rotate(cd: np.ndarray, position_angle_deg: float) -> np.ndarray:
     unit = cd / scale[:, None]
     det = unit[0, 0] * unit[1, 1] - unit[0, 1] * unit[1, 0]
     if det == 0:
-        log.warning("the CD matrix of the astrometric solution is singular, its rotation is left out")
+        _LOG.warning("the CD matrix of the astrometric solution is singular, its rotation is left out")
         inverse = np.eye(2)
     else:
         inverse = np.array([[unit[1, 1], -unit[0, 1]], [-unit[1, 0], unit[0, 0]]]) / det

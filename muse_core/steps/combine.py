@@ -18,7 +18,7 @@ from muse_core.model.header import PIXTABLE, get_float, is_nfm
 from muse_core.steps.merge import OFFSET_COMMENT
 from muse_core.steps.offsets import Offset
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CARD_WEIGHT = "ESO DRS MUSE WEIGHT"
 CARD_WEIGHTED = PIXTABLE + "WEIGHTED"
@@ -64,7 +64,7 @@ def exposure_weights(headers: Sequence[Header], method: str, compat: Compat = OU
     if method == "fwhm":
         seeing = _seeing(headers, compat)
         if seeing is None:
-            log.warning("weights of exposures: no estimate of the seeing is complete, using exposure times only")
+            _LOG.warning("weights of exposures: no estimate of the seeing is complete, using exposure times only")
         else:
             weights = [weight * (seeing[0] / fwhm) for weight, fwhm in zip(weights, seeing, strict=True)]
     elif method == "header":
@@ -76,7 +76,7 @@ def _given_weight(header: Header, compat: Compat) -> float:
     """Return the weight in the header of an exposure, 1 without."""
     weight = get_float(header, CARD_WEIGHT, None, compat)
     if weight is None:
-        log.warning("exposure of %s: no keyword %s: its weight is its exposure time", header["DATE-OBS"], CARD_WEIGHT)
+        _LOG.warning("exposure of %s: no keyword %s: its weight is its exposure time", header["DATE-OBS"], CARD_WEIGHT)
         return 1.0
     return weight
 
@@ -86,7 +86,7 @@ def _seeing(headers: Sequence[Header], compat: Compat) -> list[float] | None:
     for name, keys in _SEEING:
         values = [[get_float(header, key, 0.0, compat) for key in keys] for header in headers]
         if all(value > 0 for row in values for value in row):
-            log.info("seeing by the %s", name)
+            _LOG.info("seeing by the %s", name)
             return [sum(row) / len(row) for row in values]
     return None
 
@@ -144,7 +144,7 @@ def _write_strehl(combined: Header, headers: Sequence[Header], compat: Compat) -
         ratio = get_float(header, CARD_STREHL, None, compat)
         error = get_float(header, CARD_STREHL_ERROR, None, compat)
         if ratio is None or not error:
-            log.warning("exposure %d has no Strehl ratio with its error", number)
+            _LOG.warning("exposure %d has no Strehl ratio with its error", number)
         else:
             pairs.append((ratio, 1 / error**2))
     if not pairs:

@@ -15,7 +15,7 @@ from muse_core.model.curves import interval_starts, segments
 from muse_core.model.header import PIXTABLE
 from muse_core.model.pixtable import FlatFieldSpectrum
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CARD_CORRECTED = PIXTABLE + "FFCORR"
 GRID_START, GRID_STEP, GRID_SIZE = 4150.0, 1.25, 4521  # Angstrom: 4150 to 9800

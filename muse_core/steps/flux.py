@@ -21,7 +21,7 @@ from muse_core.model.curves import ExtinctionCurve, ResponseCurve, TelluricCurve
 from muse_core.model.header import PIXTABLE, get_float, get_string, instrument_mode
 from muse_core.steps.airmass import airmass
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CARD_CALIBRATED = PIXTABLE + "FLUXCAL"
 WAVELENGTH_STEP = 1.25  # Angstrom per pixel
@@ -116,10 +116,10 @@ class FluxCalibration:
                 raise DataError(f"flux calibration: {response.where} is for mode {response.mode}, exposure is {mode}")
         mass = airmass(header, compat).value
         if mass < 0:
-            log.warning("flux calibration: no airmass, no correction for extinction")
+            _LOG.warning("flux calibration: no airmass, no correction for extinction")
             mass = 0.0
         if telluric is not None and telluric.flat_field_corrected != corrected:
-            log.warning(
+            _LOG.warning(
                 "flux calibration: %s was made %s flat-field spectrum correction, the pixel table %s",
                 telluric.where,
                 _with(telluric.flat_field_corrected),

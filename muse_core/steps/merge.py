@@ -19,7 +19,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float, get_string
 from muse_core.steps.flatfield import CARD_CORRECTED
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 MERGED_FILE = 0  # "IFU" of a file that has all of them
 CARD_MERGED = PIXTABLE + "MERGED"
@@ -88,13 +88,13 @@ def group_exposures(headers: Sequence[Header], names: Sequence[str], compat: Com
             _refuse(f"{name}: keyword EXTNAME: found {header['EXTNAME']!r}, expected CHAN01 to CHAN24", compat)
         elif ifu in exposures.setdefault(date_obs, {}):
             which = f"IFU {ifu}" if ifu else "all IFUs (no CHANnn in EXTNAME)"
-            log.warning("%s: there is another file of %s of the exposure of %s, ignored", name, which, date_obs)
+            _LOG.warning("%s: there is another file of %s of the exposure of %s, ignored", name, which, date_obs)
         else:
             exposures[date_obs][ifu] = index
     found = []
     for date_obs, files in sorted(exposures.items()):
         if MERGED_FILE in files and len(files) > 1:
-            log.warning("%s: using the merged file of the exposure alone", names[files[MERGED_FILE]])
+            _LOG.warning("%s: using the merged file of the exposure alone", names[files[MERGED_FILE]])
             files = {MERGED_FILE: files[MERGED_FILE]}
         ifus = tuple(sorted(files))
         found.append(ExposureFiles(date_obs, tuple(files[ifu] for ifu in ifus), ifus))
@@ -104,7 +104,7 @@ def group_exposures(headers: Sequence[Header], names: Sequence[str], compat: Com
 def _refuse(message: str, compat: Compat) -> None:
     if not compat.keep_partial_exposure:
         raise InputError(message)
-    log.warning("%s; ignored", message)
+    _LOG.warning("%s; ignored", message)
 
 
 def is_cut_needed(header: Header, lambda_min: float, lambda_max: float) -> bool:
@@ -141,7 +141,7 @@ def ifu_scales(headers: Sequence[Header], names: Sequence[str], compat: Compat =
         message = f"{names[0]}: keywords {CARD_FLAT_SKY} and {CARD_FLAT_LAMP} are missing, IFUs cannot be matched"
         if not compat.keep_partial_exposure:
             raise DataError(message)
-        log.warning("%s; the other IFUs are left out", message)
+        _LOG.warning("%s; the other IFUs are left out", message)
         return [1.0]
     scales = []
     for level, name in zip(levels, names, strict=True):

@@ -15,7 +15,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import OffsetList
 from muse_core.model.header import get_string
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 COMPARED = 23  # characters of DATE-OBS, to the millisecond
 DATE_LENGTH = (19, 68)  # characters of a DATE-OBS that can be compared
@@ -102,7 +102,7 @@ def require_match(offsets: OffsetList | None, headers: Sequence[Header], compat:
             f"exposures, {', '.join(exposures)}"
         )
     for date in lacking:
-        log.warning("%s: no row for the exposure of %s, which gets no offset and no flux scale", offsets.where, date)
+        _LOG.warning("%s: no row for the exposure of %s, which gets no offset and no flux scale", offsets.where, date)
 
 
 def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
@@ -114,7 +114,7 @@ def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
     if offsets is None:
         return None
     if date_obs is None or not DATE_LENGTH[0] <= len(date_obs) <= DATE_LENGTH[1]:
-        log.warning("%s: keyword DATE-OBS: found %s, expected a date; no offset applied", offsets.where, date_obs)
+        _LOG.warning("%s: keyword DATE-OBS: found %s, expected a date; no offset applied", offsets.where, date_obs)
         return None
     dates = _dates(offsets)
     if date_obs[:COMPARED] not in dates:
@@ -122,7 +122,7 @@ def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
     row = dates.index(date_obs[:COMPARED])
     ra, dec = float(offsets.ra_offset[row]), float(offsets.dec_offset[row])
     if not (math.isfinite(ra) and math.isfinite(dec)):
-        log.warning("%s: no offset for the exposure of %s (%g, %g)", offsets.where, date_obs, ra, dec)
+        _LOG.warning("%s: no offset for the exposure of %s (%g, %g)", offsets.where, date_obs, ra, dec)
         ra = dec = None
     scale = math.nan if offsets.flux_scale is None else float(offsets.flux_scale[row])
     normal = math.isfinite(scale) and abs(scale) >= sys.float_info.min

@@ -13,7 +13,7 @@ DETECTION_SIGMAS = (5.0, 4.0, 3.0)
 _SHORTEST_AXIS = 5  # pixels
 _FAILED = np.float32(-1)
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 def fwhm_plane(grid: OutputGrid) -> int:
@@ -50,7 +50,7 @@ def fwhm_qc(
         n = 0
     result = [("NDET", n), ("LAMBDA", lbda)]
     if n == 0:
-        log.warning(
+        _LOG.warning(
             "No sources found for FWHM measurement down to %.1f sigma limit on plane %d",
             DETECTION_SIGMAS[-1],
             plane + 1,

@@ -22,7 +22,7 @@ from astropy.io.fits import Header
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 ZERO_CELSIUS = 273.15
 MMHG_PER_HPA = 0.75006158
@@ -70,15 +70,15 @@ class Air:
         temperature = get_float(header, "ESO TEL AMBI TEMP", None, compat)
         if temperature is None:
             temperature = DEFAULT_TEMPERATURE
-            log.warning("ESO TEL AMBI TEMP is missing, using %g degrees Celsius", temperature)
+            _LOG.warning("ESO TEL AMBI TEMP is missing, using %g degrees Celsius", temperature)
         humidity = get_float(header, "ESO TEL AMBI RHUM", None, compat)
         if humidity is None:
             humidity = DEFAULT_HUMIDITY
-            log.warning("ESO TEL AMBI RHUM is missing, using %g per cent", humidity)
+            _LOG.warning("ESO TEL AMBI RHUM is missing, using %g per cent", humidity)
         pressures = [get_float(header, f"ESO TEL AMBI PRES {when}", None, compat) for when in ("START", "END")]
         if None in pressures:
             pressure = DEFAULT_PRESSURE
-            log.warning("ESO TEL AMBI PRES START or END is missing, using %g hPa", pressure)
+            _LOG.warning("ESO TEL AMBI PRES START or END is missing, using %g hPa", pressure)
         else:
             pressure = sum(pressures) / 2
         return cls(temperature + ZERO_CELSIUS, humidity / 100, pressure)

@@ -64,7 +64,7 @@ _QUALITY_WAVELENGTH = 7000.0  # Angstrom
 _OUTER_SCALE = 23.0  # m
 _TELESCOPE = 300 * 8.1175365721399437 / 23.0
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +189,7 @@ def sky_resolution(exposures: Sequence[SdpExposure], header: Header, compat: Com
     seeing = [value if exposure.linear_fwhm else 0.0 for exposure in exposures for value in exposure.seeing]
     if min(seeing) > 0:
         return (quality, True), (math.hypot(0.5 * (max(seeing) - min(seeing)), _SEEING_ERROR), True)
-    log.warning("seeing (ESO TEL AMBI FWHM) not known for all exposures, using the default error of SKY_RES")
+    _LOG.warning("seeing (ESO TEL AMBI FWHM) not known for all exposures, using the default error of SKY_RES")
     return (quality, True), (_DEFAULT_QUALITY_ERROR_WFM, False)
 
 
@@ -227,7 +227,7 @@ def magnitude_limit(
     size = fwhm / max(abs(value) for value in spaxel)
     border = int(size)
     if border < 1 or 2 * border > min(image.shape):
-        log.warning("ABMAGLIM: image of %d x %d spaxels and a FWHM of %.2f spaxels", *image.shape[::-1], size)
+        _LOG.warning("ABMAGLIM: image of %d x %d spaxels and a FWHM of %.2f spaxels", *image.shape[::-1], size)
         return _NO_LIMIT
     values = _smoothed(image, border, size / math.sqrt(4 * math.log(4)))
     values = values[np.isfinite(values)]
@@ -319,7 +319,7 @@ def primary_cards(
     if data_unit == units.FLUX:
         noise /= _FLUX_SCALE
     else:
-        log.warning("PIXNOISE: data in %r, expected %r; not converted", data_unit, units.FLUX)
+        _LOG.warning("PIXNOISE: data in %r, expected %r; not converted", data_unit, units.FLUX)
     spaxel = tuple(value * 3600 for value in grid.voxel_scales())
     limit = magnitude_limit(statistics.white_image(), quality[0], spaxel, lbda_min, lbda_max)
     ra, dec = grid.position(0.5 * grid.nx, 0.5 * grid.ny)

@@ -18,7 +18,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float
 from muse_core.steps.airmass import site_value
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 CARD_VELOCITY = PIXTABLE + "RVCORR"
 LIGHT_KMS = 299792.458
@@ -317,7 +317,7 @@ class VelocityCorrection:
         if frame == "none":
             return cls(frame)
         if abs(get_float(header, CARD_VELOCITY, 0.0)) > 0:
-            log.info("wavelengths were corrected by %g km/s before", header[CARD_VELOCITY])
+            _LOG.info("wavelengths were corrected by %g km/s before", header[CARD_VELOCITY])
             return None
         return cls(frame, velocity_kms(header, frame, compat))
 

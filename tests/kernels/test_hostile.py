@@ -111,8 +111,8 @@ class Slab:
         self.kernels["grid"].assign_cells(*self.assign())
         self.starts = np.zeros(self.grid["nz"] + 1, np.int64)
         np.cumsum(self.counts.sum(axis=0), out=self.starts[1:])
-        begins = np.ascontiguousarray(self.starts[:-1] + np.cumsum(self.counts, axis=0) - self.counts)
-        return (self.voxel, self.cells_of_plane, begins, self.order, STOP, 2)
+        first_rows = np.ascontiguousarray(self.starts[:-1] + np.cumsum(self.counts, axis=0) - self.counts)
+        return (self.voxel, self.cells_of_plane, first_rows, self.order, STOP, 2)
 
     def by_cell(self):
         self.kernels["grid"].sort_by_plane(*self.by_plane())

@@ -16,7 +16,7 @@ from astropy.io import fits
 from harness import run
 from harness.stages import IN_PIXELS
 
-from muse_core.model.grid import Limits, OutputGrid, make_grid, parse_output_wcs
+from muse_core.model.grid import OutputGrid, TableLimits, make_grid, parse_output_wcs
 from muse_core.simulate.calibrations import write_output_wcs
 from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
@@ -102,7 +102,7 @@ def _given_grid(rng, header, scale, path):
             wcs[f"CRVAL{i}"] += float(rng.choice([0, rng.normal() * 3 * scale / 3600]))
             wcs[f"CRPIX{i}"] += float(rng.choice([0, 0.5, rng.uniform(-20, 20)]))
     override = parse_output_wcs(fits.getheader(path, 1))
-    limits = Limits.from_extremes(np.float32([-1e-3, 1e-3, -1e-3, 1e-3, 7000, 7005]), position)
+    limits = TableLimits.from_extremes(np.float32([-1e-3, 1e-3, -1e-3, 1e-3, 7000, 7005]), position)
     return make_grid(header, limits, "deg", override=override)
 
 
@@ -126,7 +126,7 @@ def test_same_cell(templates, tmp_path, seed):
     else:
         step = (float(rng.choice([1, 0.7, 1.5])), float(rng.choice([1, 0.6, 1.3])), float(rng.choice([1.25, 0.9])))
         low = np.float32([*rng.uniform(-150, 100, 2), rng.uniform(5000, 9000)])
-        limits = Limits.from_extremes(np.stack([low, low + np.float32([50, 50, 5])], axis=1).ravel())
+        limits = TableLimits.from_extremes(np.stack([low, low + np.float32([50, 50, 5])], axis=1).ravel())
         grid, frames = make_grid(header, limits, "pix", step), []
         options += ["--astrometry=false", "--lambdaref=-1"]
         options += [f"--{name}={value}" for name, value in zip(("dx", "dy", "dlambda"), step, strict=True)]

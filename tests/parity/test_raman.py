@@ -18,7 +18,7 @@ from muse_core.io.raman import read_raman_lines
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
 from muse_core.model.filters import white
-from muse_core.model.grid import Limits, make_grid
+from muse_core.model.grid import TableLimits, make_grid
 from muse_core.model.raman import BANDS
 from muse_core.simulate.exposure import ExposureSpec
 from muse_core.steps import raman
@@ -74,7 +74,7 @@ class Bands:
     @staticmethod
     def _image(header, rows, settings):
         extremes = [f(rows[name]) for name in ("xpos", "ypos", "lbda") for f in (np.min, np.max)]
-        grid = make_grid(header, Limits.from_extremes(extremes), "pix")
+        grid = make_grid(header, TableLimits.from_extremes(extremes), "pix")
         cube = SlabResampler(grid, ResampleOptions(), CosmicRayDirection.X).slab(rows, None, 0, grid.nz)
         rows["dq"][cube.cosmic_rays] |= DQ.COSMIC_RAY
         collapse = Collapse(grid, [white()])

@@ -20,7 +20,7 @@ from muse_core.model import origin
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
 from muse_core.model.filters import white
-from muse_core.model.grid import Limits, make_grid, parse_output_wcs
+from muse_core.model.grid import TableLimits, make_grid, parse_output_wcs
 from muse_core.model.header import spaxel_size_arcsec
 from muse_core.model.pixtable import PixelTable
 from muse_core.simulate.dataset import make_dataset
@@ -96,7 +96,7 @@ class Table:
 
     def limits(self):
         extremes = [find(self.rows[name]) for name in ("xpos", "ypos", "lbda") for find in (np.min, np.max)]
-        return Limits.from_extremes(extremes, (self.header["CRVAL1"], self.header["CRVAL2"]))
+        return TableLimits.from_extremes(extremes, (self.header["CRVAL1"], self.header["CRVAL2"]))
 
     def cube(self, options, override=None):
         """Return grid and result of our resampling."""

@@ -10,7 +10,7 @@ from astropy.io.fits import Header
 from muse_core.errors import DataError
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ, as_int32
-from muse_core.model.grid import Limits, OutputGrid
+from muse_core.model.grid import OutputGrid, TableLimits
 from muse_core.model.rows import make_rows
 from muse_core.steps import sdp
 from muse_core.steps.euro3d import Euro3DTable, group_row, spectrum_dtype
@@ -39,7 +39,7 @@ def test_vacuum():
     assert air_to_vacuum(np.array([4999.5005], np.float32)) == np.float32(5000.895)
 
 
-LIMITS = Limits.from_extremes([0, 4, 0, 0, 5000, 5005])
+LIMITS = TableLimits.from_extremes([0, 4, 0, 0, 5000, 5005])
 
 
 def test_stacked_steps():

@@ -10,7 +10,7 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import DataError, InputError
-from muse_core.model.grid import GridOverride, Limits, OutputGrid, make_grid, parse_output_wcs, require_overlap
+from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, parse_output_wcs, require_overlap
 
 STEP = 0.2 / 3600
 EXTREMES = np.array([-0.0085, 0.0085, -0.0083, 0.0083, 4749.9, 4999.6], np.float32)
@@ -30,7 +30,7 @@ def table_header(ra=150.1, dec=-30.0, mode="WFM-NOAO-N", cd=(-STEP, 0.0, 0.0, ST
 
 def natural(header=None, **options):
     header = header or table_header()
-    limits = Limits.from_extremes(EXTREMES, (header["CRVAL1"], header["CRVAL2"]))
+    limits = TableLimits.from_extremes(EXTREMES, (header["CRVAL1"], header["CRVAL2"]))
     return make_grid(header, limits, "deg", **options)
 
 
@@ -73,14 +73,14 @@ def test_natural_grid():
 
 
 def test_limits_are_rounded_to_single_precision():
-    limits = Limits.from_extremes(EXTREMES, (150.1, -30.0))
+    limits = TableLimits.from_extremes(EXTREMES, (150.1, -30.0))
     assert limits.x_low == np.float32(150.1 + float(EXTREMES[0]))
     assert float(limits.x_low) != 150.1 + float(EXTREMES[0])
     header = Header()
     for name, (low, high) in {"X": (1.5, 2), "Y": (3.0, 4.0), "LAMBDA": (5.0, 6.0)}.items():
         header[f"HIERARCH ESO DRS MUSE PIXTABLE LIMITS {name} LOW"] = low
         header[f"HIERARCH ESO DRS MUSE PIXTABLE LIMITS {name} HIGH"] = high
-    assert dataclasses.astuple(Limits.from_header(header)) == (1.5, 2, 3, 4, 5, 6)
+    assert dataclasses.astuple(TableLimits.from_header(header)) == (1.5, 2, 3, 4, 5, 6)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_steps(mode, step, expected):
 
 
 def test_table_in_spaxels():
-    limits = Limits.from_extremes([-3.2, 10.9, 2.0, 4.4, 5000, 5010])
+    limits = TableLimits.from_extremes([-3.2, 10.9, 2.0, 4.4, 5000, 5010])
     grid = make_grid(Header(), limits, "pix", (2.0, 0.0, 0.0))
     assert grid.shape == (9, 3, 8)
     assert grid.crpix == (1, 1, 1)
@@ -123,7 +123,7 @@ def test_spaxel_scale(cd, scale):
 @pytest.mark.parametrize("unit", ["rad", "unknown"])
 def test_other_states_are_refused(unit):
     with pytest.raises(DataError, match=unit):
-        make_grid(table_header(), Limits.from_extremes(EXTREMES), unit)
+        make_grid(table_header(), TableLimits.from_extremes(EXTREMES), unit)
 
 
 def test_missing_world_coordinates():
@@ -223,7 +223,7 @@ def test_refused_output_wcs(changes, reason):
 def test_override_that_leaves_nothing():
     override = GridOverride(naxis=(0, -1), crval=(150.0, -30.0), crpix=(1.0, 1.0), cd=None)
     assert natural(override=override).shape == natural().shape  # sizes that are not positive are natural
-    far = Limits.from_extremes([0, 0, 0, 0, 5000, 4000])
+    far = TableLimits.from_extremes([0, 0, 0, 0, 5000, 4000])
     with pytest.raises(DataError, match="expected sizes from 1 to"):
         make_grid(table_header(), far, "deg", override=override)
 
@@ -263,7 +263,7 @@ def test_prescribed_grid_that_does_not_touch_the_data(crval, lbda, touches):
         scale=(pixel, pixel),
     )
     extremes = np.array([-2 / 3600, 2 / 3600, -5 / 3600, 5 / 3600, 5000, 5010], np.float32)
-    limits = Limits.from_extremes(extremes, (10.0, -30.0))
+    limits = TableLimits.from_extremes(extremes, (10.0, -30.0))
     if touches:
         require_overlap(given, limits, "wcs.fits")
         return

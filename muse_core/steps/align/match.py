@@ -20,7 +20,7 @@ from muse_core.errors import ParameterError
 from muse_core.model.compat import OURS, Compat
 from muse_core.steps.detect import median
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 ARCSEC_PER_DEGREE = 3600.0
 
@@ -133,7 +133,7 @@ def align(positions: Sequence[np.ndarray], options: MatchOptions, compat: Compat
             rows.append(weight * row)
             measured.append(weight * (offset + (relative if number else 0.0)))
         if not rows:
-            log.warning("no images have sources in common within %g arcsec", radius)
+            _LOG.warning("no images have sources in common within %g arcsec", radius)
             offsets[:] = 0
             continue
         closure = np.ones(n), np.zeros(2)  # pairs give differences only

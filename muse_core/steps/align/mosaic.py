@@ -13,7 +13,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.fov import CelestialGrid, FovImage
 from muse_core.model.header import spaxel_size_arcsec
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 _LARGEST = 18000  # spaxels: images that are farther from the first are left out
 
@@ -25,7 +25,7 @@ def near_first(images: Sequence[FovImage], grids: Sequence[CelestialGrid]) -> li
     for number, (image, grid) in enumerate(zip(images, grids, strict=True)):
         d_ra = abs((grid.crval[0] - grids[0].crval[0] + 180) % 360 - 180) * np.cos(np.radians(grids[0].crval[1]))
         if d_ra > limits[0] or abs(grid.crval[1] - grids[0].crval[1]) > limits[1]:
-            log.warning(
+            _LOG.warning(
                 "%s: more than %.3g degrees from the first exposure, not in the mosaic", image.where, max(limits)
             )
         else:

@@ -19,7 +19,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.steps.detect import median
 from muse_core.steps.sky.mask import create_sky_mask
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 #: Sources: centroid in pixels (the centre of the first pixel is 1), height, sharpness, roundness; all float64.
 STAR = np.dtype([(name, np.float64) for name in ("x", "y", "flux", "sharpness", "roundness")])
@@ -130,7 +130,7 @@ def detect(image: np.ndarray, options: DetectionOptions, where: str = "image", c
         )
     stars = stars[stars["flux"] >= threshold]
     far = ~near_bad_pixels(stars, bad, options.bad_pixel_distance)
-    log.info(
+    _LOG.info(
         "%s: %d point sources above %g, %d of them too near to pixels without data", where, n, threshold, sum(~far)
     )
     if not far.any():
@@ -161,7 +161,7 @@ def background_of(image: np.ndarray, bad: np.ndarray, options: DetectionOptions,
                 f"{where}: found no pixel with a value between {low:g} and {high:g}, expected the background there; "
                 "change bkgignore or bkgfraction, or give a threshold above 0"
             )
-        log.warning("%s: no pixel has a value between %g and %g, background not known", where, low, high)
+        _LOG.warning("%s: no pixel has a value between %g and %g, background not known", where, low, high)
         return 0.0, 0.0
     middle = median(values)
     return middle, median(np.abs(values - np.float32(middle)))

@@ -17,7 +17,7 @@ from muse_core.model.resampling import METHODS
 COSMIC_RAY_TYPES = ("iraf", "mean", "median")  # in the order of their numbers in cosmics.pyx
 INTERNAL_PIXFRAC = (0.6, 0.6, 0.6)
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 class CosmicRayDirection(enum.Enum):
@@ -64,7 +64,7 @@ class ResampleOptions:
         if self.crtype not in COSMIC_RAY_TYPES:
             raise ParameterError(f"crtype: found {self.crtype!r}, expected one of {', '.join(COSMIC_RAY_TYPES)}")
         if self.ld < 1:
-            log.info("ld = %d: using 1", self.ld)
+            _LOG.info("ld = %d: using 1", self.ld)
             object.__setattr__(self, "ld", 1)
 
     @property
@@ -110,7 +110,7 @@ def parse_pixfrac(text: str, compat: Compat = OURS) -> tuple[float, float, float
         return values[0], values[0], values[1]
     if len(values) == 3:
         return tuple(values)
-    log.warning("pixfrac: found %r, expected one to three numbers; using %s", text, INTERNAL_PIXFRAC)
+    _LOG.warning("pixfrac: found %r, expected one to three numbers; using %s", text, INTERNAL_PIXFRAC)
     return INTERNAL_PIXFRAC
 
 

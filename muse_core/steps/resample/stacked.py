@@ -12,7 +12,7 @@ from muse_core.cython_ext import stacked as stacked_kernels
 from muse_core.model import units
 from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.grid import SPECTRAL_STEP, Limits, OutputGrid
+from muse_core.model.grid import SPECTRAL_STEP, OutputGrid, TableLimits
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +58,13 @@ class StackedGrid:
 
 
 def stacked_grid(
-    limits: Limits, grid: OutputGrid, step: tuple[float, float, float], compat: Compat = OURS
+    limits: TableLimits, grid: OutputGrid, step: tuple[float, float, float], compat: Compat = OURS
 ) -> StackedGrid:
     """Lay out the stacked image.
 
     Parameters
     ----------
-    limits : Limits
+    limits : TableLimits
         Extent of the pixel table.
     grid : OutputGrid
         Natural grid of the table: tells the unit of its positions and the size of its spaxels.

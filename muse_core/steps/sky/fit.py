@@ -18,7 +18,7 @@ from muse_core.model.spectrum import Spectrum
 from muse_core.steps import leastsquares
 from muse_core.steps.sky.lsf import hermite_spectrum, line_spectrum
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 MARGIN = 5.0  # Angstrom; lines this far outside the spectrum still reach into it
 PIVOT = 7000.0  # Angstrom, where the slope of the wavelength correction has no effect
@@ -198,7 +198,7 @@ def judge_shift(shift: np.ndarray, lines: SkyLines, compat: Compat) -> None:
             "pixel tables and of SKY_LINES in air, LSF_PROFILE that of these data, and enough lines bright in their "
             "range? skymethod=simple needs none of them"
         )
-    log.warning("%s, expected less than %g; expect residuals of sky lines", message, NOTABLE_SHIFT)
+    _LOG.warning("%s, expected less than %g; expect residuals of sky lines", message, NOTABLE_SHIFT)
 
 
 def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None, compat: Compat = OURS) -> LineFit:
@@ -234,7 +234,7 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
     """
     lines = lines.restricted(spectrum.lbda[0] - MARGIN, spectrum.lbda[-1] + MARGIN)
     if not len(lines):
-        log.warning(
+        _LOG.warning(
             "sky line fit: SKY_LINES has no line between %.1f and %.1f Angstrom; no line is subtracted",
             spectrum.lbda[0],
             spectrum.lbda[-1],
@@ -244,7 +244,7 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
     minimum = leastsquares.minimise(model.residuals, model.start(), len(spectrum) - 1)
     lbda = lines.lbda
     if not minimum.success:
-        log.warning(
+        _LOG.warning(
             "sky line fit failed (%s): lines are subtracted with the last fluxes and uncorrected wavelengths, expect "
             "residuals of sky lines",
             minimum.message,
@@ -253,7 +253,7 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
         lbda = model.wavelengths(minimum.x)
     shift = lbda - lines.lbda
     judge_shift(shift, lines, compat)
-    log.info(
+    _LOG.info(
         "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
         len(lines),
         lines.n_groups,

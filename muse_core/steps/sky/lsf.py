@@ -13,7 +13,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes, LsfGrid, LsfImage
 from muse_core.model.origin import IFU_SHIFT, N_IFU, SLICE_KEY_MASK
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 HERMITE_REACH = 7.0  # Angstrom
 
@@ -95,7 +95,7 @@ def average_lsf(lsf: LsfCubes, counts: np.ndarray, compat: Compat = OURS) -> Lsf
                 message = f"LSF_PROFILE: images of IFU {ifu} have shape {image.shape}, others {total.shape}"
                 if not compat.lsf_of_other_shape_ignored:
                     raise DataError(message)
-                log.warning("%s; left out of the average", message)
+                _LOG.warning("%s; left out of the average", message)
                 break
             total += image * float(weight)
             n_rows += weight
@@ -104,7 +104,7 @@ def average_lsf(lsf: LsfCubes, counts: np.ndarray, compat: Compat = OURS) -> Lsf
     grid = lsf[min(lsf)].grid
     others = [ifu for ifu in sorted(lsf) if not np.allclose(grid_numbers(lsf[ifu].grid), grid_numbers(grid), rtol=1e-9)]
     if others:
-        log.warning(
+        _LOG.warning(
             "LSF_PROFILE: coordinates of IFU %s differ from those of IFU %d, which are used for the average",
             ", ".join(map(str, others)),
             min(lsf),

@@ -9,7 +9,7 @@ from muse_core.cython_ext import sky_select as sky_select_kernels
 from muse_core.errors import DataError
 from muse_core.model.skymask import SkyMask
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 def _round_half_away(x: float) -> int:
@@ -67,7 +67,7 @@ def create_sky_mask(
     low_limit = _percentile(good, ignore)
     threshold = _percentile(good, ignore + fraction * (1 - ignore))
     mask = (image > low_limit) & (image < threshold) & ~bad
-    log.info(
+    _LOG.info(
         "sky mask: %d of %d spaxels, white-light value between %g and %g",
         np.count_nonzero(mask),
         len(good),

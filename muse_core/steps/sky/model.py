@@ -18,7 +18,7 @@ from muse_core.steps.sky.lsf import average_lsf, fold_with_bin
 from muse_core.steps.sky.spectrum import usable_samples
 from muse_core.steps.sky.subtract import subtract_lines
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def fit_sky(
         message = "LSF_PROFILE: nothing for any of the IFUs that have pixel tables"
         if not compat.slice_without_lsf_ignored:
             raise DataError(message)
-        log.error("%s; no sky line is fitted", message)
+        _LOG.error("%s; no sky line is fitted", message)
         return SkyModel(lines.restricted(spectrum.lbda[0] - MARGIN, spectrum.lbda[-1] + MARGIN), None)
     image = fold_with_bin(image, sampling, compat)
     fitted = fit_lines(spectrum, lines, image, compat).lines

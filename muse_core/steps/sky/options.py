@@ -7,7 +7,7 @@ from muse_core.errors import ParameterError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.declare import leading_number
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 def parse_crsigma(text: str, compat: Compat = OURS) -> tuple[float, float]:
@@ -40,7 +40,7 @@ def parse_crsigma(text: str, compat: Compat = OURS) -> tuple[float, float]:
             raise ParameterError(f"parameter sky_crsigma: found {text!r}, expected two numbers, as in 15.,15.")
         values.append(number or 0.0)
     if len(values) < 2:
-        log.warning(
+        _LOG.warning(
             "parameter sky_crsigma: found %r, expected two numbers; using 15 for the cube and none for the spectrum",
             text,
         )

@@ -8,7 +8,7 @@ import numpy as np
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 NOT_FINITE = -9999.999
 
@@ -16,7 +16,7 @@ NOT_FINITE = -9999.999
 def _finite(value: float, what: str) -> float:
     if np.isfinite(value):
         return value
-    log.error("%s is not a finite number; the QC keyword says %s", what, NOT_FINITE)
+    _LOG.error("%s is not a finite number; the QC keyword says %s", what, NOT_FINITE)
     return NOT_FINITE
 
 

@@ -17,7 +17,7 @@ from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum
 from muse_core.steps.sky.lsf import grid_numbers, hermite_spectrum
 
-log = logging.getLogger(__name__)
+_LOG = logging.getLogger(__name__)
 
 
 def continuum_cut(continuum: Continuum, llo: float, lhi: float) -> tuple[np.float32, np.float32] | None:
@@ -111,6 +111,6 @@ def subtract_lines(rows: np.ndarray, lines: SkyLines, lsf: LsfCubes | HermitePro
             sky = hermite_spectrum(rows["lbda"][a:b].astype(np.float64), lines.lbda, lines.flux, hermite)
             rows["data"][a:b] = rows["data"][a:b] - sky
         elif compat.slice_without_lsf_ignored:
-            log.warning("IFU %d, slice %d: no LSF_PROFILE, sky lines are not subtracted", ifu, slice_number)
+            _LOG.warning("IFU %d, slice %d: no LSF_PROFILE, sky lines are not subtracted", ifu, slice_number)
         else:
             raise DataError(f"IFU {ifu}, slice {slice_number}: no LSF_PROFILE, sky lines cannot be subtracted")
