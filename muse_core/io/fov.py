@@ -43,15 +43,13 @@ def read_fov_image(path: Path) -> FovImage:
         )
 
 
-def read_source_positions(path: Path) -> tuple[float, np.ndarray, np.ndarray]:
+def read_source_positions(path: Path) -> tuple[float, np.ndarray]:
     """Read a SOURCE_LIST.
 
     Returns
     -------
     mjd_obs : float
         MJD-OBS of the image that it belongs to.
-    number : ndarray of int64, shape (n,)
-        Column Id.
     pixels : ndarray of float64, shape (n, 2)
         Columns X and Y.
 
@@ -62,15 +60,15 @@ def read_source_positions(path: Path) -> tuple[float, np.ndarray, np.ndarray]:
     """
     with FitsFile(path) as file:
         table = file.table()
-        number = table.column("Id", "JI")
+        table.column("Id", "JI")  # unused, as RA and DEC, but part of the format
         pixels = np.column_stack([table.column(name) for name in ("X", "Y")])
-        for name in ("RA", "DEC"):  # unused, but part of the format
+        for name in ("RA", "DEC"):
             table.column(name)
         if not len(pixels):
             raise table.error("found no row, expected at least one source")
         if not np.isfinite(pixels).all():
             raise table.error("columns X, Y: found values that are not finite, expected pixels")
-        return require_float(file.primary.header, "MJD-OBS", str(path)), number, pixels
+        return require_float(file.primary.header, "MJD-OBS", str(path)), pixels
 
 
 def source_columns(number: np.ndarray, stars: np.ndarray, positions: np.ndarray, corrected: np.ndarray) -> list[tuple]:

@@ -373,7 +373,8 @@ class ProductFactory:
         cards.set("ESO PRO CATG", tag, "Category of pipeline product frame")
         cards.set("ESO PRO TYPE", "REDUCED", "Product type")
         cards.set("ESO PRO TECH", "IFU", "Observation technique")
-        cards.set("ESO PRO SCIENCE", True, "Scientific product if T")
+        science = get_string(first, "ESO DPR CATG") == "SCIENCE"
+        cards.set("ESO PRO SCIENCE", science, "Scientific product if T")
         rec = f"ESO PRO REC{n} "
         cards.set(rec + "ID", self._recipe, "Pipeline recipe (unique) identifier")
         cards.set(rec + "DRS ID", self._system, "Data Reduction System identifier")

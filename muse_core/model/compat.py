@@ -55,6 +55,7 @@ class Compat:
     wide_bin_not_folded: bool = False  # an LSF narrower than skymodel_sampling is used unfolded
     unmatched_offsets_ignored: bool = False  # an OFFSET_LIST without any of the exposures changes nothing, silently
     source_list_off_by_one: bool = False  # positions in SOURCE_LIST are those of one pixel before, in x and y
+    override_without_lists: bool = False  # override_detection without SOURCE_LIST detects sources
     preview_cut: bool = False  # PREVIEW_FOV lacks a row and a column, and more if the images are rotated
     ra_zero_not_crossed: bool = False  # right ascensions on both sides of 0 count as 360 degrees apart
 

@@ -32,6 +32,8 @@ from muse_core.steps.resample import ResampleOptions
 _LOG = logging.getLogger(__name__)
 #: Bytes of a voxel in the journal and while columns wait, of a spaxel in an image that accumulates, of a value.
 _JOURNAL, _SPOOLED, _IMAGE, _PIXEL = 12, 12, 16, 4
+#: Bytes for each pixel of an image whose sources are looked for.
+_SEARCHED = 64
 #: Copies of the rows of a chunk that a thread has: in one pass from the file to the sky, and in several.
 _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
 #: Copies while tables and images of all exposures are written.
@@ -77,10 +79,12 @@ class Work:
         Cubes that steps make of each exposure.
     bands : sequence of tuple of float
         Wavelengths in Angstrom of which the rows of an exposure are in memory, and resampled into an image.
+    images : sequence of int
+        Number of pixels of each image that is read as it is, of as many exposures.
     """
 
-    exposures: Sequence[OpenedExposure]
-    wavelengths: WavelengthRange
+    exposures: Sequence[OpenedExposure] = ()
+    wavelengths: WavelengthRange = WavelengthRange()
     pointing: Pointing | None = None
     projects: bool = True
     cube: CubeInputs | None = None
@@ -93,6 +97,7 @@ class Work:
     in_one_pass: bool = False
     own_cubes: Sequence[OwnCube] = ()
     bands: Sequence[tuple[float, float]] = ()
+    images: Sequence[int] = ()
 
     @property
     def lengths(self) -> list[int]:
@@ -155,6 +160,7 @@ def make_plan(run: Run, work: Work) -> Plan:
     if grid is not None:
         traits = FORMATS[cube.options.format]
         product_bytes += traits.voxel_bytes * n_voxels + _PIXEL * grid.nx * grid.ny * len(cube.filters)
+    product_bytes += _IMAGE * sum(work.images)
     kept_bytes = row_bytes if work.keeps_rows else 0
     if resources.resume is not None:
         scratch = resources.resume
@@ -171,7 +177,7 @@ def make_plan(run: Run, work: Work) -> Plan:
         + n_voxels * model.VOXEL_SECONDS
     )
     return Plan(
-        n_exposures=len(work.exposures),
+        n_exposures=len(work.exposures) + len(work.images),
         n_rows=n_rows,
         grid=None if grid is None else (grid.nx, grid.ny, grid.nz),
         makes_cube=cube is not None,
@@ -224,6 +230,8 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         if FORMATS[work.cube.options.format].spools:
             slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
         stages.append(slabs + _IMAGE * spaxels * len(work.cube.filters))
+    stages.append(_SEARCHED * max(work.images, default=0))
+    kept += _PIXEL * sum(work.images)
     return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
 
 

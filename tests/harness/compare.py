@@ -154,7 +154,8 @@ def images(expected: Path, found: Path, *, sky_fitted: bool = False) -> list[str
             if x.data is None:
                 continue
             if not x.is_image:
-                problems += tables(x, y, tol.SKY_TABLES.get(product, tol.TABLE) if sky_fitted else tol.TABLE)
+                known = tol.SKY_TABLES if sky_fitted else tol.ANGLES
+                problems += tables(x, y, known.get(product, tol.TABLE))
                 if where == "E3D_DATA" and not problems:
                     stat = np.square(x.data["STAT_SPE"])
                     problems += _pixels(x.data["DATA_SPE"], y.data["DATA_SPE"], stat, "DATA_SPE", sky_fitted)

@@ -41,20 +41,18 @@ class View:
     orientation: float = 0.0
     exptime: float = 900.0
 
-    @property
-    def pointing(self) -> tuple[float, float]:
+    def pointing(self, target: tuple[float, float]) -> tuple[float, float]:
         """Right ascension and declination in the header, in degrees."""
-        return offset_position(*TARGET, *self.dither)
+        return offset_position(*target, *self.dither)
 
-    @property
-    def true_pointing(self) -> tuple[float, float]:
+    def true_pointing(self, target: tuple[float, float]) -> tuple[float, float]:
         """Where it really points."""
-        return offset_position(*self.pointing, *self.error)
+        return offset_position(*self.pointing(target), *self.error)
 
 
 DITHERED = (
     View(),
-    View((1.0, 0.5), (0.7, -0.4), exptime=600.0),
+    View((1.03, 0.47), (0.7, -0.4), exptime=600.0),  # not half a pixel: which one is nearest hangs on the last bits
     View((-1.0, 1.0), (-0.3, 0.9)),
 )
 
@@ -75,6 +73,8 @@ class Field:
         Height of the brightest star; the noise is 1.
     mode : str
         ESO INS MODE.
+    target : tuple of float
+        Right ascension and declination in degrees.
     """
 
     n_sources: int = 20
@@ -82,17 +82,20 @@ class Field:
     bad_edge: bool = False
     brightest: float = 2000.0
     mode: str = "WFM-NOAO-N"
+    target: tuple[float, float] = TARGET
 
     def stars(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Right ascensions, declinations in degrees, heights."""
         rng = np.random.default_rng(self.n_sources)
-        positions = [offset_position(*TARGET, *xy) for xy in rng.uniform(-27, 27, (self.n_sources, 2))]
+        positions = [offset_position(*self.target, *xy) for xy in rng.uniform(-27, 27, (self.n_sources, 2))]
         height = self.brightest ** rng.uniform(0.45, 1, self.n_sources)
         return *np.transpose(positions), height
 
     def true_offsets(self) -> np.ndarray:
         """Offsets that take out the errors of the pointings, those of the first exposure 0: shape (n, 2), degrees."""
-        offsets = np.array([np.subtract(view.pointing, view.true_pointing) for view in self.views])
+        pointings = [(view.pointing(self.target), view.true_pointing(self.target)) for view in self.views]
+        offsets = np.array([np.subtract(*pair) for pair in pointings])
+        offsets[:, 0] -= 360 * np.rint(offsets[:, 0] / 360)
         return offsets - offsets[0]
 
     def write(self, folder: Path) -> list[Path]:
@@ -107,7 +110,10 @@ class Field:
         cd = STEP / 3600 * np.array([[-c, s], [s, c]])
         crpix = ((nx + 1) / 2, (ny + 1) / 2)
         ra, dec, heights = self.stars()
-        centres = np.linalg.solve(cd, np.array(gnomonic(ra, dec, *view.true_pointing))) + np.array(crpix)[:, None]
+        centres = (
+            np.linalg.solve(cd, np.array(gnomonic(ra, dec, *view.true_pointing(self.target))))
+            + np.array(crpix)[:, None]
+        )
         y, x = np.mgrid[1 : ny + 1, 1 : nx + 1]
         image = 2 + rng.standard_normal(SHAPE)
         for (star_x, star_y), height in zip(centres.T, heights, strict=True):
@@ -122,13 +128,14 @@ class Field:
             u, v = x - crpix[0], y - crpix[1]
             along, across = u * np.cos(a) + v * np.sin(a), v * np.cos(a) - u * np.sin(a)
             image[(np.abs(along) > 140) | (np.abs(across) > 135)] = np.nan
+        pointing = view.pointing(self.target)
         primary = primary_header()
         mjd = START + 0.0113 * number
         for key, value in (
             ("INSTRUME", "MUSE"),
             ("OBJECT", "MADE UP"),
-            ("RA", view.pointing[0]),
-            ("DEC", view.pointing[1]),
+            ("RA", pointing[0]),
+            ("DEC", pointing[1]),
             ("EQUINOX", 2000.0),
             ("EXPTIME", view.exptime),
             ("MJD-OBS", mjd),
@@ -136,6 +143,8 @@ class Field:
             ("ESO INS MODE", self.mode),
             ("ESO PRO CATG", "IMAGE_FOV"),
             ("ESO PRO REC1 ID", "muse_scipost"),
+            ("ESO PRO ANCESTOR", f"MUSE.{number}.fits"),
+            ("ESO QC SCIPOST NDET", 3),
             ("ESO DRS MUSE FILTER NAME", "white"),
         ):
             set_card(primary, key, value)
@@ -143,7 +152,7 @@ class Field:
         data.header["BUNIT"] = "10**(-20)*erg/s/cm**2/Angstrom"
         for axis, ctype in enumerate(("RA---TAN", "DEC--TAN"), 1):
             data.header[f"CTYPE{axis}"], data.header[f"CUNIT{axis}"] = ctype, "deg"
-            data.header[f"CRPIX{axis}"], data.header[f"CRVAL{axis}"] = crpix[axis - 1], view.pointing[axis - 1]
+            data.header[f"CRPIX{axis}"], data.header[f"CRVAL{axis}"] = crpix[axis - 1], pointing[axis - 1]
             for other in (1, 2):
                 data.header[f"CD{axis}_{other}"] = cd[axis - 1, other - 1]
         fits.HDUList([fits.PrimaryHDU(header=formatted(primary)), data]).writeto(path)

@@ -36,6 +36,11 @@ ABSOLUTE = {"ESO DRS MUSE PIXTABLE DAR CHECK": 1e-5}
 DAR_CORRECTED = 2e-5
 #: Columns of tables, all double precision: sums in another order.
 TABLE = Close(relative=1e-10)
+#: Columns of tables with angles in degrees, of which float64 keeps 1e-14: absolute.
+ANGLES = {
+    "OFFSET_LIST": Close(absolute=1e-12),
+    "SOURCE_LIST": Close(relative=1e-10, absolute=1e-10),
+}
 #: Columns of the average flat-field spectrum.
 FLAT_FIELD = Close(relative=1e-10)
 

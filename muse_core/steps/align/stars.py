@@ -86,6 +86,8 @@ class Detection:
     ----------
     stars : ndarray of STAR, shape (n,)
         In the order of rows, then columns.
+    number : ndarray of int, shape (n,)
+        Their numbers, from 1; those of sources near bad pixels are left out.
     background, deviation : float
         Median and median absolute deviation of the background.
     threshold : float
@@ -93,6 +95,7 @@ class Detection:
     """
 
     stars: np.ndarray
+    number: np.ndarray
     background: float
     deviation: float
     threshold: float
@@ -142,7 +145,7 @@ def detect(image: np.ndarray, options: DetectionOptions, where: str = "image", c
     if compat.source_list_off_by_one:
         stars["x"] -= 1
         stars["y"] -= 1
-    return Detection(stars, background, deviation, threshold)
+    return Detection(stars, np.flatnonzero(far) + 1, background, deviation, threshold)
 
 
 def background_of(image: np.ndarray, bad: np.ndarray, options: DetectionOptions, where: str) -> tuple[float, float]:
