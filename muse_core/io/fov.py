@@ -8,8 +8,11 @@ import numpy as np
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model import units
-from muse_core.model.fov import CelestialGrid, FovImage
+from muse_core.model.fov import TAG, CelestialGrid, FovImage
 from muse_core.model.header import get_string, require_float
+from muse_core.model.keywords import checked_column
+
+SOURCES = "SOURCE_LIST"
 
 
 def read_fov_image(path: Path) -> FovImage:
@@ -31,14 +34,14 @@ def read_fov_image(path: Path) -> FovImage:
             if flags.shape != data.shape:
                 raise flags.error(f"found shape {flags.shape}, expected {data.shape} as {image.where}")
             data[flags.image() != 0] = np.nan
-        if get_string(primary, "DATE-OBS") is None:
-            raise InputError(f"{path}: keyword DATE-OBS: found {primary.get('DATE-OBS', 'nothing')!r}, expected a date")
+        if get_string(primary, "DATE-OBS", tag=TAG) is None:
+            raise InputError(f"{path}: keyword DATE-OBS: found nothing, expected a date")
         return FovImage(
             data=data,
             grid=CelestialGrid.from_header(image.header, image.where),
             header=primary,
-            mjd_obs=require_float(primary, "MJD-OBS", str(path)),
-            unit=get_string(image.header, "BUNIT", ""),
+            mjd_obs=require_float(primary, "MJD-OBS", str(path), tag=TAG),
+            unit=get_string(image.header, "BUNIT", "", tag=TAG),
             where=str(path),
         )
 
@@ -61,14 +64,14 @@ def read_source_positions(path: Path) -> tuple[float, np.ndarray]:
     with FitsFile(path) as file:
         table = file.table()
         table.column("Id", "JI")  # unused, as RA and DEC, but part of the format
-        pixels = np.column_stack([table.column(name) for name in ("X", "Y")])
+        pixels = np.column_stack(
+            [checked_column(SOURCES, name, table.column(name), table.where) for name in ("X", "Y")]
+        )
         for name in ("RA", "DEC"):
             table.column(name)
         if not len(pixels):
             raise table.error("found no row, expected at least one source")
-        if not np.isfinite(pixels).all():
-            raise table.error("columns X, Y: found values that are not finite, expected pixels")
-        return require_float(file.primary.header, "MJD-OBS", str(path)), pixels
+        return require_float(file.primary.header, "MJD-OBS", str(path), tag=SOURCES), pixels
 
 
 def source_columns(number: np.ndarray, stars: np.ndarray, positions: np.ndarray, corrected: np.ndarray) -> list[tuple]:

@@ -13,6 +13,7 @@ from muse_core.model.header import get_float
 from muse_core.model.wcs import CTYPES, is_tan
 
 _KEYS = tuple(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CRPIX", "CRVAL") for axis in (1, 2))
+TAG = "IMAGE_FOV"
 _MATRIX = tuple(f"CD{i}_{j}" for i in (1, 2) for j in (1, 2))
 
 
@@ -48,7 +49,7 @@ class CelestialGrid:
                 f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, {header.get('CTYPE2')!r}, "
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
             )
-        values = {key: get_float(header, key) for key in (*_KEYS[4:], *_MATRIX)}
+        values = {key: get_float(header, key, tag=TAG) for key in (*_KEYS[4:], *_MATRIX)}
         values["CD1_2"], values["CD2_1"] = values["CD1_2"] or 0.0, values["CD2_1"] or 0.0
         missing = [key for key, value in values.items() if value is None]
         if missing:

@@ -115,7 +115,7 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
     PIXEL_TABLE: (
         *_texts("DATE-OBS, ESO DRS MUSE PIXTABLE TYPE", _E),
         *_texts("EXTNAME, BUNIT, ESO INS MODE, ESO DRS MUSE PIXTABLE SPECTYPE, ESO DRS MUSE PIXTABLE AUTOCAL", _D),
-        *_texts("OBJECT, ESO PRO ANCESTOR, ARCFILE, ORIGFILE, DATAMD5", _D, _D),
+        *_texts("OBJECT, ESO PRO ANCESTOR, ARCFILE, ORIGFILE, DATAMD5, ESO DPR CATG", _D, _D),
         *_numbers("EXPTIME", 0, 1e6, "s", _E, _E),
         *_numbers("RA", 0, 360, "deg", _E, _E),
         *_numbers("DEC", -90, 90, "deg", _E, _E),
@@ -154,6 +154,16 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
         Keyword("ESO OBS ID", int, 0, 2**63 - 1, missing=_E),
         *_linear(_LIMIT, 720, 1e4, _D),
     ),
+    "IMAGE_FOV": (
+        *_texts("DATE-OBS, CTYPE*, CUNIT*", _E),
+        *_texts("BUNIT", _D),
+        *_numbers("MJD-OBS", 30000, 100000, "d", _E, _E),
+        *_numbers("EXPTIME", 0, 1e6, "s", _E, _E),
+        *_numbers("CRPIX*", -_LIMIT, _LIMIT, "pixel", _E, _E),
+        *_numbers("CRVAL*", -360, 720, "deg", _E, _E),
+        *_numbers("CD*_*", -1, 1, "deg", _D, _E),
+    ),
+    "SOURCE_LIST": tuple(_numbers("MJD-OBS", 30000, 100000, "d", _E, _E)),
     "ASTROMETRY_WCS": (
         *_texts("CTYPE*, CUNIT*", _E),
         *_numbers("CRPIX*", -1e4, 1e4, "pix", _E, _E),
@@ -187,6 +197,7 @@ COLUMNS: dict[str, tuple[Column, ...]] = {
         Column("DEC_OFFSET", -180, 180, "deg", optional=True),
         Column("FLUX_SCALE", 0, 1e6, "", optional=True),
     ),
+    "SOURCE_LIST": (Column("X", -_LIMIT, _LIMIT, "pixel"), Column("Y", -_LIMIT, _LIMIT, "pixel")),
     "FILTER_LIST": (_WAVELENGTH, Column("throughput", -1, 1e6)),
     "SKY_LINES": (_WAVELENGTH, Column("flux")),
     "OH_TRANSITIONS": (_WAVELENGTH, Column("E_u", 0, 1), Column("J_u", 0, 1e3), Column("A", 0, 1e10)),

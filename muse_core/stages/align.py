@@ -16,7 +16,7 @@ from muse_core.io.fov import read_fov_image, read_source_positions, source_colum
 from muse_core.io.products import RawFrame
 from muse_core.model.cards import card
 from muse_core.model.curves import OffsetList
-from muse_core.model.fov import FovImage
+from muse_core.model.fov import TAG, CelestialGrid, FovImage
 from muse_core.model.header import require_float
 from muse_core.recipe.run import Run
 from muse_core.recipe.save import save_table
@@ -183,8 +183,8 @@ class Mosaic:
     """Images laid over each other: those that are, their grids with the offsets, and the common grid and shape."""
 
     images: list[FovImage]
-    grids: list
-    grid: object
+    grids: list[CelestialGrid]
+    grid: CelestialGrid
     shape: tuple[int, int]
 
     @classmethod
@@ -221,7 +221,7 @@ def save_exposure_map(run: Run, tag: str, layout: Mosaic) -> None:
     """
     layers = []
     for image in layout.images:
-        seconds = np.float32(require_float(image.header, "EXPTIME", image.where, run.compat))
+        seconds = np.float32(require_float(image.header, "EXPTIME", image.where, tag=TAG))
         layers.append(np.where(np.isfinite(image.data), seconds, np.float32(np.nan)))
     times = layout.overlay(layers)
     values = times[np.isfinite(times)]
