@@ -111,6 +111,10 @@ _EXPTIME_QC = tuple(
 )
 
 
+def _product(tag: str, mode: str, frame_type: str, text: str, qc: tuple[QcSpec, ...] = ()) -> ProductSpec:
+    return ProductSpec(tag, mode, "FINAL", frame_type, text, qc, science=False)
+
+
 class MuseExpAlign(base.Recipe):
     """Field-of-view images of exposures to the offsets between them."""
 
@@ -132,10 +136,10 @@ class MuseExpAlign(base.Recipe):
         InputSpec("SOURCE_LIST", "CALIB", 0, UNLIMITED, "sources of an image (--override_detection)"),
     )
     PRODUCTS = (
-        ProductSpec("EXPOSURE_MAP", "master", "FINAL", "IMAGE", "exposure time of the field (--expmap)", _EXPTIME_QC),
-        ProductSpec("PREVIEW_FOV", "master", "FINAL", "IMAGE", "sum of the aligned images"),
-        ProductSpec("SOURCE_LIST", "dateobs", "FINAL", "TABLE", "sources of an image", _SOURCE_QC),
-        ProductSpec("OFFSET_LIST", "master", "FINAL", "TABLE", "offsets of the exposures", _OFFSET_QC),
+        _product("EXPOSURE_MAP", "master", "IMAGE", "exposure time of the field (--expmap)", _EXPTIME_QC),
+        _product("PREVIEW_FOV", "master", "IMAGE", "sum of the aligned images"),
+        _product("SOURCE_LIST", "dateobs", "TABLE", "sources of an image", _SOURCE_QC),
+        _product("OFFSET_LIST", "master", "TABLE", "offsets of the exposures", _OFFSET_QC),
     )
 
     def process(self, run: "Run", p: ExpAlignParameters) -> None:

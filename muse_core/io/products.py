@@ -373,7 +373,7 @@ class ProductFactory:
         cards.set("ESO PRO CATG", tag, "Category of pipeline product frame")
         cards.set("ESO PRO TYPE", "REDUCED", "Product type")
         cards.set("ESO PRO TECH", "IFU", "Observation technique")
-        science = get_string(first, "ESO DPR CATG") == "SCIENCE"
+        science = self._specs[tag].science or get_string(first, "ESO DPR CATG") == "SCIENCE"
         cards.set("ESO PRO SCIENCE", science, "Scientific product if T")
         rec = f"ESO PRO REC{n} "
         cards.set(rec + "ID", self._recipe, "Pipeline recipe (unique) identifier")

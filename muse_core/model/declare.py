@@ -119,6 +119,8 @@ class ProductSpec:
         QC keywords that it may carry.
     save : str
         Word of the parameter `save` that asks for it.
+    science : bool
+        PRO SCIENCE is T whatever DPR CATG of the raw frames is.
     """
 
     tag: str
@@ -128,6 +130,7 @@ class ProductSpec:
     help: str
     qc: tuple[QcSpec, ...] = ()
     save: str = ""
+    science: bool = True
 
     def with_(self, **changes) -> "ProductSpec":
         """Return the product as another recipe makes it."""
