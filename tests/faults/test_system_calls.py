@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A small run of which a system call fails or does less than asked: right products or the old ones.
+"""A small run of which a system call fails, does less than asked, or is the last one: right products or the old ones.
 
 Each call in turn, of those that concern inputs, products, scratch or log. By default some of them, spread over the run;
 with ``--all-faults`` every one with every event.
@@ -18,13 +18,17 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 
+from muse_core.io.delivery import Delivery, Destination
 from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 
 HERE = Path(__file__).parent
-#: All kinds of calls, and what may happen at one, as in the shim.
+#: Kinds of calls, and what may happen at one, as in the shim.
+OPEN, READ, WRITE, SYNC, CLOSE, RENAME, LINK, UNLINK, MAKE, ALLOCATE = (1 << bit for bit in range(10))
 EVERY = (1 << 10) - 1
-SHORT = -1
+#: Calls that change what is on the disk.
+CHANGES = EVERY & ~(OPEN | READ | CLOSE)
+SHORT, KILL_BEFORE, KILL_AFTER = -1, -2, -3
 ERRORS = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EINTR, SHORT)
 OPTIONS = ["--output-dir=out", "--suppress-link=false", "--link-dir=links", "--products-sof=products.sof"]
 ARGUMENTS = [*OPTIONS, "muse_scipost", "--skymethod=none", "--save=cube,individual", "../in/none.sof"]
@@ -67,6 +71,7 @@ class Bench:
 
     def close(self) -> None:
         self._driver.stdin.close()
+        self._driver.stdout.close()
         self._driver.wait()
 
     def restore(self) -> None:
@@ -144,3 +149,19 @@ def test_errors(request, bench):
         outcomes.add((event, new))
     assert {new for _, new in outcomes} == {True, False}
     assert (SHORT, False) not in outcomes  # the rest is written, or read, afterwards
+
+
+def test_kills(request, bench):
+    """All products are new or all old when the next run has begun."""
+    bench.restore()
+    _, calls, _ = bench.run(CHANGES, -1, 0)
+    outcomes = set()
+    for call, event in chosen(request, calls, (KILL_BEFORE, KILL_AFTER), 3):
+        bench.restore()
+        status, _, said = bench.run(CHANGES, call, event)
+        assert status == -9 or event == KILL_AFTER, said
+        with Delivery(Destination(bench.out), "next"):
+            pass
+        outcomes.add(bench.is_new())
+        assert bench.content(bench.folder / "in") == bench.inputs
+    assert outcomes == {True, False}
