@@ -12,7 +12,7 @@ from astropy.io.fits import Header
 from muse_core.engine.exposure import RowLimits
 from muse_core.errors import MuseError
 from muse_core.model import origin, units
-from muse_core.model.grid import GridOverride, TableLimits, OutputGrid, make_grid
+from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid
 from muse_core.model.header import PIXTABLE, get_float
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange

@@ -13,7 +13,10 @@ import muse_core
 from muse_core.frontends import registry
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("esorex", "python", "reflex", "edps"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("esorex", "python", "reflex", "edps", "combining")),
+]
 BLOCK = re.compile(r"^```(\w+)( eso)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Command lines in the text that are complete.
 INLINE = re.compile(r"`((?:esorex --recipe-dir=|muse-esorex --plan )[^`]* scipost\.sof)`")
