@@ -52,7 +52,8 @@ CASES = {
     "renka": combine("--resample=renka --rc=1.5"),
     "lanczos": combine("--resample=lanczos"),
     "xCube": combine("--format=xCube --filter=white,sim_I"),
-    "Euro3D": combine("--format=Euro3D --filter=white,sim_I"),
+    # large grids take ESO's recipe minutes in this format
+    "Euro3D": combine("--format=Euro3D --filter=white,sim_I", sof="output_wcs"),
     "xEuro3D, narrow field": combine("--format=xEuro3D", data="nfmtwo"),
     "sdpCube": combine("--format=sdpCube --filter=white,sim_I", sof="offsets"),
     "sdpCube, adaptive optics": combine("--format=sdpCube", data="smallao"),
