@@ -15,6 +15,7 @@ from muse_core.model.dq import DQ
 from muse_core.stages.cards import image_wcs
 from muse_core.stages.formats.product import TAG, CubeProduct
 from muse_core.stages.images import FieldImage
+from muse_core.steps.collapse import Collapse
 from muse_core.steps.euro3d import Euro3DTable, group_row
 from muse_core.steps.resample.slab import SlabResult
 
@@ -39,7 +40,10 @@ class Euro3D:
         """Write the images, then the cube."""
         product = self._product
         shape = self._spectra.image_shape(product.run.compat)
-        views = product.views(self._spectra.n_planes_of_images)
+        n_planes = self._spectra.n_planes_of_images
+        if product.run.compat.euro3d_images_cut and n_planes < product.grid.nz:
+            images = self._images_of_first_planes(n_planes)
+        views = product.views(n_planes)
         seen = [(view, _resized(image, shape)) for view, image in zip(views, images, strict=True)]
         if product.images_inside:
             self._write_cube(seen)
@@ -47,6 +51,18 @@ class Euro3D:
         for view, image in seen:
             product.write_image(view, image, product.table.data_unit)
         self._write_cube([])
+
+    def _images_of_first_planes(self, n_planes: int) -> list[np.ndarray]:
+        """Return the images that the reference makes: it takes the length of the spectra for the number of planes."""
+        grid, curves = self._product.grid, self._product.collapse.curves
+        images = [np.full((grid.ny, grid.nx), np.nan, np.float32) for _ in curves]
+        for x, column in self._spool.columns():
+            part = Collapse(dataclasses.replace(grid, nx=1), curves)
+            planes = np.ascontiguousarray(column[:n_planes, :, None])
+            part.add_planes(0, planes["data"].copy(), planes["dq"].copy())
+            for image, found in zip(images, part.images(), strict=True):
+                image[:, x] = found[:, 0]
+        return images
 
     def _write_cube(self, images: list[tuple[FieldImage, np.ndarray]]) -> None:
         product, spectra = self._product, self._spectra
