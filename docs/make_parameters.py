@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Write docs/parameters.md from the declarations of the recipes and the cases of the parity tests."""
+"""Write parameters.md and recipes.md from the declarations of the recipes and the cases of the parity tests."""
 
 import functools
 import runpy
@@ -116,5 +116,45 @@ def text() -> str:
     return "\n".join(lines) + "\n"
 
 
+def overview() -> str:
+    """Return the page that says which recipe takes what."""
+    recipes = [class_of(module) for module in built_in()]
+    lines = [
+        "# Which recipe takes what",
+        "",
+        "Made by `docs/make_parameters.py` from `recipes`. The parameters of each: [parameters.md](parameters.md).",
+        "From exposures to one cube, step by step: [combining.md](combining.md).",
+        "",
+        "| recipe | what it does | of | makes |",
+        "|---|---|---|---|",
+    ]
+    for recipe in recipes:
+        made = ", ".join(f"`{spec.tag}`" for spec in recipe.PRODUCTS)
+        lines.append(f"| `{recipe.NAME}` | {recipe.SYNOPSIS} | `{recipe.raw_tag()}` | {made} |")
+    lines += ["", "## Calibrations", "", "Needed: **x**; optional: x.", ""]
+    calibrations = {spec.tag: None for recipe in recipes for spec in recipe.INPUTS if spec.group == "CALIB"}
+    names = [recipe.NAME.removeprefix("muse_").replace("_", " ") for recipe in recipes]
+    lines += [f"| frame | {' | '.join(names)} |", "|---" * (len(recipes) + 1) + "|"]
+    for tag in calibrations:
+        marks = []
+        for recipe in recipes:
+            needed = [spec.minimum > 0 for spec in recipe.INPUTS if spec.tag == tag]
+            marks.append({(): "", (True,): "**x**", (False,): "x"}[tuple(needed)])
+        lines.append(f"| `{tag}` | {' | '.join(marks)} |")
+    lines += [
+        "",
+        "## One recipe, or its steps one by one",
+        "",
+        "`muse_scipost` does in one run what these do one after the other, in this order: `muse_scipost_correct_dar`,",
+        "`muse_scipost_calibrate_flux`, `muse_scipost_raman`, (`muse_create_sky`,) `muse_scipost_subtract_sky` or",
+        "`muse_scipost_subtract_sky_simple`, `muse_scipost_correct_rv`, `muse_scipost_apply_astrometry`,",
+        "`muse_scipost_combine_pixtables`, `muse_scipost_make_cube`. Those that take each pixel table by itself do not",
+        "bring the IFUs of an exposure to one level, and do not apply the flat-field spectrum: give them merged tables.",
+        "`muse_scipost_raman` corrects refraction itself. There is no recipe for the autocalibration alone.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
-    (Path(__file__).parent / "parameters.md").write_text(text(), encoding="ascii", errors="replace")
+    for name, page in (("parameters.md", text()), ("recipes.md", overview())):
+        (Path(__file__).parent / name).write_text(page, encoding="ascii", errors="replace")

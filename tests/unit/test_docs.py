@@ -30,8 +30,9 @@ def page():
     return runpy.run_path(str(ROOT / "docs" / "make_parameters.py"))
 
 
-def test_parameters_page_is_up_to_date(page):
+def test_pages_of_recipes_are_up_to_date(page):
     assert (ROOT / "docs" / "parameters.md").read_text() == page["text"]()
+    assert (ROOT / "docs" / "recipes.md").read_text() == page["overview"]()
 
 
 @pytest.mark.parametrize(("recipe", "spec"), _each("PARAMETERS"), ids=lambda value: getattr(value, "name", value))
