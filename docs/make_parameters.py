@@ -149,7 +149,7 @@ def overview() -> str:
         "`muse_scipost_calibrate_flux`, `muse_scipost_raman`, (`muse_create_sky`,) `muse_scipost_subtract_sky` or",
         "`muse_scipost_subtract_sky_simple`, `muse_scipost_correct_rv`, `muse_scipost_apply_astrometry`,",
         "`muse_scipost_combine_pixtables`, `muse_scipost_make_cube`. Those that take each pixel table by itself do not",
-        "bring the IFUs of an exposure to one level, and do not apply the flat-field spectrum: give them merged tables.",
+        "bring the IFUs of an exposure to one level, nor apply the flat-field spectrum: give them merged tables.",
         "`muse_scipost_raman` corrects refraction itself. There is no recipe for the autocalibration alone.",
     ]
     return "\n".join(lines) + "\n"
