@@ -9,7 +9,7 @@ from astropy.io.fits import Card, Header
 from muse_core.model.cards import card
 from muse_core.model.header import PIXTABLE, WCS_CARDS
 
-_NOT_IN_OBJECTS = re.compile(rf"{WCS_CARDS}|^{PIXTABLE}|^BUNIT$")
+_NOT_IN_OBJECTS = re.compile(rf"{WCS_CARDS}|^{PIXTABLE}|^BUNIT$|^EXTNAME$")
 _THIRD_AXIS = re.compile(r"^C(TYPE|UNIT|RPIX|RVAL|DELT|SYER|RDER)3$|^CD\d_3$|^CD3_\d$|^SPECSYS$")
 _PIXTABLE = re.compile(rf"^{PIXTABLE}")
 
