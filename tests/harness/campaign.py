@@ -17,6 +17,7 @@ from astropy.io import fits
 
 from harness import compare, run
 from muse_core.errors import ParameterError
+from muse_core.frontends.registry import class_of
 from muse_core.simulate.calibrations import write_output_wcs
 from muse_core.simulate.dataset import dithered, make_dataset
 from muse_core.simulate.exposure import ExposureSpec
@@ -173,13 +174,54 @@ def exp_combine(rng: np.random.Generator) -> Drawn:
         exposures=dithered(spec, int(rng.integers(2, 4))),
         sof=str(rng.choice(["none", "offsets"])),
         parameters={name: value for name, value in drawn.items() if value is not None},
-        output_wcs=_output_wcs(rng, spec, _is_euro3d(drawn)) if rng.random() < 0.5 else None,
+        output_wcs=_grid_of_cube(rng, spec, drawn),
+        from_reduced=True,
+    )
+
+
+def _grid_of_cube(rng: np.random.Generator, spec: ExposureSpec, drawn: dict[str, str | None]) -> tuple | None:
+    """Draw OUTPUT_WCS; always with Euro3D, for which the reference takes minutes on the grid of two rotated fields."""
+    wanted = rng.random() < 0.5 or _is_euro3d(drawn)
+    return _output_wcs(rng, spec, _is_euro3d(drawn)) if wanted else None
+
+
+def make_cube(rng: np.random.Generator) -> Drawn:
+    """Draw a cube of a single pixel table: format, OUTPUT_WCS, method of resampling."""
+    spec = _exposures(rng)[0]
+    drawn = {
+        "resample": _some(rng, 0.5, "nearest", "linear", "quadratic", "renka", "lanczos"),
+        "crsigma": _some(rng, 0.3, "3.5"),
+        "pixfrac": _some(rng, 0.3, "0.6"),
+        "format": _some(rng, 0.6, "Euro3D", "xCube", "xEuro3D"),
+        "stacked": _some(rng, 0.3, "true"),
+        "filter": _some(rng, 0.3, "white,sim_I"),
+    }
+    return Drawn(
+        recipe="muse_scipost_make_cube",
+        exposures=[spec],
+        sof="none",
+        parameters={name: value for name, value in drawn.items() if value is not None},
+        output_wcs=_grid_of_cube(rng, spec, drawn),
+        from_reduced=True,
+    )
+
+
+def combine_pixtables(rng: np.random.Generator) -> Drawn:
+    """Draw a combination of pixel tables: weights, offsets, number of exposures."""
+    drawn = {"weight": _some(rng, 0.6, "fwhm", "none")}
+    return Drawn(
+        recipe="muse_scipost_combine_pixtables",
+        exposures=dithered(_exposures(rng)[0], int(rng.integers(1, 4))),
+        sof=str(rng.choice(["none", "offsets"])),
+        parameters={name: value for name, value in drawn.items() if value is not None},
         from_reduced=True,
     )
 
 
 #: Kinds of cases, by name.
-KINDS: dict[str, Callable[[np.random.Generator], Drawn]] = {"scipost": scipost, "exp_combine": exp_combine}
+KINDS: dict[str, Callable[[np.random.Generator], Drawn]] = {
+    kind.__name__: kind for kind in (scipost, exp_combine, make_cube, combine_pixtables)
+}
 
 
 def draw(number: int, kinds=tuple(KINDS)) -> Drawn:
@@ -199,14 +241,15 @@ def _write_wcs(path: Path, drawn: Drawn) -> Path:
     return path
 
 
-def _reduce(lines: list[str], folder: Path) -> list[str]:
-    """Reduce the exposures with ESO's recipe, and return the frames that go with the products."""
+def _reduce(lines: list[str], folder: Path, recipe: type) -> list[str]:
+    """Reduce the exposures with ESO's recipe, and return the frames that another recipe takes with the products."""
     sof = folder / "first.sof"
     sof.write_text("\n".join(lines) + "\n")
     outcome = run.reference(sof, folder / "first", "--skymethod=none", "--save=individual")
     assert outcome.status == 0, outcome.output
-    kept = [line for line in lines if line.split()[1] in ("OFFSET_LIST", "FILTER_LIST")]
-    return kept + [f"{path} PIXTABLE_REDUCED" for path in sorted(outcome.folder.glob("PIXTABLE_REDUCED*.fits"))]
+    taken = {spec.tag for spec in recipe.INPUTS if spec.group == "CALIB"}
+    kept = [line for line in lines if line.split()[1] in taken]
+    return kept + [f"{path} {recipe.raw_tag()}" for path in sorted(outcome.folder.glob("PIXTABLE_REDUCED*.fits"))]
 
 
 def problems(drawn: Drawn, folder: Path) -> list[str]:
@@ -214,7 +257,7 @@ def problems(drawn: Drawn, folder: Path) -> list[str]:
     lines = make_dataset(folder / "data", drawn.exposures)[drawn.sof].read_text().splitlines()
     lines = [line for line in lines if not drawn.without or not re.search(f" {drawn.without}$", line)]
     if drawn.from_reduced:
-        lines = _reduce(lines, folder)
+        lines = _reduce(lines, folder, class_of(drawn.recipe))
     if drawn.output_wcs:
         lines.append(f"{_write_wcs(folder / 'wcs.fits', drawn)} OUTPUT_WCS")
     sof = folder / "case.sof"
