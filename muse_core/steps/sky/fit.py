@@ -252,7 +252,10 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
     elif isinstance(model, _ImageModel):
         lbda = model.wavelengths(minimum.x)
     shift = lbda - lines.lbda
-    judge_shift(shift, lines, compat)
+    # those beyond, of which only the wings are seen, say nothing
+    inside = np.flatnonzero((lines.lbda >= spectrum.lbda[0]) & (lines.lbda <= spectrum.lbda[-1]))
+    if len(inside):
+        judge_shift(shift[inside], lines.take(inside), compat)
     _LOG.info(
         "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
         len(lines),
