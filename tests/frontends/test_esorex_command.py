@@ -384,13 +384,13 @@ def test_hidden_parameters(run):
 def test_recipes_are_listed(run):
     status, out, err = run("--recipes")
     assert (status, err) == (0, "")
-    assert out.startswith(
-        "List of Available Recipes :\n\n"
+    assert out.startswith("List of Available Recipes :\n\n")
+    assert (
         "  muse_scipost          : MUSE pixel tables to calibrated, sky-subtracted,\n"
         "                          combined datacubes.\n"
-    )
+    ) in out
     assert out.endswith("  demo                  : Recipe for tests.\n\n")
-    assert re.findall(r"^  (muse_\w+) ", out, re.MULTILINE) == registry.built_in()
+    assert re.findall(r"^  (muse_\w+) *:", out, re.MULTILINE) == registry.built_in()
     assert "Unable to open directory /nope\n" in run("--recipe-dir=/nope", "--recipes")[1]
 
 
@@ -425,7 +425,7 @@ def test_closed_output(run):
 def test_help_names_every_variable(run):
     """All variables that the package reads, with an option or without."""
     package = Path(muse_core.__file__).parent
-    sources = [path.read_text() for path in package.rglob("*.py") if "simulate" not in path.parts]
+    sources = [path.read_text() for path in package.rglob("*.py") if not {"simulate", "cython_ext"} & set(path.parts)]
     names = {name for text in sources for name in re.findall(r'"((?:MUSE|OMP)_[A-Z_]+)"', text)}
     out = run("--help")[1]
     assert len(names) > 5

@@ -304,7 +304,7 @@ def test_science_data_product(data, tables, tmp_path):
     first = {header["DATE-OBS"]: header for header in reversed(raw)}
     with fits.open(tmp_path / "DATACUBE_FINAL.fits") as hdus, fits.open(tmp_path / "IMAGE_FOV_0001.fits") as image:
         cards = sdp.primary_cards(
-            [sdp.Exposure.from_header(first[date], date) for date in sorted(first)],
+            [sdp.SdpExposure.from_header(first[date], date) for date in sorted(first)],
             table.header,
             grid,
             statistics,

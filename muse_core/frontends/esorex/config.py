@@ -43,7 +43,7 @@ def user_directory() -> Path | None:
 def user_file(name: str) -> Path | None:
     """Return the user's configuration file of a name, if there is one that nobody else can change."""
     folder = user_directory()
-    if folder is None or not (folder / name).exists():
+    if folder is None or not os.path.exists(folder / name):
         return None
     if reason := distrust(folder / name):
         report.warning(f"Configuration file '{folder / name}' is not read: {reason}")
@@ -111,7 +111,7 @@ def write(path: Path, options: Sequence[Option], program: str, recipe: str = "")
     """
     path = Path(path)
     try:
-        if path.exists():
+        if os.path.exists(path):
             backup = f"{path}.bak"
             shutil.copyfile(path, backup)
             report.info(f"Old configuration file copied to '{backup}'")
