@@ -389,7 +389,7 @@ def test_recipes_are_listed(run):
         "  muse_scipost          : MUSE pixel tables to calibrated, sky-subtracted,\n"
         "                          combined datacubes.\n"
     ) in out
-    assert out.endswith("  demo                  : Recipe for tests.\n\n")
+    assert "  demo                  : Recipe for tests.\n" in out
     assert re.findall(r"^  (muse_\w+) *:", out, re.MULTILINE) == registry.built_in()
     assert "Unable to open directory /nope\n" in run("--recipe-dir=/nope", "--recipes")[1]
 

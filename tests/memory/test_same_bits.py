@@ -90,5 +90,5 @@ def test_same_bits(signatures, monkeypatch, name):
     monkeypatch.setattr(slabs, "SLAB_BYTES", 0)  # rows are not read ahead
     assert signatures(name, "thin slabs") == expected
     monkeypatch.setattr(resources, "IN_MEMORY_BYTES", 0)
-    monkeypatch.setenv("MUSE_MAX_MEMORY", "300M")
+    monkeypatch.setenv("MUSE_MAX_MEMORY", "1G")
     assert signatures(name, "rows in a scratch file") == expected
