@@ -4,7 +4,7 @@
 A pixel table is filled with rows at the edges of cells along one or two axes, at most one in two neighbouring cells.
 Their values are their numbers: with the nearest neighbour, the cube says in which cell a row is. Near the reference
 point the projection has rounding errors of up to a hundredth of a spaxel; they have to be the same.
-(Of 300 such grids, all were equal.)
+(Of some 300 such grids, all were equal.)
 """
 
 import dataclasses
