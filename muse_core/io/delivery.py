@@ -296,7 +296,7 @@ class Delivery:
             try:
                 ready = source
                 if not is_same_name(source, destination.directory / name):
-                    ready = self.folder / f"new-{number:04d}"
+                    ready = self.folder / f"new-{number:04d}{source.suffix}"
                     self._stage(source, ready)
                     moves.append((ready, name))
                 if not (destination.md5 and destination.checksum):

@@ -137,6 +137,8 @@ class ProductFactory:
         All frames, which no product may replace.
     marks : sequence of Card
         Further keywords of every product.
+    extras : sequence of ProductSpec
+        Products beyond those of the reference: they come after all others.
     """
 
     def __init__(
@@ -151,11 +153,13 @@ class ProductFactory:
         destination: Destination,
         inputs: Sequence[Path] = (),
         marks: Sequence[fits.Card] = (),
+        extras: Sequence[ProductSpec] = (),
     ):
         self._marks = marks
         self._recipe, self._pipeline, self._system = recipe, pipeline, system
         self._parameters = parameters
-        self._specs = {spec.tag: spec for spec in products}
+        self._specs = {spec.tag: spec for spec in (*products, *extras)}
+        self._extra_tags = {spec.tag for spec in extras}
         self._qc_prefix = qc_prefix
         self.destination = destination
         self._directory = self._folder = destination.directory
@@ -163,7 +167,7 @@ class ProductFactory:
         self._calibrations: dict[tuple[Path, str], str | None] = {}
         self._counters: dict[str, int] = {}
         self._first_calibration = fits.Header()
-        self._expected: list[str] = []
+        self._expected: list[tuple[bool, str]] = []
         self._inputs = inputs
         self.products: list[Product] = []
 
@@ -190,14 +194,15 @@ class ProductFactory:
         counts = {"master": 1, "dateobs": n_exposures, "file": n_exposures, "sequence": n_images}
         for spec in self._specs.values():
             if not spec.save or spec.save in save:
-                self._expected += [_file_name(spec, number) for number in range(1, counts[spec.mode] + 1)]
+                last = spec.tag in self._extra_tags
+                self._expected += [(last, _file_name(spec, n)) for n in range(1, counts[spec.mode] + 1)]
 
     @contextlib.contextmanager
     def all_or_none(self, folder: Path | None = None) -> Iterator[None]:
         """Write products into a hidden folder, and give them their places at the end of the block.
 
         After an error there is none of them, and older products of the same names are untouched. In the end `products`
-        are sorted by tag and name, and have their final names.
+        are sorted by tag and name, extras last, and have their final names.
 
         Parameters
         ----------
@@ -212,13 +217,13 @@ class ProductFactory:
             Another run is at work there.
         """
         with Delivery(self.destination, self._recipe) as delivery:
-            delivery.refuse_unusable(sorted(self._expected), self._inputs)
+            delivery.refuse_unusable([name for _, name in sorted(self._expected)], self._inputs)
             self._folder = folder or delivery.folder
             try:
                 for unfinished in self._folder.glob(".*.part"):  # of the run that was killed
                     unfinished.unlink()
                 yield
-                made = sorted(self.products, key=lambda product: (product.tag, product.path.name))
+                made = sorted(self.products, key=lambda p: (p.tag in self._extra_tags, p.tag, p.path.name))
                 places = delivery.commit([self._folder / product.path.name for product in made])
             finally:
                 self._folder = self._directory
@@ -282,6 +287,10 @@ class ProductFactory:
         """Return the path under which to write the next product of `tag`."""
         self._counters[tag] = self._counters.get(tag, 0) + 1
         return self._folder / _file_name(self._specs[tag], self._counters[tag])
+
+    def place_of(self, product: Product) -> Path:
+        """Return where a product that has been registered is now."""
+        return self._folder / product.path.name
 
     def register(self, path: Path, tag: str) -> None:
         """Record a product that is complete."""
@@ -395,8 +404,8 @@ class ProductFactory:
 
 def _file_name(spec: ProductSpec, number: int) -> str:
     if spec.mode == "master":
-        return f"{spec.tag}.fits"
-    return f"{spec.tag}_{number:04d}-00.fits" if spec.mode == "file" else f"{spec.tag}_{number:04d}.fits"
+        return f"{spec.tag}{spec.suffix}"
+    return f"{spec.tag}_{number:04d}{'-00' if spec.mode == 'file' else ''}{spec.suffix}"
 
 
 def _tag_of(item: tuple[tuple[Path, str], str | None]) -> str:

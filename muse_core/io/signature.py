@@ -185,8 +185,10 @@ def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = Tru
 def ensure_signed(path: str | os.PathLike, *, md5: bool, checksum: bool) -> None:
     """Bring DATAMD5, CHECKSUM and DATASUM of a file into the state that is asked for, see `sign_file`.
 
-    One that is signed already is not written again.
+    One that is signed already is not written again, and what is no FITS file by its name has no signature.
     """
+    if Path(path).suffix != ".fits":
+        return
     header = fits.getheader(path)
     if ("DATAMD5" in header and len(header["DATAMD5"]) == 32, "CHECKSUM" in header) != (md5, checksum):
         sign_file(path, md5=md5, checksum=checksum)

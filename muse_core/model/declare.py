@@ -121,6 +121,8 @@ class ProductSpec:
         Word of the parameter `save` that asks for it.
     science : bool
         PRO SCIENCE is T whatever DPR CATG of the raw frames is.
+    suffix : str
+        End of the file name.
     """
 
     tag: str
@@ -131,6 +133,7 @@ class ProductSpec:
     qc: tuple[QcSpec, ...] = ()
     save: str = ""
     science: bool = True
+    suffix: str = ".fits"
 
     def with_(self, **changes) -> "ProductSpec":
         """Return the product as another recipe makes it."""

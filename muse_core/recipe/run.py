@@ -23,6 +23,7 @@ from muse_core.io.sof import Frame
 from muse_core.model.cards import card
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_values
+from muse_core.recipe.extras import Extras, wanted
 from muse_core.steps.refraction import Method
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ class Run:
         In the reference as well; see `Recipe`.
     plan_only : bool
         End before the first row is read.
+    extras : Extras
+        What is made beyond the products of the reference.
     """
 
     environment: Environment
@@ -122,6 +125,7 @@ class Run:
     qc_prefix: str
     ends_at_failed_step: bool = True
     plan_only: bool = False
+    extras: Extras = dataclasses.field(default_factory=Extras)
 
     @classmethod
     def prepare(
@@ -140,7 +144,7 @@ class Run:
         MuseError
             Frames, environment or machine cannot be used.
         """
-        environment = Environment.read(os.environ)
+        environment, extras = Environment.read(os.environ), Extras(wanted(os.environ, recipe.NAME))
         compat = environment.compat
         resources = Resources.from_environment(destination.directory)
         limit_arrays(resources.memory_bytes)
@@ -154,6 +158,7 @@ class Run:
             system=f"muse-scipost-{recipe.version}",
             parameters=parameter_values(parameters),
             products=recipe.PRODUCTS,
+            extras=extras.products,
             qc_prefix=recipe.QC,
             destination=destination,
             inputs=[Path(frame.path) for frame in frames],
@@ -164,7 +169,7 @@ class Run:
         else:
             name = fingerprint(frames, recipe.version, parameters)
             journal = Journal(resources.resume / f"{recipe.NAME}-{name}")
-        return cls(
+        run = cls(
             environment=environment,
             resources=resources,
             frames=selection,
@@ -173,7 +178,10 @@ class Run:
             qc_prefix=recipe.QC,
             ends_at_failed_step=recipe.ENDS_AT_FAILED_STEP,
             plan_only=plan_only,
+            extras=extras,
         )
+        extras.open(run)
+        return run
 
     @property
     def compat(self) -> Compat:

@@ -148,16 +148,22 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
     product = CubeProduct(
         run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described, options.step[:2]
     )
+    for extra in run.extras:
+        extra.begin_cube(table.header, source, options)
     with traits.writer(product) as writer, ThreadPoolExecutor(1) as background:
         written = None
         for slab in run.journal.slabs(source):
             collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
+            for extra in run.extras:
+                extra.add_planes(slab.first, slab.result)
             flagged.add(slab.cosmic_rays)
             if written is not None:
                 written.result()
             written = background.submit(writer.write, slab.first, slab.result)  # while the next one is made
         written.result()
         writer.finish(collapse.images())
+    for extra in run.extras:
+        extra.end_cube()
     _LOG.info("Flagged %d rows as cosmic rays", len(flagged))
     return flagged
 

@@ -134,6 +134,7 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
         journal.make_store(lengths, run.resources) as store,
     ):
         yield store
+        run.extras.write(run)
 
 
 def make_plan(run: Run, work: Work) -> Plan:
@@ -161,6 +162,9 @@ def make_plan(run: Run, work: Work) -> Plan:
         traits = FORMATS[cube.options.format]
         product_bytes += traits.voxel_bytes * n_voxels + _PIXEL * grid.nx * grid.ny * len(cube.filters)
     product_bytes += _IMAGE * sum(work.images)
+    resampling = None if cube is None else cube.options.resample
+    extras = [collector.needs(grid, resampling) for collector in run.extras]
+    product_bytes += sum(disk for _, disk in extras)
     kept_bytes = row_bytes if work.keeps_rows else 0
     if resources.resume is not None:
         scratch = resources.resume
@@ -181,7 +185,7 @@ def make_plan(run: Run, work: Work) -> Plan:
         n_rows=n_rows,
         grid=None if grid is None else (grid.nx, grid.ny, grid.nz),
         makes_cube=cube is not None,
-        memory_bytes=_memory(run, work, grid, footprint),
+        memory_bytes=_memory(run, work, grid, footprint) + sum(memory for memory, _ in extras),
         memory_limit=resources.memory_bytes,
         scratch=_disk(run, scratch, scratch_bytes),
         products=_disk(run, run.factory.directory, product_bytes),

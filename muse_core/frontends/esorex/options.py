@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from muse_core.model.declare import did_you_mean
+from muse_core.recipe.extras import EXTRAS, EXTRAS_VARIABLE
 
 PREFIX = "esorex.caller."
 LEVELS = ("debug", "info", "warning", "error", "off")
@@ -172,6 +173,14 @@ def caller_options(recipe_dir: str) -> list[Option]:
             "'.esorex/esorex.rc' or '.esorex/<recipe>.rc' in $HOME if TRUE, else the file given; in JSON if its name "
             "ends in .json. An existing file is kept with '.bak' added to its name.",
             in_config=False,
+        ),
+        _caller(
+            "extras",
+            "",
+            f"Products beyond those of ESO's recipes, separated by commas: {', '.join(EXTRAS)}.",
+            environment=EXTRAS_VARIABLE,
+            in_config=False,
+            hidden=True,
         ),
         _caller(
             "link-dir",

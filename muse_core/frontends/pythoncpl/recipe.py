@@ -64,6 +64,8 @@ class Recipe:
         Memory that a run may take, such as ``4G``; folder of its scratch file; folder in which it keeps what it has
         done, so that a call with the same arguments goes on there after it was killed. None: as ``MUSE_MAX_MEMORY``,
         ``MUSE_SCRATCH`` and ``MUSE_RESUME`` in the environment say.
+    extras : str or sequence of str, optional
+        Products beyond those of ESO's recipe, see `muse_core.recipe.extras`. None: as ``MUSE_EXTRAS`` says.
 
     Examples
     --------
@@ -110,6 +112,7 @@ class Recipe:
         self.max_memory: str | None = None
         self.scratch: str | os.PathLike | None = None
         self.resume: str | os.PathLike | None = None
+        self.extras: str | Sequence[str] | None = None
         self.threaded = threaded
         self.memory_dump = 0
         self.mtrace = False
@@ -190,6 +193,7 @@ class Recipe:
         param: Mapping[str, Any] | None = None,
         calib: Mapping[str, Any] | None = None,
         env: Mapping[str, Any] | None = None,
+        extras: str | Sequence[str] | None = None,
     ) -> "Result | Threaded":
         """Run the recipe.
 
@@ -209,6 +213,8 @@ class Recipe:
             Folder that keeps the products.
         param, calib, env : mapping, optional
             Parameters, calibration frames and environment variables for this call, on top of those of the object.
+        extras : str or sequence of str, optional
+            Products beyond those of ESO's recipe for this call, instead of those of the object.
 
         Raises
         ------
@@ -217,7 +223,7 @@ class Recipe:
         ParameterError
             Unknown parameter or tag of a calibration, value that is not allowed.
         """
-        run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env)
+        run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env, extras)
         if self.threaded if threaded is None else threaded:
             return Threaded(run, self._running)
         return run()
@@ -233,6 +239,7 @@ class Recipe:
         param: Mapping[str, Any] | None = None,
         calib: Mapping[str, Any] | None = None,
         env: Mapping[str, Any] | None = None,
+        extras: str | Sequence[str] | None = None,
     ) -> "Plan":
         """Say what a call with the same arguments would need: rows, voxels, memory, disk, time.
 
@@ -246,10 +253,10 @@ class Recipe:
         RecipeError
             If the recipe cannot work with the arguments, or makes no plans.
         """
-        run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env)
+        run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env, extras)
         return run(only_plan=True)
 
-    def _prepared(self, raw, tag, loglevel, logname, output_dir, param, calib, env) -> "_Run":
+    def _prepared(self, raw, tag, loglevel, logname, output_dir, param, calib, env, extras) -> "_Run":
         """Return the run that the arguments of a call ask for."""
         run = _Run(self, logname or f"cpl.{self.__name__}", loglevel)
         values = {p.fullname: p.value for p in self._param if p.value is not None}
@@ -268,7 +275,9 @@ class Recipe:
         single = next(iter(frames_by_tag.values()), None)
         run.always_lists = isinstance(single, (list, tuple)) and not _is_hdulist(single) and len(single) == 1
         run.values = values
-        settings = {"MUSE_MAX_MEMORY": self.max_memory}
+        extras = self.extras if extras is None else extras
+        extras = extras if extras is None or isinstance(extras, str) else ",".join(extras)
+        settings = {"MUSE_MAX_MEMORY": self.max_memory, "MUSE_EXTRAS": extras}
         settings |= {  # the run is in another folder
             name: os.path.abspath(folder)
             for name, folder in (("MUSE_SCRATCH", self.scratch), ("MUSE_RESUME", self.resume))
@@ -499,7 +508,9 @@ def _temporary_folder(prefix: str, directory: Path) -> Iterator[str]:
 
 
 def _in_memory(path: Path):
-    """Read a product completely."""
+    """Read a product completely: an HDUList, or the bytes of a file of another kind."""
+    if path.suffix != ".fits":
+        return path.read_bytes()
     from astropy.io import fits
 
     with fits.open(path, memmap=False, lazy_load_hdus=False) as hdus:
