@@ -19,6 +19,7 @@ cdef extern from "quicktest.h" nogil:
     int SURELY_BELOW "MUSE_SURELY_BELOW"
     int UNUSABLE_INSIDE "MUSE_UNUSABLE_INSIDE"
     int quick_test "muse_quick_test"(float *v, Py_ssize_t n, float x, double sigma)
+    int narrow_test "muse_narrow_test"(const float *v, Py_ssize_t n, float x, double sigma)
 
 cdef enum:
     PADDING = 16  # values that may be read or written beyond the last one
@@ -170,7 +171,7 @@ cdef inline double limit_of(const neighbourhood_t *g, int kind, double sigma, fl
         if outcome == UNUSABLE_INSIDE:
             n = drop_unusable(g.sample, n)
             outcome = quick_test(g.sample, n, x, sigma)
-        if outcome == SURELY_BELOW:
+        if outcome == SURELY_BELOW or narrow_test(g.sample, n, x, sigma) == SURELY_BELOW:
             return INFINITY
     if kind == IRAF:
         drop_unusable(g.sample_variances, n)

@@ -16,6 +16,7 @@
 #define MUSE_BINS 16
 #define MUSE_NIBBLES 60 /* values that four-bit counters in four lanes take */
 #define MUSE_BYTES 240  /* values that byte counters take */
+#define MUSE_HALVINGS 5 /* of the range of values: the median is enclosed well enough then */
 
 typedef float muse_f8 __attribute__((vector_size(32)));
 typedef int32_t muse_i8 __attribute__((vector_size(32)));
@@ -105,6 +106,56 @@ MUSE_CLONES static int muse_quick_test(float *v, ptrdiff_t n, float x, double si
         if (bins[k] + bins[k + 1] + bins[k + 2] >= half)
             return MUSE_MAYBE_ABOVE;
     return MUSE_SURELY_BELOW;
+}
+
+/* How many of v[0...padded-1] are above `low` and below `high`; padded is a multiple of MUSE_LANES. */
+static inline __attribute__((always_inline)) ptrdiff_t muse_count_between(const float *v, ptrdiff_t padded, float low,
+                                                                          float high)
+{
+    const muse_f8 low8 = {low, low, low, low, low, low, low, low};
+    const muse_f8 high8 = {high, high, high, high, high, high, high, high};
+    muse_i8 inside = {0};
+    muse_f8 value;
+    ptrdiff_t n = 0;
+    for (ptrdiff_t i = 0; i < padded; i += MUSE_LANES) {
+        memcpy(&value, v + i, sizeof value);
+        inside -= (value > low8) & (value < high8);
+    }
+    for (int k = 0; k < MUSE_LANES; k++)
+        n += inside[k];
+    return n;
+}
+
+/*
+ * The same question for values that the quick test leaves open; it has put infinity behind the last, and there is no
+ * minus infinity among them.
+ *
+ * The median m is enclosed by halving the range of values below x. Then at least half of the values would have to be
+ * closer to it than (x - m) / sigma.
+ */
+MUSE_CLONES static int muse_narrow_test(const float *v, ptrdiff_t n, float x, double sigma)
+{
+    const ptrdiff_t padded = (n + MUSE_LANES - 1) / MUSE_LANES * MUSE_LANES;
+    float low = x, high = x, reach;
+    for (ptrdiff_t i = 0; i < n; i++)
+        low = v[i] < low ? v[i] : low;
+    if (muse_count_between(v, padded, -INFINITY, x) <= n / 2)
+        return MUSE_MAYBE_ABOVE;
+    for (int k = 0; k < MUSE_HALVINGS; k++) {
+        const float middle = low + (high - low) / 2;
+        const ptrdiff_t below = muse_count_between(v, padded, -INFINITY, middle);
+        if (below > n / 2)
+            high = middle;
+        else if (below <= (n - 1) / 2)
+            low = middle;
+        else
+            break; /* between the two middle values of an even number */
+    }
+    /* rounded outwards, so that no value that is close enough is missed */
+    reach = nextafterf((float)(((double)x - low) / sigma * (1 + 1e-6)), INFINITY);
+    low = nextafterf(low - reach, -INFINITY);
+    high = nextafterf(high + reach, INFINITY);
+    return muse_count_between(v, padded, low, high) < (n + 1) / 2 ? MUSE_SURELY_BELOW : MUSE_MAYBE_ABOVE;
 }
 
 #endif

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where the command muse-esorex starts: Ctrl-C ends it silently even while the rest is being imported."""
 
+import gc
 import signal
 
 
@@ -10,4 +11,6 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from muse_core.frontends.esorex.main import main
 
-    return main()
+    status = main()
+    gc.freeze()  # the process ends: no need to look through all that has been imported for what might be garbage
+    return status

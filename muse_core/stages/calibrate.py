@@ -91,6 +91,11 @@ class Calibration:
         self._flux = flux_calibration(run, self.table, options.curves) if options.flux else None
         self._compat = run.compat
 
+    @property
+    def is_idle(self) -> bool:
+        """Does it leave the rows as they are, but for the scales of their files?"""
+        return self._factor is None and self._refraction is None and self._flux is None
+
     def __call__(self, rows: np.ndarray, chunk: Chunk) -> None:
         """Calibrate the rows of a chunk in place."""
         self._calibrate(rows, chunk, self._refraction)

@@ -61,6 +61,11 @@ class LocationOptions:
         """Are there pixel tables of single exposures to write?"""
         return self.individual or self.positioned
 
+    @property
+    def needs_limits(self) -> bool:
+        """Does the first row need the limits of all: for the centre of the field, or the header of a table?"""
+        return self.project or self.writes_tables
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Located:
@@ -220,11 +225,12 @@ def calibrate_and_locate(
     store: RowStore | None,
     options: LocationOptions,
     reference: Positioning | None = None,
-    find_subtraction: Callable[[StoredTable], RowStep | None] = lambda table: None,
+    find_subtraction: Callable[[StoredTable], RowStep | None] | None = None,
 ) -> Located:
     """Calibrate and locate the rows of an exposure in one pass, where nothing between them needs all rows.
 
-    That saves writing the rows to the store and reading them once; it costs a look at the limits of the rows before.
+    That saves writing the rows to the store and reading them once; it costs a look at the limits of the rows before,
+    unless nothing but the header needs them.
 
     Parameters
     ----------
@@ -239,25 +245,31 @@ def calibrate_and_locate(
     """
     table, exposure = calibration.table, calibration.exposure
     with timed("Calibration, sky subtraction, position", exposure.rows.n_rows), exposure.rows:
-        before = exposure.rows.limits()
-        calibration.complete(
-            before, before
-        )  # what is told from the header of the table follows from the calibrated rows
-        subtraction = find_subtraction(table)
-        if _moves_centre(table, subtraction):
-            table.write_limits(exposure.rows.limits(subtraction.kept))
-        limits, dropped = RowLimits(), []
+        subtraction = None
+        is_completed = find_subtraction is not None or options.needs_limits or not calibration.is_idle
+        if is_completed:  # what is told from the header of the table follows from the calibrated rows
+            before = exposure.rows.limits()
+            calibration.complete(before, before)
+            subtraction = None if find_subtraction is None else find_subtraction(table)
+            if _moves_centre(table, subtraction):
+                table.write_limits(exposure.rows.limits(subtraction.kept))
+        loaded, limits, dropped = RowLimits(), RowLimits(), []
         with _Location(run, table, options, reference, subtraction) as location:
 
-            def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, RowLimits]]:
+            def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, RowLimits | None, RowLimits]]:
+                before = None if is_completed else RowLimits.of(rows)
                 calibration(rows, chunk)
                 rows, found = location(rows, chunk)
-                return rows, (len(chunk) - len(rows), found)
+                return rows, (len(chunk) - len(rows), before, found)
 
-            for n, found in load_pass(exposure.rows, store, table.stored.begin, step, run.resources.n_threads):
-                limits.include(found)
+            for n, before, found in load_pass(exposure.rows, store, table.stored.begin, step, run.resources.n_threads):
                 dropped.append(n)
+                limits.include(found)
+                if before is not None:
+                    loaded.include(before)
             table.stored = table.stored.without(dropped)
+            if not is_completed:
+                calibration.complete(loaded, loaded)
             return location.finish(limits)
 
 
