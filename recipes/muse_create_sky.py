@@ -72,6 +72,6 @@ class MuseCreateSky(base.Recipe):
         )
         with stages.plan.begin(run, work) as store, stages.exposures.naming(exposure):
             table = stages.calibrate.calibrate(run, exposure, store, 0, calibration)
-            stages.sky.require_sky(table, calibrated=True)
+            stages.sky.require_sky(run, table, calibrated=True)
             found = stages.sky.model_sky(run, options, known, stages.pointing.Pointing(run.compat), table, store)
             stages.sky.save_sky_alone(run, table, found, n_before_fit)

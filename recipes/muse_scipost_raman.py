@@ -64,7 +64,7 @@ class MuseScipostRaman(base.Recipe):
         calibration = stages.calibrate.CalibrationOptions(
             reference_wavelength=p.lambdaref,
             curves=curves,
-            flux=curves.response is not None and not stages.calibrate.is_calibrated(exposure),
+            flux=curves.response is not None and not stages.calibrate.is_calibrated(run, exposure),
             drop_flagged=True,
         )
         options = stages.raman.RamanOptions(width=p.width, crsigma=p.crsigma, region=p.region, any_mode=True)

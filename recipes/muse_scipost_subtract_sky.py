@@ -57,7 +57,7 @@ class MuseScipostSubtractSky(base.Recipe):
         location = stages.locate.LocationOptions(individual=True, original=original)
 
         def subtraction(table):
-            stages.sky.require_sky(table, calibrated=True)
+            stages.sky.require_sky(run, table, calibrated=True)
             scale = stages.sky.flat_level_ratio(table.header, sky=p.flux_sky, lamp=p.flux_lamp)
             return stages.sky.SkySubtraction.of(run, sky, table, scale, noted=True)
 

@@ -39,7 +39,7 @@ class MuseScipostSubtractSkySimple(base.Recipe):
         files = stages.opening.open_separately(run, frames.PIXTABLE_REDUCED.tag, p.wavelengths)
 
         def subtraction(table):
-            stages.sky.require_sky(table)
+            stages.sky.require_sky(run, table)
             return stages.sky.SkySubtraction.of(run, sky, table)
 
         stages.separate.rewrite(run, files, p.wavelengths, find_subtraction=subtraction)

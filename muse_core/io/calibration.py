@@ -12,7 +12,7 @@ from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
-from muse_core.model.header import get_bool, instrument_mode, naming
+from muse_core.model.header import get_bool, has, instrument_mode, naming
 from muse_core.model.keywords import checked_column
 from muse_core.model.wcs import AstrometricSolution
 
@@ -27,9 +27,9 @@ def _curve(table: Hdu, tag: str, names: tuple[str, ...], compat: Compat) -> list
     return [checked_column(tag, name, table.column(name), table.where, compat) for name in names]
 
 
-def _is_corrected(primary: fits.Header, tag: str, path: Path) -> bool:
+def _is_corrected(primary: fits.Header, tag: str, path: Path, compat: Compat) -> bool:
     with naming(str(path)):
-        return get_bool(primary, _FLAT_FIELD_CORRECTED, tag)
+        return get_bool(primary, _FLAT_FIELD_CORRECTED, tag, compat)
 
 
 def read_response(path: Path, compat: Compat = OURS) -> ResponseCurve:
@@ -44,8 +44,8 @@ def read_response(path: Path, compat: Compat = OURS) -> ResponseCurve:
         table, primary = file.table(), file.primary.header
         return ResponseCurve(
             *_curve(table, "STD_RESPONSE", ("lambda", "response", "resperr"), compat),
-            flat_field_corrected=_is_corrected(primary, "STD_RESPONSE", path),
-            mode=instrument_mode(primary) if "ESO INS MODE" in primary else None,
+            flat_field_corrected=_is_corrected(primary, "STD_RESPONSE", path, compat),
+            mode=instrument_mode(primary) if has(primary, "ESO INS MODE", tag="STD_RESPONSE") else None,
             where=table.where,
         )
 
@@ -63,7 +63,7 @@ def read_telluric(path: Path, compat: Compat = OURS) -> TelluricCurve:
         table = file.table()
         return TelluricCurve(
             *_curve(table, "STD_TELLURIC", ("lambda", "ftelluric", "ftellerr"), compat),
-            flat_field_corrected=_is_corrected(file.primary.header, "STD_TELLURIC", path),
+            flat_field_corrected=_is_corrected(file.primary.header, "STD_TELLURIC", path, compat),
             where=table.where,
         )
 

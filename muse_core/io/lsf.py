@@ -12,7 +12,7 @@ import numpy as np
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import get_float, require_float
+from muse_core.model.header import get_float, has, require_float
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCube, LsfCubes, LsfGrid
 from muse_core.model.origin import N_IFU
 
@@ -36,7 +36,7 @@ class _File:
     def of(cls, path: Path) -> "_File":
         with FitsFile(path) as file:
             names = [hdu.name for hdu in file]
-            has_pipefile = "PIPEFILE" in file.primary.header
+            has_pipefile = has(file.primary.header, "PIPEFILE", tag=_CUBE)
         ifus = frozenset(int(m[1]) for m in map(_CHANNEL.match, names) if m)
         return cls(path, ifus, not has_pipefile and not _CHANNEL.match(names[0]), tuple(names[1:]))
 
@@ -50,8 +50,8 @@ def _read_cube(path: Path, extname: str, compat: Compat) -> LsfCube:
     with FitsFile(path) as file:
         hdu = next(h for h in file if h.name == extname)
         header = hdu.header
-        if not hdu.is_image or header.get("NAXIS") != 3:
-            raise hdu.error(f"found NAXIS = {header.get('NAXIS')}, expected an image cube")
+        if not hdu.is_image or len(hdu.shape) != 3:
+            raise hdu.error(f"found NAXIS = {len(hdu.shape)}, expected an image cube")
         data = hdu.image()
     keys = ("CRPIX1", "CRVAL1", "CD1_1", "CRPIX2", "CRVAL2", "CD2_2")
     if compat.bad_lsf_used:

@@ -19,7 +19,7 @@ from muse_core.io.fitscolumn import INTEGERS, scaled_numbers
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.fitswriter import FitsStreamWriter, image_header
 from muse_core.io.tables import table_hdu
-from muse_core.model.header import PIXTABLE, get_string
+from muse_core.model.header import PIXTABLE, get_string, naming, stated
 from muse_core.model.pixtable import FlatFieldSpectrum, PixelTable
 from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, ROW
 
@@ -108,9 +108,11 @@ class PixelTableFile:
         self._file = FitsFile(path)
         self.path = self._file.path
         self.header = self._file.primary.header
-        kind = self.header.get(PIXTABLE + "TYPE")
+        key = PIXTABLE + "TYPE"
+        with naming(str(self.path)):
+            kind = get_string(self.header, key)
         if kind != _TYPE:
-            raise InputError(f"{self.path}: keyword {PIXTABLE}TYPE: found {kind!r}, expected {_TYPE!r}")
+            raise InputError(f"{self.path}: keyword {key}: found {stated(self.header, key)}, expected {_TYPE!r}")
         hdus = list(self._file.extensions())
         if not hdus:
             raise InputError(f"{self.path}: found no extensions, expected the columns of a pixel table")

@@ -19,7 +19,7 @@ from muse_core.io.fitsreader import FitsFile
 from muse_core.io.signature import check_signature
 from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
-from muse_core.model.header import get_string
+from muse_core.model.header import get_string, has
 
 _LOG = logging.getLogger(__name__)
 
@@ -341,7 +341,7 @@ class ProductFactory:
         if spec.mode != "dateobs" or "DATE-OBS" not in cards:
             return self._raw
         date = cards["DATE-OBS"].value
-        return [f for f in self._raw if str(f.header.get("DATE-OBS", "")).startswith(date)]
+        return [f for f in self._raw if get_string(f.header, "DATE-OBS", "").startswith(date)]
 
     def _comment_qc(self, spec: ProductSpec, cards: CardList) -> None:
         patterns = [(re.compile("^" + _QC_NUMBER.sub(r"\\d+", q.name) + "$"), q) for q in spec.qc]
@@ -370,7 +370,7 @@ class ProductFactory:
 
     def _write_history(self, tag: str, first: fits.Header, raw: list[RawFrame], path: Path, cards: CardList) -> None:
         n = 1
-        while f"ESO PRO REC{n} ID" in first:
+        while has(first, f"ESO PRO REC{n} ID"):
             n += 1
         ancestor = get_string(first, "ESO PRO ANCESTOR") or get_string(first, "ARCFILE")
         if ancestor:

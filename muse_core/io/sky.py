@@ -185,7 +185,9 @@ def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:
 
     cd = numbers("CD1_1", "CD1_2", "CD2_1", "CD2_2")
     if cd == (0.0, 0.0, 0.0, 0.0):
-        other = [key for key in ("CDELT1", "CDELT2", "PC1_1", "PC2_2") if header.get(key, 1) != 1]
+        other = [
+            key for key in ("CDELT1", "CDELT2", "PC1_1", "PC2_2") if get_float(header, key, 1.0, compat, _MASK) != 1
+        ]
         if other and not compat.bad_sky_input_ignored:
             raise InputError(f"{where}: found keyword {other[0]} but no CDi_j; expected the matrix CD1_1 ... CD2_2")
         cd = (1.0, 0.0, 0.0, 1.0)
@@ -228,8 +230,9 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
     try:
         with FitsFile(path) as file:
             header = file.primary.header
-            if header.get("NAXIS") != 2:
-                raise InputError(f"{path}: primary HDU: found NAXIS = {header.get('NAXIS')}, expected an image")
+            n_axes = len(file.primary.shape)
+            if n_axes != 2:
+                raise InputError(f"{path}: primary HDU: found NAXIS = {n_axes}, expected an image")
             image = file.primary.image()
         if not ((image >= 0) & (image <= 255)).all():
             raise InputError(

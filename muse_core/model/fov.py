@@ -9,7 +9,7 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import InputError
-from muse_core.model.header import get_float
+from muse_core.model.header import get_float, stated
 from muse_core.model.wcs import CTYPES, is_tan
 
 _KEYS = tuple(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CRPIX", "CRVAL") for axis in (1, 2))
@@ -46,14 +46,15 @@ class CelestialGrid:
         """
         if not is_tan(header):
             raise InputError(
-                f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, {header.get('CTYPE2')!r}, "
+                f"{where}: keywords CTYPE1, CTYPE2: found {stated(header, 'CTYPE1', 'CTYPE2', tag=TAG)}, "
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
             )
         values = {key: get_float(header, key, tag=TAG) for key in (*_KEYS[4:], *_MATRIX)}
         values["CD1_2"], values["CD2_1"] = values["CD1_2"] or 0.0, values["CD2_1"] or 0.0
         missing = [key for key, value in values.items() if value is None]
         if missing:
-            raise InputError(f"{where}: keyword {missing[0]}: found {header.get(missing[0])!r}, expected a number")
+            what = stated(header, missing[0], tag=TAG)
+            raise InputError(f"{where}: keyword {missing[0]}: found {what}, expected a number")
         crpix1, crpix2, crval1, crval2, *cd = values.values()
         if cd[0] * cd[3] == cd[1] * cd[2]:
             raise InputError(f"{where}: keywords CDi_j: found {cd}, expected a regular matrix")

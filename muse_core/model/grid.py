@@ -124,8 +124,8 @@ def _parse_output_wcs(header: Header, where: str) -> GridOverride:
     if any(re.fullmatch(r"PC\d+_\d+", key) for key in header):
         raise InputError(f"{where}: found PCi_j keywords, expected a CDi_j matrix")
     n = _number_of_axes(header)
-    prefix = "ZNAXIS" if header.get("ZIMAGE") is True else "NAXIS"
-    sizes = [header.get(f"{prefix}{i + 1}") for i in range(n)]
+    prefix = "ZNAXIS" if keywords.get_bool(header, "ZIMAGE", _TAG) else "NAXIS"
+    sizes = [keywords.get_int(header, f"{prefix}{i + 1}", tag=_TAG) for i in range(n)]
     if n not in (2, 3) or None in sizes:
         found = ", ".join(f"{prefix}{i + 1}={size}" for i, size in enumerate(sizes))
         raise InputError(
@@ -160,7 +160,8 @@ def _parse_output_wcs(header: Header, where: str) -> GridOverride:
 
 def _number_of_axes(header: Header) -> int:
     """As wcslib counts: the largest of NAXIS, WCSAXES, and the axis numbers of all keywords."""
-    n = max(int(header.get("ZNAXIS", header.get("NAXIS", 0))), keywords.get_int(header, "WCSAXES", 0, _TAG))
+    n_axes = keywords.get_int(header, "ZNAXIS", keywords.get_int(header, "NAXIS", 0, _TAG), _TAG)
+    n = max(n_axes, keywords.get_int(header, "WCSAXES", 0, _TAG))
     for key in header:
         match = _AXIS_KEYWORD.match(key)
         if match:

@@ -74,13 +74,14 @@ def require_float(header: Header, key: str, where: str, compat: Compat = OURS, t
         except InputError as error:
             raise InputError(f"{where}: {str(error).partition(': ')[2]}") from error
     if number is None:
-        found = "nothing" if value is None else value
-        raise InputError(f"{where}: keyword {key}: found {found!r}, expected a number")
+        raise InputError(f"{where}: keyword {key}: found {stated(header, key, tag=tag)}, expected a number")
     return number
 
 
-def get_int(header: Header, key: str, default: int | None = None, tag: str = PIXEL_TABLE) -> int | None:
-    """Return a whole number, or `default` if the keyword is missing.
+def get_int(
+    header: Header, key: str, default: int | None = None, tag: str = PIXEL_TABLE, compat: Compat = OURS
+) -> int | None:
+    """Return a whole number, or `default` if the keyword is missing; `compat` as in `get_string`.
 
     Raises
     ------
@@ -90,11 +91,13 @@ def get_int(header: Header, key: str, default: int | None = None, tag: str = PIX
     value, keyword = _value(header, key), find(key, tag)
     if value is None:
         return default
-    return int(value) if keyword.is_usable(value) else _unusable(tag, keyword, key, value, default)
+    if keyword.is_usable(value):
+        return int(value)
+    return default if compat.senseless_values_used else _unusable(tag, keyword, key, value, default)
 
 
-def get_bool(header: Header, key: str, tag: str = PIXEL_TABLE) -> bool:
-    """Return T or F, F if the keyword is missing.
+def get_bool(header: Header, key: str, tag: str = PIXEL_TABLE, compat: Compat = OURS) -> bool:
+    """Return T or F, F if the keyword is missing; `compat` as in `get_string`.
 
     Raises
     ------
@@ -104,7 +107,9 @@ def get_bool(header: Header, key: str, tag: str = PIXEL_TABLE) -> bool:
     value, keyword = _value(header, key), find(key, tag)
     if value is None:
         return False
-    return value if keyword.is_usable(value) else bool(_unusable(tag, keyword, key, value, False))
+    if keyword.is_usable(value):
+        return value
+    return False if compat.senseless_values_used else bool(_unusable(tag, keyword, key, value, False))
 
 
 def get_string(
@@ -125,6 +130,17 @@ def get_string(
     if value is None or compat.senseless_values_used:
         return default
     return _unusable(tag, keyword, key, value, default)
+
+
+def has(header: Header, key: str, tag: str = PIXEL_TABLE) -> bool:
+    """Is there a value, of whatever kind, for a keyword that is declared?"""
+    find(key, tag)
+    return _value(header, key) is not None
+
+
+def stated(header: Header, *keys: str, tag: str = PIXEL_TABLE) -> str:
+    """Return what there is for keywords that are declared, for messages: their values, or "nothing"."""
+    return ", ".join(repr(_value(header, key)) if has(header, key, tag) else "nothing" for key in keys)
 
 
 def _value(header: Header, key: str):

@@ -90,6 +90,7 @@ class Column:
 
 
 _E, _W, _D = Reaction.ERROR, Reaction.WARNING, Reaction.DEFAULT
+_LARGEST_AXIS = 2**31 - 1
 _LIMIT = 1e7  # no field of view, in pix or in degrees, and no wavelength in Angstrom is beyond
 
 
@@ -116,6 +117,8 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
         *_texts("DATE-OBS, ESO DRS MUSE PIXTABLE TYPE", _E),
         *_texts("EXTNAME, BUNIT, ESO INS MODE, ESO DRS MUSE PIXTABLE SPECTYPE, ESO DRS MUSE PIXTABLE AUTOCAL", _D),
         *_texts("OBJECT, ESO PRO ANCESTOR, ARCFILE, ORIGFILE, DATAMD5, ESO DPR CATG", _D, _D),
+        *_texts("ESO OBS PROG ID, ESO PRO REC* RAW* NAME", _D),
+        *_texts("ESO PRO REC* ID", _D, _D),
         *_numbers("EXPTIME", 0, 1e6, "s", _E, _E),
         *_numbers("RA", 0, 360, "deg", _E, _E),
         *_numbers("DEC", -90, 90, "deg", _E, _E),
@@ -144,11 +147,14 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
         *_numbers(f"{PIXTABLE}LIMITS LAMBDA LOW, {PIXTABLE}LIMITS LAMBDA HIGH", 0, _LIMIT, "Angstrom", _D, _E),
         *_numbers(f"{PIXTABLE}PREDAR LIMITS XLO, {PIXTABLE}PREDAR LIMITS XHI", -_LIMIT, _LIMIT, "pix", _D, _E),
         *_numbers(f"{PIXTABLE}PREDAR LIMITS YLO, {PIXTABLE}PREDAR LIMITS YHI", -_LIMIT, _LIMIT, "pix", _D, _E),
-        *_numbers(f"{PIXTABLE}DAR CORRECT", -1, 1e6, "Angstrom", _D, _E),
+        *_numbers(f"{PIXTABLE}DAR CORRECT, {PIXTABLE}DAR CORRECT RESIDUAL", -1, 1e6, "Angstrom", _D, _E),
         *_numbers(f"{PIXTABLE}RVCORR", -1e4, 1e4, "km/s", _D, _E),
         Keyword(f"{PIXTABLE}LIMITS IFU LOW", int, 1, 24, unusable=_D),
         Keyword(f"{PIXTABLE}LIMITS IFU HIGH", int, 1, 24, unusable=_D),
         Keyword(f"{PIXTABLE}MERGED", int, 1, 24, unusable=_D),
+        Keyword(f"{PIXTABLE}FFCORR", int, 0, 24),
+        Keyword(f"{PIXTABLE}FLUXCAL", bool),
+        Keyword(f"{PIXTABLE}SKYSUB", bool),
         Keyword(f"{PIXTABLE}EXP* FIRST", int, 0, 2**63 - 1),
         Keyword(f"{PIXTABLE}EXP* LAST", int, 0, 2**63 - 1),
         Keyword("ESO OBS ID", int, 0, 2**63 - 1, missing=_E),
@@ -169,16 +175,19 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
         *_numbers("CRPIX*", -1e4, 1e4, "pix", _E, _E),
         *_numbers("CD*_*", -0.01, 0.01, "deg", _D, _E),
     ),
-    "SKY_MASK": tuple(_linear(1e6, 1e6, 1e4, _D)),
+    "SKY_MASK": (*_linear(1e6, 1e6, 1e4, _D), *_numbers("CDELT*, PC*_*", -1e6, 1e6, "", _D, _E)),
     "OUTPUT_WCS": (
         *_linear(1e6, 1e6, 1e6, _D),
         *_numbers("CDELT*", -1e6, 1e6, "", _D, _E),
         Keyword("WCSAXES", int, 0, 999),
+        Keyword("ZIMAGE", bool),
+        *(Keyword(name, int, 0, _LARGEST_AXIS) for name in ("NAXIS", "ZNAXIS", "NAXIS*", "ZNAXIS*")),
     ),
     "LSF_PROFILE": (
         *_numbers("CRPIX*", -1e5, 1e5, "pixel", _E, _E),
         *_numbers("CRVAL*", -1e5, 1e5, "Angstrom", _E, _E),
         *_numbers("CD*_*", 0, 1e4, "Angstrom", _E, _E),
+        *_texts("PIPEFILE", _D, _D),
     ),
     "AUTOCAL_FACTORS": (*_numbers("ESO DRS MUSE LAMBDA* MIN, ESO DRS MUSE LAMBDA* MAX", 0, 1e5, "Angstrom", _E, _E),),
     "FILTER_LIST": tuple(_numbers("ZP_VEGA, ZP_AB", -100, 100, "mag", _D, _W)),

@@ -9,7 +9,7 @@ from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import WCS_CARDS, get_float, get_string, naming, require_float, spaxel_size_arcsec
+from muse_core.model.header import WCS_CARDS, get_float, get_string, naming, require_float, spaxel_size_arcsec, stated
 from muse_core.model.keywords import PIXEL_TABLE
 
 _TAG = "ASTROMETRY_WCS"
@@ -61,7 +61,7 @@ class AstrometricSolution:
             tan = is_tan(header, _TAG)
         if not tan:
             raise InputError(
-                f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, {header.get('CTYPE2')!r}, "
+                f"{where}: keywords CTYPE1, CTYPE2: found {stated(header, 'CTYPE1', 'CTYPE2', tag=_TAG)}, "
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
             )
 

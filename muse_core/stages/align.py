@@ -17,7 +17,7 @@ from muse_core.io.products import RawFrame
 from muse_core.model.cards import card
 from muse_core.model.curves import OffsetList
 from muse_core.model.fov import TAG, CelestialGrid, FovImage
-from muse_core.model.header import require_float
+from muse_core.model.header import get_string, require_float
 from muse_core.recipe.run import Run
 from muse_core.recipe.save import save_table
 from muse_core.steps.align import match, mosaic
@@ -151,7 +151,7 @@ def save_offsets(
         statistics = (("MIN", values.min()), ("MAX", values.max()), ("MEAN", values.mean()))
         qc += [(f"OFFSET {axis} {name}", np.float32(value)) for name, value in statistics]
         qc.append((f"OFFSET {axis} STDEV", np.float32(values.std(ddof=1))))
-    dates = tuple(str(image.header["DATE-OBS"]) for image in images)
+    dates = tuple(get_string(image.header, "DATE-OBS", tag=TAG) for image in images)
     columns = offset_columns(OffsetList(dates, *alignment.offsets.T), np.array([image.mjd_obs for image in images]))
     save_table(run.factory, tag, run.qc_cards(qc), columns, None)
 

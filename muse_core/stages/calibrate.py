@@ -181,9 +181,9 @@ def calibrate_flux(run: Run, table: StoredTable, store: RowStore, curves: FluxCu
     write_calibrated(table)
 
 
-def is_calibrated(exposure: OpenedExposure) -> bool:
+def is_calibrated(run: Run, exposure: OpenedExposure) -> bool:
     """Does an exposure say that its flux is calibrated?"""
-    return flux.is_calibrated(exposure.header)
+    return flux.is_calibrated(exposure.header, run.compat)
 
 
 def write_calibrated(table: StoredTable) -> None:

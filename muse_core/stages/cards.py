@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from astropy.io.fits import Card, Header
 
 from muse_core.model.cards import card
-from muse_core.model.header import PIXTABLE, WCS_CARDS
+from muse_core.model.header import PIXTABLE, WCS_CARDS, has
 
 _NOT_IN_OBJECTS = re.compile(rf"{WCS_CARDS}|^{PIXTABLE}|^BUNIT$|^EXTNAME$")
 _THIRD_AXIS = re.compile(r"^C(TYPE|UNIT|RPIX|RVAL|DELT|SYER|RDER)3$|^CD\d_3$|^CD3_\d$|^SPECSYS$")
@@ -17,7 +17,7 @@ _PIXTABLE = re.compile(rf"^{PIXTABLE}")
 def object_cards(header: Header) -> list[Card]:
     """Return the keywords of a cube or image made from a pixel table, without world coordinates."""
     cards = [item for item in header.cards if not _NOT_IN_OBJECTS.search(item.keyword)]
-    if PIXTABLE + "FFCORR" in header:
+    if has(header, PIXTABLE + "FFCORR"):
         cards.append(card("ESO DRS MUSE FLUX FFCORR", True, "Data was flat-field spectrum corrected"))
     return cards
 

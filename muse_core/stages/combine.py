@@ -14,6 +14,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.model import units
 from muse_core.model.dq import DQ
+from muse_core.model.header import get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.exposures import ReducedExposure, first_rows
 from muse_core.stages.locate import put_on_sky
@@ -51,7 +52,7 @@ def require_several(exposures: Sequence[OpenedExposure]) -> None:
     if len(exposures) < 2:
         files = ", ".join(str(file.path) for file in exposures[0].rows.files)
         raise InputError(
-            f"{files}: found the exposure of {exposures[0].header.get('DATE-OBS')} alone, expected several; "
+            f"{files}: found the exposure of {get_string(exposures[0].header, 'DATE-OBS')} alone, expected several; "
             "muse_scipost_make_cube makes a cube of one"
         )
 
@@ -112,7 +113,7 @@ def _log_what_is_applied(reduced: Sequence[ReducedExposure], weights: Weights | 
         applied = [str(one.located.offset or "") or "no offset"]
         if len(reduced) > 1:
             applied.append("no weight" if weights is None else f"weight {weights.values[number]:g}")
-        _LOG.info("Exposure of %s: %s", one.table.header.get("DATE-OBS"), ", ".join(applied))
+        _LOG.info("Exposure of %s: %s", get_string(one.table.header, "DATE-OBS"), ", ".join(applied))
 
 
 def _warn_of_outliers(reduced: Sequence[ReducedExposure]) -> None:
@@ -123,7 +124,7 @@ def _warn_of_outliers(reduced: Sequence[ReducedExposure]) -> None:
     distance = np.abs(pointings - np.median(pointings, axis=0)).max(axis=1)
     for one, far in zip(reduced, distance, strict=True):
         if far > _FAR_DEG:
-            date = one.table.header.get("DATE-OBS")
+            date = get_string(one.table.header, "DATE-OBS")
             _LOG.warning("Exposure of %s points %.3f deg away from the others", date, far)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
+from muse_core.model.header import get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
 from muse_core.stages.locate import Located, LocationOptions, calibrate_and_locate
@@ -93,6 +94,6 @@ def naming(exposure: OpenedExposure) -> Iterator[None]:
         yield
     except (DataError, InputError) as error:
         file = exposure.rows.files[0].path.name
-        raise type(error)(f"exposure of {exposure.header.get('DATE-OBS')} ({file} ...): {error}") from error
+        raise type(error)(f"exposure of {get_string(exposure.header, 'DATE-OBS')} ({file} ...): {error}") from error
     except MemoryError as error:
         raise ResourceError(f"out of memory ({error}); see MUSE_MAX_MEMORY") from error

@@ -13,7 +13,7 @@ from muse_core.engine.exposure import RowLimits
 from muse_core.errors import MuseError
 from muse_core.model import origin, units
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid
-from muse_core.model.header import PIXTABLE, get_float
+from muse_core.model.header import PIXTABLE, get_float, get_string, require_float
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.stages.opening import OpenedExposure
@@ -123,7 +123,7 @@ class Footprint:
             return f"Positions are in {self.position_unit}."
         distance = np.abs(np.array(self.centres) - np.median(self.centres, axis=0)).max(axis=1)
         named = np.argsort(-distance, kind="stable")[:_NAMED]
-        dates = [exposure.header.get("DATE-OBS") for exposure in self.exposures]
+        dates = [get_string(exposure.header, "DATE-OBS") for exposure in self.exposures]
         texts = (f"{dates[i]} at {self.centres[i][0]:.4f}, {self.centres[i][1]:.4f}" for i in named)
         return f"Farthest from the middle of all exposures (RA, DEC in deg): {'; '.join(texts)}"
 
@@ -140,7 +140,7 @@ def _find(
             raise ValueError("positions in different units")
         rows = _corners(exposure, wavelengths)
         if file_unit == units.DEG:
-            centre = header["CRVAL1"], header["CRVAL2"]
+            centre = tuple(require_float(header, key, "pixel table") for key in ("CRVAL1", "CRVAL2"))
             rows["xpos"] -= centre[0]
             rows["ypos"] -= centre[1]
         elif pointing is not None and (projects or file_unit == units.RAD):

@@ -4,6 +4,7 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from astropy.io.fits import Header
 
@@ -13,7 +14,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin, units
-from muse_core.model.header import PIXTABLE, check_keywords, get_int
+from muse_core.model.header import PIXTABLE, check_keywords, get_int, get_string
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
@@ -95,9 +96,7 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
         The files of an exposure do not fit together.
     """
     paths = run.frames.all(tag)
-    files = [PixelTableFile(path) for path in paths]
-    for file in files:
-        check_keywords(file.header, str(file.path), run.compat)
+    files = [_open_file(run, path) for path in paths]
     names = [str(path) for path in paths]
     headers = [file.header for file in files]
     groups = merge.group_exposures(headers, names, run.compat)
@@ -130,7 +129,7 @@ def open_single(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExpos
     """
     exposures = open_exposures(run, tag, wavelengths)
     if len(exposures) > 1:
-        dates = ", ".join(str(exposure.header.get("DATE-OBS")) for exposure in exposures)
+        dates = ", ".join(get_string(exposure.header, "DATE-OBS") for exposure in exposures)
         raise InputError(
             f"tag {tag}: found pixel tables of {len(exposures)} exposures ({dates}), expected one exposure"
         )
@@ -142,7 +141,7 @@ def open_separately(run: Run, tag: str, wavelengths: WavelengthRange, *, recorde
 
     Parameters and errors as in `open_exposures`; unless they are `recorded`, products do not tell of them.
     """
-    files = [PixelTableFile(path) for path in run.frames.all(tag)]
+    files = [_open_file(run, path) for path in run.frames.all(tag)]
     if recorded:
         run.factory.use_raw(RawFrame(file.path, tag, file.header) for file in files)
     return [_open_alone(run, file, wavelengths) for file in files]
@@ -156,7 +155,7 @@ def open_first(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExposu
     path, *others = run.frames.all(tag)
     if others:
         _LOG.warning("%s: used alone; other pixel tables are left out: %s", path, ", ".join(map(str, others)))
-    file = PixelTableFile(path)
+    file = _open_file(run, path)
     run.factory.use_raw([RawFrame(path, tag, file.header)])
     return _open_alone(run, file, wavelengths)
 
@@ -173,6 +172,13 @@ def require_pixels(exposures: Sequence[OpenedExposure]) -> None:
         file = exposure.rows.files[0]
         if file.position_unit != units.PIX:
             raise DataError(f"{file.path}: found positions in {file.position_unit}, expected them in {units.PIX}")
+
+
+def _open_file(run: Run, path: Path) -> PixelTableFile:
+    """Open a pixel table and check its keywords."""
+    file = PixelTableFile(path)
+    check_keywords(file.header, str(file.path), run.compat)
+    return file
 
 
 def _open_alone(run: Run, file: PixelTableFile, wavelengths: WavelengthRange) -> OpenedExposure:

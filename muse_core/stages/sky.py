@@ -26,8 +26,9 @@ from muse_core.io.sky import (
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import Compat
-from muse_core.model.header import PIXTABLE, WCS_CARDS, get_float
+from muse_core.model.header import PIXTABLE, WCS_CARDS, get_bool, get_float, get_int
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
+from muse_core.model.origin import N_IFU
 from muse_core.model.skylines import SkyLines
 from muse_core.model.skymask import SkyMask
 from muse_core.model.spectrum import Continuum, Spectrum
@@ -243,7 +244,7 @@ def load_spectrum(run: Run) -> SkyResult:
     return SkyResult({}, continuum=spectrum)
 
 
-def require_sky(table: StoredTable, *, calibrated: bool = False) -> None:
+def require_sky(run: Run, table: StoredTable, *, calibrated: bool = False) -> None:
     """Check that a table still has its sky, and, if that is asked for, that its flux is `calibrated`.
 
     Raises
@@ -251,9 +252,9 @@ def require_sky(table: StoredTable, *, calibrated: bool = False) -> None:
     DataError
         It is not so.
     """
-    if table.header.get(PIXTABLE + "SKYSUB"):
+    if get_bool(table.header, PIXTABLE + "SKYSUB", compat=run.compat):
         raise DataError("pixel table: found it sky-subtracted already, expected one with its sky")
-    if calibrated and not flux.is_calibrated(table.header):
+    if calibrated and not flux.is_calibrated(table.header, run.compat):
         raise DataError("pixel table: found data that are not flux calibrated, expected calibrated ones")
 
 
@@ -342,8 +343,8 @@ def _model_sky(
 
 
 def _ifus(table: StoredTable) -> list[int]:
-    low, high = (table.header[f"ESO DRS MUSE PIXTABLE LIMITS IFU {end}"] for end in ("LOW", "HIGH"))
-    return list(range(low, high + 1))
+    low, high = (get_int(table.header, f"{PIXTABLE}LIMITS IFU {end}") for end in ("LOW", "HIGH"))
+    return list(range(low or 1, (high or N_IFU) + 1))
 
 
 def mask_selection(pointing: Pointing, table: StoredTable, mask: SkyMask) -> Callable[[np.ndarray], np.ndarray]:

@@ -15,6 +15,7 @@ from muse_core.model import origin
 from muse_core.model.cards import set_card
 from muse_core.model.dq import DQ
 from muse_core.model.grid import TableLimits, make_grid
+from muse_core.model.header import get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import object_cards
 from muse_core.stages.tables import StoredTable
@@ -50,8 +51,8 @@ def make_stacked(
         tag = "OBJECT_RESAMPLED"
         path = run.factory.next_path(tag)
         primary = run.factory.header(tag, object_cards(table.header), path, primary_header())
-        if "EXTNAME" in table.header:  # of one IFU alone
-            set_card(primary, "EXTNAME", table.header["EXTNAME"])
+        if extname := get_string(table.header, "EXTNAME"):  # of one IFU alone
+            set_card(primary, "EXTNAME", extname)
         header = extension_header("DATA", shape, grid.cards(), unit=table.data_unit or None, inherit=True)
         with FitsStreamWriter(path, [primary, header]) as writer:
             column = 0

@@ -11,6 +11,7 @@ from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
 from muse_core.engine.slabs import Weights
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.pixtable import PixelTableWriter
+from muse_core.model.header import get_float, get_string, stated
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.run import Run
 from muse_core.steps.limits import write_limits
@@ -46,15 +47,16 @@ class StoredTable:
     def extent(self) -> str:
         """RowLimits and pointing of the table, for messages."""
         limits = (f"{axis} {self._limit(axis, 'LOW')} to {self._limit(axis, 'HIGH')}" for axis in ("X", "Y", "LAMBDA"))
-        pointing = f"RA {self.header.get('RA')}, DEC {self.header.get('DEC')}"
-        return f"RowLimits of the pixel table of {self.header.get('DATE-OBS')} ({pointing}): {', '.join(limits)}"
+        pointing = stated(self.header, "RA", "DEC")
+        date = get_string(self.header, "DATE-OBS")
+        return f"RowLimits of the pixel table of {date} (RA, DEC {pointing}): {', '.join(limits)}"
 
-    def _limit(self, axis: str, end: str):
-        return self.header.get(f"ESO DRS MUSE PIXTABLE LIMITS {axis} {end}")
+    def _limit(self, axis: str, end: str) -> str:
+        return stated(self.header, f"ESO DRS MUSE PIXTABLE LIMITS {axis} {end}")
 
     def write_limits(self, limits: RowLimits) -> None:
         """Write the limits of the rows to the header."""
-        reference = (self.header.get("CRVAL1", 0.0), self.header.get("CRVAL2", 0.0))
+        reference = tuple(get_float(self.header, key, 0.0) for key in ("CRVAL1", "CRVAL2"))
         write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, reference)
 
 

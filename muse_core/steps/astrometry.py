@@ -16,7 +16,7 @@ from muse_core.errors import DataError
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import PIXTABLE, get_float, require_float
+from muse_core.model.header import PIXTABLE, get_float, require_float, stated
 from muse_core.model.wcs import AstrometricSolution, is_tan, remove_wcs
 from muse_core.steps.airmass import position_angle
 
@@ -194,7 +194,7 @@ class Positioning:
         if position_unit != units.RAD:
             raise DataError(f"{where}: found positions in {position_unit!r}, expected {units.RAD!r}")
         if not is_tan(header):
-            raise DataError(f"{where}: keywords CTYPE1, CTYPE2: found {header.get('CTYPE1')!r}, expected 'RA---TAN'")
+            raise DataError(f"{where}: keywords CTYPE1, CTYPE2: found {stated(header, 'CTYPE1')}, expected 'RA---TAN'")
 
     def write_cards(self, header: Header) -> None:
         """Write CRVAL and the state of the positions to the header of the pixel table."""

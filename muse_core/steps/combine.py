@@ -14,7 +14,7 @@ from astropy.io.fits import Header
 from muse_core.errors import DataError
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import PIXTABLE, get_float, is_nfm
+from muse_core.model.header import PIXTABLE, get_float, get_string, is_nfm
 from muse_core.steps.merge import OFFSET_COMMENT
 from muse_core.steps.offsets import Offset
 
@@ -76,7 +76,11 @@ def _given_weight(header: Header, compat: Compat) -> float:
     """Return the weight in the header of an exposure, 1 without."""
     weight = get_float(header, CARD_WEIGHT, None, compat)
     if weight is None:
-        _LOG.warning("exposure of %s: no keyword %s: its weight is its exposure time", header["DATE-OBS"], CARD_WEIGHT)
+        _LOG.warning(
+            "exposure of %s: no keyword %s: its weight is its exposure time",
+            get_string(header, "DATE-OBS"),
+            CARD_WEIGHT,
+        )
         return 1.0
     return weight
 

@@ -19,7 +19,7 @@ from muse_core.cython_ext import darcheck as darcheck_kernels
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
-from muse_core.model.header import PIXTABLE, get_float, spaxel_size_arcsec
+from muse_core.model.header import PIXTABLE, get_float, has, spaxel_size_arcsec
 from muse_core.steps import gaussfit
 from muse_core.steps.detect import centroids, detect_sources
 
@@ -91,8 +91,8 @@ class ResidualShift:
         for axis in "XY":
             for end, name in (("LO", "LOW"), ("HI", "HIGH")):
                 old, new = f"{PIXTABLE}LIMITS {axis} {name}", f"{PIXTABLE}PREDAR LIMITS {axis}{end}"
-                if new not in header and old in header:
-                    cards.append((new, np.float32(header[old]), header.comments[old]))
+                if not has(header, new) and has(header, old):
+                    cards.append((new, np.float32(get_float(header, old)), header.comments[old]))
         return cards
 
     def correct(self, rows) -> None:
@@ -172,7 +172,7 @@ def _set_up(lbda, header: Header) -> _Setup:
     """Reference wavelength, half size of the stamps and order of the polynomials: wide where nothing is corrected."""
     first, last = lbda[1], lbda[-2]
     middle = (first + last) / 2
-    corrected, was_checked = _CARD_CORRECT in header, _CARD_RESIDUAL in header
+    corrected, was_checked = has(header, _CARD_CORRECT), has(header, _CARD_RESIDUAL)
     half_size, order = 5, 2 if corrected or was_checked else 4
     lbda_ref = get_float(header, _CARD_CORRECT, -1.0)
     if lbda_ref < 0:

@@ -12,7 +12,7 @@ from astropy.io.fits import Header
 from muse_core.cython_ext import calibrate_smooth as calibrate_smooth_kernels
 from muse_core.errors import DataError
 from muse_core.model.curves import interval_starts, segments
-from muse_core.model.header import PIXTABLE
+from muse_core.model.header import PIXTABLE, has
 from muse_core.model.pixtable import FlatFieldSpectrum
 
 _LOG = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class FlatFieldFactor:
 
 def must_revert(header: Header, response_flat_field_corrected: bool) -> bool:
     """Was the table corrected by a flat-field spectrum, but the response made without?"""
-    return CARD_CORRECTED in header and not response_flat_field_corrected
+    return has(header, CARD_CORRECTED) and not response_flat_field_corrected
 
 
 def write_reverted(header: Header) -> None:

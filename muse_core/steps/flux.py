@@ -18,7 +18,7 @@ from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, ResponseCurve, TelluricCurve, interval_starts, segments
-from muse_core.model.header import PIXTABLE, get_float, get_string, instrument_mode
+from muse_core.model.header import PIXTABLE, get_bool, get_float, get_string, has, instrument_mode, stated
 from muse_core.steps.airmass import airmass
 
 _LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class FluxCalibration:
             return None
         if data_unit != units.COUNT:
             raise DataError(f"flux calibration: found data in {data_unit!r}, expected {units.COUNT!r}")
-        corrected = PIXTABLE + "FFCORR" in header
+        corrected = has(header, PIXTABLE + "FFCORR")
         if response.flat_field_corrected != corrected:
             raise DataError(
                 f"flux calibration: {response.where} was made {_with(response.flat_field_corrected)} flat-field "
@@ -127,8 +127,8 @@ class FluxCalibration:
             )
         exptime = get_float(header, "EXPTIME", 0.0, compat)
         if exptime <= 0:
-            found = header.get("EXPTIME", "nothing")
-            raise DataError(f"flux calibration: keyword EXPTIME: found {found!r}, expected more than 0 seconds")
+            what = stated(header, "EXPTIME")
+            raise DataError(f"flux calibration: keyword EXPTIME: found {what}, expected more than 0 seconds")
         return cls.from_curves(mass, exptime, response, extinction, telluric)
 
     @classmethod
@@ -177,9 +177,9 @@ class FluxCalibration:
         return cls(starts, out, curves, np.array([constants], CONSTANTS))
 
 
-def is_calibrated(header: Header) -> bool:
+def is_calibrated(header: Header, compat: Compat = OURS) -> bool:
     """Does the header of a pixel table say that its flux is calibrated?"""
-    return bool(header.get(CARD_CALIBRATED))
+    return get_bool(header, CARD_CALIBRATED, compat=compat)
 
 
 def write_cards(header: Header) -> None:

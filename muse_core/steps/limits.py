@@ -8,7 +8,7 @@ from astropy.io.fits import Header
 
 from muse_core.model import units
 from muse_core.model.cards import set_card
-from muse_core.model.header import PIXTABLE
+from muse_core.model.header import PIXTABLE, require_float
 
 PREFIX = PIXTABLE + "LIMITS "
 
@@ -58,5 +58,5 @@ def write_limits(
 
 def wavelength_limits(header: Header) -> tuple[float, float]:
     """Return the lowest and highest wavelength in Angstrom from the LIMITS cards, as single-precision numbers."""
-    low, high = (float(np.float32(header[f"{PREFIX}LAMBDA {end}"])) for end in ("LOW", "HIGH"))
-    return low, high
+    low, high = (require_float(header, f"{PREFIX}LAMBDA {end}", "pixel table") for end in ("LOW", "HIGH"))
+    return float(np.float32(low)), float(np.float32(high))

@@ -16,7 +16,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.model import origin
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.header import PIXTABLE, get_float, get_string
+from muse_core.model.header import PIXTABLE, get_float, get_string, stated
 from muse_core.steps.flatfield import CARD_CORRECTED
 
 _LOG = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def group_exposures(headers: Sequence[Header], names: Sequence[str], compat: Com
         if date_obs is None:
             _refuse(f"{name}: keyword DATE-OBS is missing, the exposure of this file is unknown", compat)
         elif not MERGED_FILE <= ifu <= origin.N_IFU:
-            _refuse(f"{name}: keyword EXTNAME: found {header['EXTNAME']!r}, expected CHAN01 to CHAN24", compat)
+            _refuse(f"{name}: keyword EXTNAME: found {stated(header, 'EXTNAME')}, expected CHAN01 to CHAN24", compat)
         elif ifu in exposures.setdefault(date_obs, {}):
             which = f"IFU {ifu}" if ifu else "all IFUs (no CHANnn in EXTNAME)"
             _LOG.warning("%s: there is another file of %s of the exposure of %s, ignored", name, which, date_obs)

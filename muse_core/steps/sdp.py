@@ -90,7 +90,7 @@ class SdpExposure:
         InputError, DataError
             If a keyword is missing that the products need.
         """
-        missing = [key for key in ("ESO OBS PROG ID", "ESO OBS ID", "ESO INS MODE") if key not in header]
+        missing = [key for key in ("ESO OBS PROG ID", "ESO OBS ID", "ESO INS MODE") if not keywords.has(header, key)]
         sources = _sources(header)
         if missing or not sources:
             needed = missing or ["ARCFILE or ORIGFILE"]
@@ -101,7 +101,7 @@ class SdpExposure:
         }
         seeing = (keywords.get_float(header, f"ESO TEL AMBI FWHM {end}", 0.0, compat) for end in ("START", "END"))
         return cls(
-            programme=str(header["ESO OBS PROG ID"]),
+            programme=keywords.get_string(header, "ESO OBS PROG ID", "", compat=compat),
             observation=keywords.get_int(header, "ESO OBS ID", 0),
             mjd_obs=number["MJD-OBS"],
             exptime=number["EXPTIME"],
@@ -109,18 +109,18 @@ class SdpExposure:
             seeing=tuple(seeing),
             linear_fwhm=keywords.get_float(header, "ESO TEL IA FWHMLIN", None, compat),
             sources=sources,
-            flux_calibrated=header.get(keywords.PIXTABLE + "FLUXCAL") is True,
+            flux_calibrated=keywords.get_bool(header, keywords.PIXTABLE + "FLUXCAL", compat=compat),
         )
 
 
 def _sources(header: Header) -> tuple[str, ...]:
     """Names of the raw data of a pixel table."""
     for key in ("ESO PRO ANCESTOR", "ARCFILE", "ORIGFILE"):
-        if keywords.get_string(header, key):
-            return (header[key],)
+        if name := keywords.get_string(header, key):
+            return (name,)
     found, k = [], 1
-    while f"ESO PRO REC1 RAW{k} NAME" in header:
-        found.append(header[f"ESO PRO REC1 RAW{k} NAME"])
+    while (name := keywords.get_string(header, f"ESO PRO REC1 RAW{k} NAME")) is not None:
+        found.append(name)
         k += 1
     return tuple(found)
 
@@ -178,7 +178,7 @@ def sky_resolution(exposures: Sequence[SdpExposure], header: Header, compat: Com
     """
     if keywords.is_nfm(header):
         strehl = keywords.get_float(header, "ESO DRS MUSE RTC STREHL", None, compat)
-        if strehl is None or "ESO DRS MUSE RTC STREHERR" not in header:
+        if strehl is None or not keywords.has(header, "ESO DRS MUSE RTC STREHERR"):
             return (_DEFAULT_QUALITY_NFM, False), (_DEFAULT_QUALITY_ERROR_NFM, False)
         strehl = min(max(strehl, _STREHL_RANGE[0]), _STREHL_RANGE[1])
         offset, scale, power = _STREHL_FIT
@@ -333,7 +333,7 @@ def primary_cards(
         ("EXPTIME", _exposure_time(exposures, total, nfm, largest_image), "[s] Total integration time per pixel"),
         ("TEXPTIME", total, "[s] Total integration time of all exposures"),
         ("NCOMBINE", len(exposures), "No. of combined raw science data files"),
-        ("MJD-OBS", header["MJD-OBS"], "[d] Start of observations (days)"),
+        ("MJD-OBS", keywords.require_float(header, "MJD-OBS", "cube"), "[d] Start of observations (days)"),
         ("MJD-END", end, "[d] End of observations (days)"),
         *_numbered("OBID", sorted({exposure.observation for exposure in exposures}), "Observation block ID"),
         ("PROG_ID", "MULTI" if several else programmes[0], "ESO programme identification"),

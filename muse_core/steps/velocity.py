@@ -316,8 +316,9 @@ class VelocityCorrection:
         """Set up the correction; None if the header says that it was done. Raises as `velocity_kms`."""
         if frame == "none":
             return cls(frame)
-        if abs(get_float(header, CARD_VELOCITY, 0.0)) > 0:
-            _LOG.info("wavelengths were corrected by %g km/s before", header[CARD_VELOCITY])
+        before = get_float(header, CARD_VELOCITY, 0.0)
+        if before:
+            _LOG.info("wavelengths were corrected by %g km/s before", before)
             return None
         return cls(frame, velocity_kms(header, frame, compat))
 

@@ -150,9 +150,9 @@ ONE_MJD = {"MJD-OBS": 56982.5}
     ("edit", "parameters", "status", "says"),
     [
         ({}, "--srcmin=30 --iterations=20", 255, r"IMAGE_0.fits: found \d+ point sources"),
-        ({"MJD-OBS": None}, "", 255, "IMAGE_0.fits: keyword MJD-OBS: found 'nothing', expected a number"),
+        ({"MJD-OBS": None}, "", 255, "IMAGE_0.fits: keyword MJD-OBS: found nothing, expected a number"),
         ({"DATE-OBS": None}, "", 255, "IMAGE_0.fits: keyword DATE-OBS: found nothing, expected a date"),
-        ({"EXPTIME": None}, "--expmap=true", 255, "IMAGE_0.fits: keyword EXPTIME: found 'nothing', expected a number"),
+        ({"EXPTIME": None}, "--expmap=true", 255, "IMAGE_0.fits: keyword EXPTIME: found nothing, expected a number"),
         ({"EXPTIME": None}, "", 0, ""),
         (ONE_MJD, "", 0, "found the same MJD-OBS, 56982.50000000"),
         ({}, "--rsearch=", 255, "parameter rsearch: found '', expected positive numbers"),

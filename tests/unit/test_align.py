@@ -339,9 +339,9 @@ def set_key(number, key, value):
     ("edit", "message"),
     [
         (set_key(1, "CTYPE1", "RA---SIN"), r"a.fits\[DATA\]: keywords CTYPE1, CTYPE2: found 'RA---SIN', 'DEC--TAN'"),
-        (set_key(1, "CRVAL2", None), r"a.fits\[DATA\]: keyword CRVAL2: found None, expected a number"),
+        (set_key(1, "CRVAL2", None), r"a.fits\[DATA\]: keyword CRVAL2: found nothing, expected a number"),
         (set_key(1, "CD1_1", 0.0), "expected a regular matrix"),
-        (set_key(0, "MJD-OBS", None), "keyword MJD-OBS: found 'nothing', expected a number"),
+        (set_key(0, "MJD-OBS", None), "keyword MJD-OBS: found nothing, expected a number"),
         (set_key(0, "DATE-OBS", None), "keyword DATE-OBS: found nothing, expected a date"),
         (lambda hdus: fits.HDUList(hdus[:1]), "found no image of two dimensions"),
         (

@@ -37,9 +37,9 @@ def _read(tag, keyword, value, compat=OURS):
     if keyword.kind is str:
         return access.get_string(header, key, "default", tag, compat)
     if keyword.kind is int:
-        return access.get_int(header, key, 77, tag)
+        return access.get_int(header, key, 77, tag, compat)
     if keyword.kind is bool:
-        return access.get_bool(header, key, tag)
+        return access.get_bool(header, key, tag, compat)
     return access.get_float(header, key, 77.0, compat, tag)
 
 
@@ -77,9 +77,12 @@ def test_every_keyword_of_a_file_is_checked_when_it_is_opened(tag, keyword):
 
 @pytest.mark.parametrize(("tag", "keyword"), DECLARED, ids=lambda x: getattr(x, "name", x))
 def test_reference_uses_any_number(tag, keyword):
+    unusable, default = {float: ("abc", 77.0), str: (5, "default"), int: ("abc", 77), bool: ("abc", False)}[
+        keyword.kind
+    ]
+    assert _read(tag, keyword, unusable, Compat.reference()) == default
     if keyword.kind is float:
         assert _read(tag, keyword, -1e30, Compat.reference()) == -1e30
-        assert _read(tag, keyword, "abc", Compat.reference()) == 77.0
 
 
 def test_nothing_is_used_that_is_not_declared():
@@ -97,11 +100,75 @@ def test_keywords_in_the_code_are_declared():
         for node in ast.walk(ast.parse(path.read_text())):
             name = getattr(node, "func", None)
             name = getattr(name, "id", getattr(name, "attr", ""))
-            is_access = name in ("get_float", "require_float", "get_string", "get_int", "get_bool")
+            is_access = name in ("get_float", "require_float", "get_string", "get_int", "get_bool", "has", "stated")
             if is_access and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
                 found.add(keywords._NUMBER.sub("*", node.args[1].value))
     assert len(found) > 15
     assert not found - known
+
+
+#: Where headers are read directly, and why.
+DIRECT = {
+    "muse_core/model/header.py": "the accessors",
+    "muse_core/model/cards.py": "cards are written; whether one is there decides where",
+    "muse_core/io/fitsreader.py": "keywords of the structure, which it checks itself",
+    "muse_core/io/fitswriter.py": "headers that we have made",
+    "muse_core/io/signature.py": "headers that we have made",
+    "muse_core/frontends/pythoncpl/dfs.py": "keywords of products, for scripts; nothing is made of them",
+}
+
+
+def _direct_reads(tree: ast.AST) -> list[int]:
+    """Lines in which a header is read by ``header[...]``, ``header.get`` or ``... in header``."""
+    found = []
+    for scope in (tree, *(node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))):
+        annotated = [*scope.args.args, *scope.args.kwonlyargs] if isinstance(scope, ast.FunctionDef) else []
+        headers = {a.arg for a in annotated if a.annotation and ast.unparse(a.annotation).endswith("Header")}
+        found += [node.lineno for node in ast.walk(scope) if _is_direct_read(node, headers)]
+    return sorted(set(found))
+
+
+def _is_direct_read(node: ast.AST, headers: set[str]) -> bool:
+    """Is it such a read, of something that is called or annotated as a header?"""
+
+    def is_header(node) -> bool:
+        if isinstance(node, ast.Subscript):  # of a sequence of headers
+            node = node.value
+        name = getattr(node, "id", getattr(node, "attr", ""))
+        return name in headers or name.rstrip("s").endswith("header")
+
+    match node:
+        case ast.Subscript(value=value, ctx=ast.Load()):
+            is_sequence = getattr(value, "id", getattr(value, "attr", "")).endswith("s")
+            return not is_sequence and is_header(value)
+        case ast.Call(func=ast.Attribute(value=value, attr="get" | "pop" | "setdefault" | "index" | "count")):
+            return is_header(value)
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[value]):
+            return is_header(value)
+    return False
+
+
+def test_no_keyword_is_read_past_the_declarations():
+    package = Path(muse_core.__file__).parent
+    root, found, direct = package.parent, [], set()
+    for path in (*package.rglob("*.py"), *(root / "recipes").glob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if name.startswith("muse_core/simulate/"):
+            continue
+        lines = _direct_reads(ast.parse(path.read_text()))
+        if name in DIRECT:
+            direct |= {name} if lines else set()
+        else:
+            found.extend(f"{name}:{line}" for line in lines)
+    assert not found
+    assert direct == DIRECT.keys(), "exceptions that are none any more"
+
+
+@pytest.mark.parametrize(
+    "line", ["header['A']", "table.header.get('A')", "'A' in one.table.header", "headers[0]['A']", "raw.pop('A')"]
+)
+def test_direct_reads_are_found(line):
+    assert _direct_reads(ast.parse(f"def f(raw: fits.Header, headers):\n    return {line}")) == [2]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e39, -1e39])
