@@ -66,6 +66,7 @@ class MuseCreateSky(base.Recipe):
         work = stages.plan.Work(
             exposures=[exposure],
             wavelengths=p.wavelengths,
+            curves=curves,
             save=frozenset({"skymodel"}),
             row_seconds=options.row_seconds,
             own_cubes=[stages.whitelight.own_cube(p.sky.thresholds(run.compat)[0])],

@@ -113,6 +113,7 @@ class MuseScipost(base.Recipe):
         work = stages.plan.Work(
             exposures=exposures,
             wavelengths=p.wavelengths,
+            curves=steps.curves,
             pointing=steps.location.pointing,
             projects=p.astrometry,
             cube=cube,

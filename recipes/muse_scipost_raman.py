@@ -71,6 +71,7 @@ class MuseScipostRaman(base.Recipe):
         work = stages.plan.Work(
             exposures=[exposure],
             wavelengths=p.wavelengths,
+            curves=curves,
             save=frozenset({"individual", "raman"}),
             n_tables=1,
             bands=[] if lines is None else stages.raman.band_limits(p.width),

@@ -49,6 +49,7 @@ class Compat:
     continuum_of_other_rows: bool = False  # with parametrised LSFs and unsorted rows, not from the rows on sky
     original_always_kept: bool = False  # subtract_sky without orig writes a column without name
     astrometry_input_not_recorded: bool = False  # products of apply_astrometry: headers of ASTROMETRY_WCS
+    curves_of_other_range_used: bool = False  # flux is calibrated by curves for other wavelengths, or not, silently
     grid_without_data_made: bool = False  # an OUTPUT_WCS that does not touch the data gives a cube of NaN
     filter_without_data_used: bool = False  # a filter outside of the range of the cube gives an image of NaN
     shifted_lines_used: bool = False  # a fit that moves the sky lines by Angstroms is taken for one

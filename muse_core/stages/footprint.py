@@ -10,9 +10,9 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.engine.exposure import RowLimits
-from muse_core.errors import MuseError
+from muse_core.errors import DataError, MuseError
 from muse_core.model import origin, units
-from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid
+from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, require_overlap
 from muse_core.model.header import PIXTABLE, get_float, get_string, require_float
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange
@@ -24,6 +24,8 @@ from muse_core.steps.passes import locate_rows
 
 #: Positions beyond are no position in the field, in spaxels.
 _FIELD = 1000
+#: What rows move by until they are in a cube: part of the extent of the exposures, and Angstrom (velocity, vacuum).
+_MOVED, _MOVED_LBDA = 0.5, 20.0
 #: Number of exposures that a message names.
 _NAMED = 3
 #: Half width of the field, and half of its height for each IFU, in spaxels.
@@ -115,6 +117,22 @@ class Footprint:
             return make_grid(self.header, limits, self.position_unit, step, override)
         except (MuseError, KeyError, TypeError, ValueError, OverflowError):
             return None
+
+    def require_overlap(self, grid: OutputGrid, where: str) -> None:
+        """Check that a prescribed grid is not far from all data; `muse_core.model.grid.require_overlap` is exact.
+
+        Raises
+        ------
+        DataError
+            It is; with both extents.
+        """
+        extent = self.extent.copy()
+        margin = _MOVED * max(extent[1] - extent[0], extent[3] - extent[2])
+        extent += np.array([-margin, margin, -margin, margin, -_MOVED_LBDA, _MOVED_LBDA])
+        try:
+            require_overlap(grid, TableLimits.from_extremes(extent, self.centre), where)
+        except DataError:
+            require_overlap(grid, TableLimits.from_extremes(self.extent, self.centre), where)  # in words without margin
 
     @property
     def outermost(self) -> str:

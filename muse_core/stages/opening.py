@@ -14,7 +14,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin, units
-from muse_core.model.header import PIXTABLE, check_keywords, get_int, get_string
+from muse_core.model.header import PIXTABLE, check_keywords, get_float, get_int, get_string
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
@@ -53,6 +53,13 @@ class OpenedExposure:
     attached: FlatFieldSpectrum | None
     keeps_limits: bool = False
     weights: Weights | None = None
+
+    @property
+    def wavelengths(self) -> tuple[float, float] | None:
+        """Lowest and highest wavelength in Angstrom, by the headers of its files; None if one does not tell."""
+        headers = [file.header for file in self.rows.files]
+        low, high = ([get_float(header, f"{PREFIX}LAMBDA {end}") for header in headers] for end in ("LOW", "HIGH"))
+        return None if None in low + high else (min(low), max(high))
 
     @property
     def n_ifus(self) -> int:

@@ -21,6 +21,7 @@ from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import PlanMade, Run
+from muse_core.stages.calibrations import FluxCurves, require_cover
 from muse_core.stages.cube import CubeInputs
 from muse_core.stages.footprint import Footprint
 from muse_core.stages.formats import FORMATS
@@ -59,6 +60,8 @@ class Work:
         Where exposures will be on the sky; None if they stay as they are.
     projects : bool
         Those in pix too.
+    curves : FluxCurves
+        What the flux is calibrated with.
     cube : CubeInputs, optional
         Inputs of the cube, if one is made.
     save : set of str
@@ -87,6 +90,7 @@ class Work:
     wavelengths: WavelengthRange = WavelengthRange()
     pointing: Pointing | None = None
     projects: bool = True
+    curves: FluxCurves = FluxCurves()
     cube: CubeInputs | None = None
     save: frozenset[str] = frozenset()
     n_tables: int = 0
@@ -114,10 +118,11 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
     Raises
     ------
     DataError
-        The grid would be all but empty, or the offsets are those of other exposures.
+        The grid would be all but empty, or the offsets or curves are those of other exposures.
     ResourceError
         There is not enough memory or disk space.
     """
+    require_cover(run, work.curves, work.exposures, work.wavelengths)
     if work.pointing is not None and work.projects:
         require_match(work.pointing.offsets, [exposure.header for exposure in work.exposures], run.compat)
     plan = make_plan(run, work)
@@ -143,7 +148,7 @@ def make_plan(run: Run, work: Work) -> Plan:
     Raises
     ------
     DataError
-        The grid would be all but empty.
+        The grid would be all but empty, or a prescribed one far from the data.
     ResourceError
         There is not enough memory for a single plane of the cube.
     """
@@ -155,6 +160,8 @@ def make_plan(run: Run, work: Work) -> Plan:
         grid = None if footprint is None else footprint.grid(cube.options.resample.step, cube.override)
         if grid is not None and cube.override is None:
             refuse_empty_grid(grid, n_rows, footprint.outermost)
+        elif grid is not None and not run.compat.grid_without_data_made:
+            footprint.require_overlap(grid, str(run.frames.first("OUTPUT_WCS")))
     n_voxels = 0 if grid is None else math.prod(grid.shape)
     row_bytes = ROW.itemsize * n_rows
     product_bytes = work.n_tables * row_bytes + _PIXEL * n_rows * (work.saves_weights + work.stacked)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from harness.bench import Bench
 from harness.recipes import RECIPES
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +61,12 @@ def clean_environment(tmp_path):
     home.mkdir()
     keep = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
     return keep | {"PATH": SYSTEM_PATH, "HOME": str(home)}
+
+
+@pytest.fixture
+def bench(tmp_path, datasets, monkeypatch, capfd):
+    """A place to run the command."""
+    for name in [name for name in os.environ if name.startswith("MUSE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return Bench(tmp_path, datasets, monkeypatch, capfd)
