@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The files of an exposure, read in chunks of whole slices, and the passes over the rows of an exposure.
 
-A chunk is the unit of work of a thread. Chunks depend on the files alone, so results do not depend on the threads.
+A chunk is the unit of work of a thread, and what a signal waits for: it is bounded, so slices are cut where a file is
+not grouped by slice (MUSE's are). Chunks depend on the files alone, so results do not depend on the threads.
 """
 
 import dataclasses
@@ -27,8 +28,10 @@ _ABSURD = 1e12
 _FLT_MAX = float(np.finfo(np.float32).max)
 #: What limits of rows are made of.
 POSITION_COLUMNS = ("xpos", "ypos", "lambda", "origin")
-#: Aimed-at number of rows of a chunk: 7 MB, so that they stay in the cache from step to step. A slice is never cut.
+#: Aimed-at number of rows of a chunk: 7 MB, so that they stay in the cache from step to step.
 CHUNK_ROWS = 1 << 18
+#: No chunk has more. The detector is 4112 pixels high, and a slice 90 wide at most.
+LONGEST_CHUNK = 2 * CHUNK_ROWS
 
 
 @dataclasses.dataclass(slots=True)
@@ -93,7 +96,7 @@ class RowLimits:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Chunk:
-    """Whole slices of one file.
+    """Whole slices of one file; parts of them if it is not grouped by slice.
 
     Attributes
     ----------
@@ -274,7 +277,7 @@ def _exposure_edges(file: PixelTableFile) -> list[int]:
 
 
 def _chunk_edges(file: PixelTableFile, begin: int, end: int) -> tuple[np.ndarray, bool]:
-    """Cut a range of rows into chunks of whole slices; one chunk if they are not grouped by slice."""
+    """Cut a range of rows into chunks of whole slices, or into equal ones if rows are not grouped by slice."""
     if end - begin <= CHUNK_ROWS:
         keys = origin.slice_key(file.column("origin", begin, end))
         return np.array([begin, end]), bool((keys[1:] >= keys[:-1]).all())
@@ -282,7 +285,7 @@ def _chunk_edges(file: PixelTableFile, begin: int, end: int) -> tuple[np.ndarray
     for a in range(begin, end, CHUNK_ROWS):
         keys = origin.slice_key(file.column("origin", a, min(a + CHUNK_ROWS, end)))
         if keys[0] < last or (keys[1:] < keys[:-1]).any():
-            return np.array([begin, end]), False
+            return _equal_edges(begin, end), False
         found = np.flatnonzero(keys[1:] != keys[:-1]) + 1 + a
         changes.extend(([a] if keys[0] != last and a > begin else []) + found.tolist())
         last = keys[-1]
@@ -291,7 +294,14 @@ def _chunk_edges(file: PixelTableFile, begin: int, end: int) -> tuple[np.ndarray
         if position - edges[-1] > CHUNK_ROWS and previous > edges[-1]:
             edges.append(previous)
         previous = position
-    return np.array([*edges, end]), True
+    edges.append(end)
+    if max(np.diff(edges)) > LONGEST_CHUNK:  # no slice of MUSE
+        return _equal_edges(begin, end), False
+    return np.array(edges), True
+
+
+def _equal_edges(begin: int, end: int) -> np.ndarray:
+    return np.array([*range(begin, end, CHUNK_ROWS), end])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -304,11 +314,14 @@ class StoredExposure:
         Range of the store; there may be gaps in it where rows were dropped.
     chunks : list of Chunk
         The rows.
+    grouped : bool
+        No slice is in two chunks.
     """
 
     begin: int
     end: int
     chunks: list[Chunk]
+    grouped: bool = True
 
     @property
     def n_rows(self) -> int:

@@ -167,7 +167,8 @@ def _deepfield(
     def collect(rows: np.ndarray, chunk: Chunk) -> None:
         statistics.add(rows, select(rows))
 
-    for _ in read_pass(table.stored, store, collect, run.resources.n_threads):
+    n_threads = run.resources.n_threads if table.stored.grouped else 1  # threads may not add to the same slice
+    for _ in read_pass(table.stored, store, collect, n_threads):
         pass
     result.factors, result.header = statistics.factors(), header
     _apply(run, table, store, result.factors, result.white_light, DEEPFIELD)

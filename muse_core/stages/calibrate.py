@@ -80,7 +80,9 @@ class Calibration:
         self.exposure = exposure
         self.table = StoredTable(
             header=exposure.header,
-            stored=StoredExposure(first_row, first_row + exposure.rows.n_rows, exposure.rows.chunks),
+            stored=StoredExposure(
+                first_row, first_row + exposure.rows.n_rows, exposure.rows.chunks, exposure.rows.grouped
+            ),
             position_unit=first.position_unit,
             data_unit=first.units["data"],
             stat_unit=first.units["stat"],
