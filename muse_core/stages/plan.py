@@ -35,7 +35,8 @@ _LOG = logging.getLogger(__name__)
 _JOURNAL, _SPOOLED, _IMAGE, _PIXEL = 12, 12, 16, 4
 #: Bytes for each pixel of an image whose sources are looked for.
 _SEARCHED = 64
-#: Copies of the rows of a chunk that a thread has: in one pass from the file to the sky, and in several.
+#: Copies of the rows of a chunk that a thread has: in one pass from the file to the sky, or to a sky spectrum, and in
+#: several.
 _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
 #: Copies while tables and images of all exposures are written.
 _TABLE_COPIES = 1.0
@@ -220,7 +221,8 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
     in_memory = work.keeps_rows and resources.resume is None and resources.keeps_in_memory(lengths)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
     index_bytes = INDEX_BYTES * n_rows if work.keeps_rows else 0
-    kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES_IN_ONE_PASS if work.in_one_pass else _COPIES)
+    locates = work.cube is not None or work.n_tables
+    kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES if locates and not work.in_one_pass else _COPIES_IN_ONE_PASS)
     stages = [0]
     own = None
     if work.own_cubes or work.bands:
@@ -234,7 +236,8 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, 0))
     if work.n_tables or work.stacked:
         kept += _TABLES_BYTES
-        stages.append(_chunks(run, work, _TABLE_COPIES))
+        if not work.in_one_pass or work.save != {"individual"}:  # those are written as they are
+            stages.append(_chunks(run, work, _TABLE_COPIES))
     if grid is not None:
         spaxels = grid.nx * grid.ny
         slabs = _slabs(run, footprint, grid, work.cube.options.resample, row_bytes)

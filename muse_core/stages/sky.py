@@ -52,6 +52,7 @@ from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
 from muse_core.steps.sky.subtract import continuum_cut, cut_rows, subtract_continuum, subtract_lines
 
 _LOG = logging.getLogger(__name__)
+_BLOCK = 1 << 13  # rows of which a copy is put on the sky at a time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -360,10 +361,12 @@ def mask_selection(pointing: Pointing, table: StoredTable, mask: SkyMask) -> Cal
         selected = np.ones(len(rows), np.uint8)
         if projection is None:
             select_rows(rows, mask, selected)
-        else:
-            on_sky = rows.copy()
+            return selected
+        for start in range(0, len(rows), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            on_sky = rows[part].copy()
             locate_rows(on_sky, projection=projection, positioning=own)
-            select_rows(on_sky, mask, selected, own.ra_deg, own.dec_deg)
+            select_rows(on_sky, mask, selected[part], own.ra_deg, own.dec_deg)
         return selected
 
     return select

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from muse_core.simulate.dataset import dithered, make_dataset
+from muse_core.simulate.dataset import dithered, make_dataset, sky_exposure
 from muse_core.simulate.exposure import ExposureSpec
 
 WFM = ExposureSpec(ifus=(11, 12, 13), lbda_min=7200, lbda_max=7330, posang=20.0)
@@ -29,12 +29,12 @@ sys.exit(status)
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="resident memory is read from /proc")
 
 
-def run(folder: Path, *arguments: str, **environment: str) -> str:
-    """Run the command in a folder and return what it said."""
+def run(folder: Path, *arguments: str, recipe: str = "muse_scipost", **environment: str) -> str:
+    """Run a recipe in a folder and return what it said."""
     folder.mkdir(parents=True, exist_ok=True)
     env = {name: value for name, value in os.environ.items() if not name.startswith("MUSE_")}
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, "muse_scipost", *arguments],
+        [sys.executable, "-c", MEASURE, recipe, *arguments],
         cwd=folder,
         env={**env, "OMP_NUM_THREADS": "2", **environment},
         capture_output=True,
@@ -43,6 +43,14 @@ def run(folder: Path, *arguments: str, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def check(output: str) -> None:
+    """Compare planned and measured memory of a run."""
+    planned = float(re.search(r"Plan: .*memory ([\d.]+) MB", output)[1])
+    measured = int(re.search(r"PEAK (\d+)", output)[1]) / 1e6
+    print(f"planned {planned:.0f} MB, measured {measured:.0f} MB")
+    assert 0.9 * measured <= planned <= 1.25 * measured, output
 
 
 class Inputs:
@@ -102,6 +110,7 @@ KINDS = {
     "stacked": ("wfm", "none", [NONE, "--save=stacked"], "3 IFUs"),
     "Euro3D": ("wfm", "merged", [NONE, "--save=cube", "--format=Euro3D"], "merged table of 3 IFUs"),
     "Raman lines": ("raman", "raman", [NONE, "--save=cube,raman"], "2 IFUs"),
+    "mask on the sky": ("wfm", "mask_deg", ["--save=cube", "--autocalib=deepfield"], "3 IFUs"),
     "NFM": ("nfm", "none", [NONE, "--save=cube"], "3 IFUs"),
     "NFM, reduced": ("nfm", "reduced", [NONE, "--save=cube"], "merged table of 3 IFUs"),
     "NFM, combined": ("nfm", "combined", [NONE, "--save=cube"], "merged table of 3 IFUs"),
@@ -128,16 +137,44 @@ def test_as_planned(request, datasets, tmp_path, kind):
     size = float(re.search(r"products ([\d.]+) MB", plan)[1])
     if "Euro3D" not in kind:  # spaxels without data are not written
         assert sum(path.stat().st_size for path in made) / 1e6 == pytest.approx(size, rel=0.1, abs=2)
-    planned = float(re.search(r"memory ([\d.]+) MB", plan)[1])
-    measured = int(re.search(r"PEAK (\d+)", output)[1]) / 1e6
-    assert 0.9 * measured <= planned <= 1.25 * measured, plan
-    print(f"{kind}: planned {planned:.0f} MB, measured {measured:.0f} MB")
+    check(output)
 
 
 @pytest.mark.parametrize("limit", ["250M", "4G"])
 def test_with_a_limit(wfm, tmp_path, limit):
     """In a scratch file and thin slabs, and in memory."""
     output = run(tmp_path, NONE, "--save=cube", str(wfm.sofs["none"]), MUSE_MAX_MEMORY=limit)
-    planned = float(re.search(r"Plan: .*memory ([\d.]+) MB", output)[1])
-    measured = int(re.search(r"PEAK (\d+)", output)[1]) / 1e6
-    assert 0.9 * measured <= planned <= 1.25 * measured
+    check(output)
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory, wfm) -> dict[str, Path]:
+    """Sets of frames for the recipes that take products, and for others: by name."""
+    folder = tmp_path_factory.mktemp("several")
+    sofs = make_dataset(folder / "data", [*dithered(WFM, 2), sky_exposure(dithered(WFM, 2)[-1])])
+    for number in (1, 2):
+        name = f"exposure_{number}"
+        run(folder / name, "--save=cube,individual", "--skymethod=simple", str(sofs[name]))
+    for name in ("align", "combine"):
+        text = sofs[name].read_text().replace("exposure_", f"{folder}/exposure_")
+        text = re.sub(r".*OFFSET_LIST\n?", "", text)
+        sofs[name].write_text(text)
+    return {**wfm.sofs, **sofs}
+
+
+#: Recipe, set of frames, parameters.
+OTHERS = [
+    ("muse_exp_align", "align", ""),
+    ("muse_exp_combine", "combine", "--save=cube,combined --resample=renka"),
+    ("muse_create_sky", "create_sky", ""),
+    ("muse_scipost_make_cube", "combined", "--stacked=true"),
+    ("muse_scipost_combine_pixtables", "all reduced", ""),
+    ("muse_scipost_correct_dar", "correct_dar", ""),
+    ("muse_scipost_correct_rv", "correct_rv", ""),
+    ("muse_scipost_apply_astrometry", "apply_astrometry", ""),
+]
+
+
+@pytest.mark.parametrize(("recipe", "sof", "parameters"), OTHERS)
+def test_other_recipes_as_planned(several, tmp_path, recipe, sof, parameters):
+    check(run(tmp_path, *parameters.split(), str(several[sof]), recipe=recipe))
