@@ -73,4 +73,6 @@ def timed(step: str, n_rows: int, *, wanted: bool = True) -> Iterator[None]:
     if wanted:
         seconds, memory = time.monotonic() - start, peak_memory() / 1e6
         # the line is that of the caller, two frames above
-        _LOG.info("%s: %d rows, %.1f s, peak memory %.0f MB", step, n_rows, seconds, memory, stacklevel=3)
+        facts = {"step": step, "seconds": seconds, "rows": n_rows, "peak_memory": 1e6 * memory}
+        line = "%s: %d rows, %.1f s, peak memory %.0f MB"
+        _LOG.info(line, step, n_rows, seconds, memory, extra={"facts": facts}, stacklevel=3)

@@ -124,7 +124,10 @@ class Recipe(ui.PyRecipe):
         """
         with messages.forward_logging(core.Msg):
             run, parameters = self._prepare(frameset, settings)
-            self.process(run, parameters)
+            try:
+                self.process(run, parameters)
+            finally:
+                run.extras.close()
             products, destination = run.factory.products, run.factory.destination
         return ui.FrameSet([_product_frame(product, destination) for product in products])
 

@@ -19,6 +19,7 @@ from muse_core.errors import ParameterError
 from muse_core.model.declare import ProductSpec, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
     from astropy.io.fits import Card, Header
 
     from muse_core.engine.slabs import SlabSource
@@ -57,7 +58,21 @@ class Extra:
 
 
 #: All extras, in the order in which they are written.
-EXTRAS: dict[str, Extra] = {extra.name: extra for extra in ()}
+EXTRAS: dict[str, Extra] = {
+    extra.name: extra
+    for extra in (
+        Extra(
+            name="report",
+            help="a page about the reduction, with checks, and its numbers as JSON",
+            recipes=("muse_scipost", "muse_exp_combine", "muse_exp_align", "muse_create_sky"),
+            products=(
+                ProductSpec("MUSE_REPORT", "master", "FINAL", "IMAGE", "report of the reduction", suffix=".html"),
+                ProductSpec("MUSE_REPORT_DATA", "master", "FINAL", "IMAGE", "numbers of the report", suffix=".json"),
+            ),
+            collector="muse_core.stages.reporting:ReportCollector",
+        ),
+    )
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,6 +123,15 @@ class Collector:
             Expected grid of the cube, and how it will be resampled; None without a cube.
         """
         return 0, 0
+
+    def see_rows(self, header: "Header", rows: "np.ndarray") -> None:
+        """See rows of an exposure, calibrated and without sky; from several threads, and not to be changed.
+
+        Rows of a slice lie together; the rows of an exposure come in any order, each once.
+        """
+
+    def close(self) -> None:
+        """Hear that the run has ended, also by an error."""
 
     def begin_cube(self, header: "Header", source: "SlabSource", options: "ResampleOptions") -> None:
         """Hear that a cube is about to be made of all rows, a table with this `header`, by `source`."""
@@ -192,6 +216,11 @@ class Extras:
 
     def __iter__(self) -> Iterator[Collector]:
         return iter(self._collectors)
+
+    def close(self) -> None:
+        """Tell all of them that the run has ended."""
+        for collector in self._collectors:
+            collector.close()
 
     def write(self, run: "Run") -> None:
         """Have all of them write their products, once those of the reference are complete."""

@@ -14,6 +14,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.model import units
 from muse_core.model.dq import DQ
+from muse_core.model.facts import tell
 from muse_core.model.header import get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.exposures import ReducedExposure, first_rows
@@ -113,7 +114,9 @@ def _log_what_is_applied(reduced: Sequence[ReducedExposure], weights: Weights | 
         applied = [str(one.located.offset or "") or "no offset"]
         if len(reduced) > 1:
             applied.append("no weight" if weights is None else f"weight {weights.values[number]:g}")
-        _LOG.info("Exposure of %s: %s", get_string(one.table.header, "DATE-OBS"), ", ".join(applied))
+        date = get_string(one.table.header, "DATE-OBS")
+        weight = None if weights is None else float(weights.values[number])
+        tell(_LOG, "Exposure of %s: %s", date, ", ".join(applied), applied={"exposure": date, "weight": weight})
 
 
 def _warn_of_outliers(reduced: Sequence[ReducedExposure]) -> None:

@@ -16,6 +16,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.cards import set_card
+from muse_core.model.facts import tell
 from muse_core.model.filters import FilterCurve
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, parse_output_wcs, require_overlap
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
@@ -164,7 +165,7 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         writer.finish(collapse.images())
     for extra in run.extras:
         extra.end_cube()
-    _LOG.info("Flagged %d rows as cosmic rays", len(flagged))
+    tell(_LOG, "Flagged %d rows as cosmic rays", len(flagged), flagged=flagged)
     return flagged
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
+from muse_core.model.facts import tell
 from muse_core.model.header import get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
@@ -58,7 +59,8 @@ def reduce_each(
     reduced: list[ReducedExposure] = []
     edges = first_rows(exposures).tolist() if store.n_rows else [0] * (len(exposures) + 1)  # rows are not kept
     for number, (exposure, begin, end) in enumerate(zip(exposures, edges[:-1], edges[1:], strict=True), 1):
-        _LOG.info("Exposure %d: %d rows", number, exposure.rows.n_rows)
+        date = get_string(exposure.header, "DATE-OBS")
+        tell(_LOG, "Exposure %d: %d rows", number, exposure.rows.n_rows, exposure=date, store=(begin, end))
         with naming(exposure):
             done = run.journal.recall_exposure(number, store, run.factory, ReducedExposure)
             if done is None:

@@ -157,6 +157,8 @@ class _Location:
                 sort_rows(rows)
                 original = rows["data"].copy()
             rows = self._subtraction(rows)
+        for extra in self._run.extras:
+            extra.see_rows(self._table.header, rows)
         stays = self._projection is None and self._final is None
         limits = RowLimits.of(rows) if stays else None  # in pixels they are those from before the velocity correction
         if self._individual is None and self._positioned is None:

@@ -17,6 +17,7 @@ from muse_core.engine.resources import BASE_BYTES
 from muse_core.engine.slabs import OwnCube, expected_slab_bytes, refuse_empty_grid
 from muse_core.engine.spool import BLOCK_BYTES
 from muse_core.engine.store import INDEX_BYTES, RowStore
+from muse_core.model.facts import tell
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
 from muse_core.recipe.parameters import WavelengthRange
@@ -129,7 +130,7 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
     plan = make_plan(run, work)
     if run.plan_only:
         raise PlanMade(plan)
-    _LOG.info("Plan: %s", plan)
+    tell(_LOG, "Plan: %s", plan, plan=plan)
     plan.require_space()
     run.factory.expect(work.save, len(work.exposures), 0 if work.cube is None else len(work.cube.filters))
     journal = run.journal

@@ -12,6 +12,7 @@ import numpy as np
 
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.facts import tell
 from muse_core.model.lsf import HermiteProfile, LsfImage
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
@@ -256,7 +257,8 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
     inside = np.flatnonzero((lines.lbda >= spectrum.lbda[0]) & (lines.lbda <= spectrum.lbda[-1]))
     if len(inside):
         judge_shift(shift[inside], lines.take(inside), compat)
-    _LOG.info(
+    tell(
+        _LOG,
         "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
         len(lines),
         lines.n_groups,
@@ -264,6 +266,9 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
         shift.max(),
         minimum.n_calls,
         minimum.message,
+        line_shift_min=float(shift.min()),
+        line_shift_max=float(shift.max()),
+        line_fit_converged=bool(minimum.success),
     )
     fitted = dataclasses.replace(lines, lbda=lbda, flux=model.fluxes(minimum.x))
     return LineFit(fitted.take(np.argsort(-fitted.flux, kind="stable")), minimum)

@@ -1,0 +1,683 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The figures of the report, made of what was measured; a figure without data is left out."""
+
+import numpy as np
+
+from muse_core.report.checks import LOOK, OK
+from muse_core.report.drawing import C1, C2, C3, C4, MUTED, PANEL, RULE, STATUS, TEXT, Panel, draw
+from muse_core.report.exposures import Exposure
+from muse_core.report.field import on_cube, strongest_line
+from muse_core.report.images import pixel_arcsec
+from muse_core.report.measure import Measured
+
+FLUX = "10⁻²⁰ erg s⁻¹ cm⁻² Å⁻¹"
+_SQUARE = 400
+#: Sources that are marked in the image, the brightest.
+_MARKED = 25
+#: Wavelengths of a spectrum with more planes are averaged in the figure.
+_POINTS = 4000
+
+
+def unit_text(unit: str) -> str:
+    """Return a unit as it is printed."""
+    return FLUX if "10**(-20)" in unit else unit or "counts"
+
+
+def _bare(axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _stretch(image: np.ndarray, high: float = 99.7) -> np.ndarray:
+    """Scale an image for display: asinh, 0 to 1; NaN stays."""
+    finite = image[np.isfinite(image)]
+    if not finite.size:
+        return image
+    low, top = np.percentile(finite, (1.0, high))
+    middle = np.median(finite)
+    scale = max(1.482602 * np.median(np.abs(finite - middle)), 1e-30)
+    low, top = (float(np.arcsinh((value - middle) / (3 * scale))) for value in (low, top))
+    return np.clip((np.arcsinh((image - middle) / (3 * scale)) - low) / max(top - low, 1e-30), 0, 1)
+
+
+def _scale_and_compass(axes, wcs, shape) -> None:
+    """Draw a bar of 10 (or 1) arcsec and arrows to the north and east."""
+    ny, nx = shape
+    step = pixel_arcsec(wcs)
+    length = 10.0 if nx * step > 30 else 1.0
+    x0, y0 = 0.05 * nx, 0.05 * ny
+    line = dict(color="white", lw=2, solid_capstyle="butt")
+    axes.plot([x0, x0 + length / step], [y0, y0], **line)
+    axes.text(x0 + length / step / 2, y0 + 0.02 * ny, f"{length:g}″", color="white", ha="center", va="bottom", size=11)
+    inverse = np.linalg.inv(wcs.pixel_scale_matrix)
+    centre = np.array([0.86 * nx, 0.12 * ny])
+    for label, sky in (("N", (0, 1)), ("E", (1, 0))):
+        way = inverse @ sky
+        way *= 0.1 * min(nx, ny) / np.hypot(*way)
+        axes.annotate(
+            "", centre + way, centre, arrowprops=dict(arrowstyle="-|>", color="white", lw=1.3, shrinkA=0, shrinkB=0)
+        )
+        axes.text(*(centre + 1.32 * way), label, color="white", ha="center", va="center", size=11)
+
+
+def _image_axes(figure, shape):
+    axes = figure.add_subplot()
+    _bare(axes)
+    axes.set_xlim(-0.5, shape[1] - 0.5)
+    axes.set_ylim(-0.5, shape[0] - 0.5)
+    axes.set_aspect("equal")
+    return axes
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """Return a stretched image as RGBA bytes, transparent where there is nothing."""
+    seen = np.isfinite(image)
+    level = np.where(seen, 255 * np.nan_to_num(image), 0).astype(np.uint8)
+    return np.dstack([level, level, level, np.where(seen, 255, 0).astype(np.uint8)])
+
+
+def field_panels(m: Measured) -> list[Panel]:
+    """Draw white light, colours, line map, exposure time, width with wavelength."""
+    if m.field is None:
+        return []
+    field, wcs, numbers = m.field, m.cube.wcs, m.field.numbers
+    panels = []
+    masks = _masks_on_cube(m)
+
+    def white(figure):
+        axes = _image_axes(figure, field.white.shape)
+        axes.imshow(_grey(_stretch(field.white)), origin="lower", interpolation="none")
+        if masks is not None and masks.any():
+            shade = np.zeros((*masks.shape, 4), np.uint8)
+            shade[masks] = (80, 170, 255, 130)
+            axes.imshow(shade, origin="lower", interpolation="none")
+        n = min(len(field.sources), _MARKED)
+        axes.scatter(
+            field.sources.x[:n], field.sources.y[:n], s=170, facecolors="none", edgecolors="#ffb454", linewidths=1.0
+        )
+        if wcs is not None:
+            _scale_and_compass(axes, wcs, field.white.shape)
+
+    nx, ny, nz = numbers["shape"]
+    mask_text = (
+        " Blue: spaxels taken for sky" + (" in the first exposure." if len(m.exposures) > 1 else ".")
+        if masks is not None
+        else ""
+    )
+    panels.append(
+        draw(
+            "white",
+            "White light",
+            f"White-light image of {nx} by {ny} spaxels with {len(field.sources)} sources, the brightest circled"
+            + (", and the sky mask." if masks is not None else "."),
+            f"Mean of all {nz} planes, asinh scale. Orange: the brightest of {len(field.sources)} detected sources."
+            + mask_text,
+            white,
+            height=_SQUARE,
+        )
+    )
+
+    def colour(figure):
+        axes = _image_axes(figure, field.white.shape)
+        channels = [_stretch(image, 99.5) for image in field.colours]
+        seen = np.isfinite(channels).all(axis=0)
+        rgb = np.dstack([np.where(seen, 255 * np.nan_to_num(c), 0) for c in channels]).astype(np.uint8)
+        axes.imshow(np.dstack([rgb, np.where(seen, 255, 0).astype(np.uint8)]), origin="lower", interpolation="none")
+        if wcs is not None:
+            _scale_and_compass(axes, wcs, field.white.shape)
+
+    if len(field.bands) >= 3:
+        low, high = numbers["wavelength"]
+        edges = np.linspace(low, high, 4)
+        names = [f"{a:.0f}–{b:.0f} Å" for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        panels.append(
+            draw(
+                "colour",
+                "Colours",
+                "Colour image of the field from three bands: " + ", ".join(names) + ".",
+                f"Blue {names[0]}, green {names[1]}, red {names[2]}; each with its own scale.",
+                colour,
+                height=_SQUARE,
+            )
+        )
+    found = strongest_line(m.cube, field)
+    if found is not None:
+        peak, line_image = found
+
+        def line(figure):
+            axes = _image_axes(figure, field.white.shape)
+            image = np.where(np.isfinite(field.white), line_image, np.nan)
+            axes.imshow(_grey(_stretch(image, 99.9)), origin="lower", interpolation="none")
+            if wcs is not None:
+                _scale_and_compass(axes, wcs, field.white.shape)
+
+        at = m.cube.lbda[peak]
+        panels.append(
+            draw(
+                "line",
+                "Strongest emission line",
+                f"Map of the emission line at {at:.1f} Angstrom.",
+                f"Five planes around {at:.1f} Å without the continuum beside them.",
+                line,
+                height=_SQUARE,
+            )
+        )
+    if field.exposure_time is not None:
+
+        def depth(figure):
+            axes = _image_axes(figure, field.white.shape)
+            time = np.where(field.exposure_time > 0, field.exposure_time, np.nan)
+            top = float(np.nanmax(time)) if np.isfinite(time).any() else 1.0
+            shown = axes.imshow(time / 60, origin="lower", interpolation="none", cmap="viridis", vmin=0, vmax=top / 60)
+            bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
+            bar.outline.set_visible(False)
+            bar.set_label("exposure time [min]")
+
+        time = numbers["exposure_time"]
+        panels.append(
+            draw(
+                "coverage",
+                "Exposure time",
+                f"Map of the exposure time, at most {time['max'] / 60:.1f} minutes.",
+                f"Median {time['median'] / 60:.1f} min, at most {time['max'] / 60:.1f} min.",
+                depth,
+                height=_SQUARE,
+            )
+        )
+    widths = numbers["fwhm_by_wavelength"]
+    if widths:
+
+        def fwhm(figure):
+            axes = figure.add_subplot()
+            axes.plot([w["wavelength"] for w in widths], [w["fwhm"] for w in widths], "o-", color=C1, ms=5)
+            axes.set_xlabel("wavelength [Å]")
+            axes.set_ylabel("FWHM [arcsec]")
+            axes.set_ylim(0, 1.25 * max(w["fwhm"] for w in widths))
+
+        panels.append(
+            draw(
+                "fwhm",
+                "Width of the stars",
+                f"Full width at half maximum of the stars with wavelength; median {numbers['fwhm']:.2f} arcsec.",
+                f"Gaussian fit to the {max(w['n'] for w in widths)} most compact sources; "
+                f"median {numbers['fwhm']:.2f}″.",
+                fwhm,
+            )
+        )
+    return panels
+
+
+def _masks_on_cube(m: Measured) -> np.ndarray | None:
+    """Return the sky mask of the first exposure on the spaxels of the cube."""
+    for exposure, sky in zip(m.exposures, m.skies, strict=True):
+        if sky is None or sky.mask is None or exposure.wcs is None or m.cube.wcs is None:
+            continue
+        return on_cube(sky.mask, exposure.wcs, m.cube)
+    return None
+
+
+def _thin(x: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
+    """Average neighbouring points of long spectra."""
+    step = -(-len(x) // _POINTS)
+    n = len(x) // step * step
+    return [column[:n].reshape(-1, step).mean(axis=1) for column in (x, *columns)]
+
+
+def sky_panels(m: Measured) -> list[Panel]:
+    """Draw the sky before and after, the residual at the groups of lines, slices, and exposures against each other."""
+    panels = []
+    first = next((i for i, sky in enumerate(m.skies) if sky is not None and len(sky.flux)), None)
+    if first is not None or m.spectra is not None:
+        panels.append(_sky_spectrum(m, first))
+    groups = m.numbers.get("sky", {}).get("groups", [])
+    groups = [g for g in groups if g["relative"] is not None]
+    if groups:
+
+        def lines(figure):
+            axes = figure.add_subplot()
+            limits = {c["where"]: c["status"] for c in m.numbers["checks"] if c["name"] == "line_residual"}
+            colours = [STATUS[limits.get(f"{g['name']}, {g['wavelength']:.0f} Å", OK)] for g in groups]
+            places = np.arange(len(groups))
+            axes.barh(places, [100 * g["relative"] for g in groups], color=colours, height=0.62)
+            for place, group in zip(places, groups, strict=True):
+                axes.text(
+                    100 * group["relative"],
+                    place,
+                    f"  {100 * group['relative']:.1f} %",
+                    va="center",
+                    color=TEXT,
+                    size=10,
+                )
+            axes.set_yticks(places, [f"{g['name']}\n{g['wavelength']:.0f} Å" for g in groups])
+            axes.set_ylim(len(groups) - 0.4, -0.6)
+            axes.set_xlim(0, 1.3 * max(max(100 * g["relative"] for g in groups), 1))
+            axes.grid(axis="y", visible=False)
+            axes.set_xlabel("residual [% of the height of the line]")
+
+        worst = max(groups, key=lambda g: g["relative"])
+        panels.append(
+            draw(
+                "groups",
+                "Residual at sky lines",
+                "Bars: residual of each group of sky lines in per cent of the line; the largest is "
+                f"{100 * worst['relative']:.1f} for {worst['name']}.",
+                "Root mean square of the median sky spectrum within 2.5 Å of the lines of a group.",
+                lines,
+                height=max(200, 90 + 42 * len(groups)),
+            )
+        )
+    panels += _slice_panels(m)
+    known = [e for e in m.exposures if e.numbers.get("sky_continuum") is not None]
+    if len(known) > 1:
+
+        def stability(figure):
+            rows = [("sky_continuum", "continuum", C1), ("sky_brightest", "brightest line", C2)]
+            if all(e.numbers.get("sky_residual") is not None for e in known):
+                rows.append(("sky_residual", "residual", C3))
+            axes = figure.add_subplot()
+            for key, label, colour in rows:
+                values = np.array([e.numbers[key] for e in known], float)
+                middle = np.median(values)
+                axes.plot(
+                    np.arange(1, len(known) + 1),
+                    values / middle if middle else values,
+                    "o-",
+                    ms=4,
+                    color=colour,
+                    label=label,
+                )
+            axes.axhline(1, color=MUTED, lw=0.8)
+            axes.set_xlabel("exposure")
+            axes.set_ylabel("relative to the median")
+            _whole_numbers(axes, len(known))
+            axes.legend(loc="best")
+
+        panels.append(
+            draw(
+                "stability",
+                "Sky over the exposures",
+                f"Brightness of the sky in {len(known)} exposures, relative to their median.",
+                "Continuum and brightest line before the subtraction; residual after it, where pixel tables are known.",
+                stability,
+            )
+        )
+    return panels
+
+
+def _whole_numbers(axes, n: int) -> None:
+    axes.set_xlim(0.5, n + 0.5)
+    axes.set_xticks(np.unique(np.linspace(1, n, min(n, 8)).astype(int)))
+
+
+def _sky_spectrum(m: Measured, first: int | None) -> Panel:
+    unit = unit_text(m.cube.unit if m.cube is not None else "10**(-20)")
+
+    def plot(figure):
+        both = first is not None and m.spectra is not None
+        axes = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1]) if both else [figure.add_subplot()]
+        if first is not None:
+            sky = m.skies[first]
+            axes[0].plot(*_thin(sky.lbda, sky.flux), color=C1, lw=1)
+            axes[0].set_ylabel("sky before")
+            axes[0].set_ylim(bottom=min(0, np.nanmin(sky.flux)))
+        if m.spectra is not None:
+            below, spectra = axes[-1], m.spectra
+            lbda, residual, noise = _thin(spectra.lbda, spectra.residual, spectra.noise)
+            below.fill_between(lbda, -noise, noise, color=RULE, lw=0, label="noise of a spaxel, ±1σ")
+            below.axhline(0, color=MUTED, lw=0.8)
+            below.plot(lbda, residual, color=C2, lw=1, label="left of the sky")
+            top = 1.15 * np.nanmax(np.r_[np.abs(residual), noise[np.isfinite(noise)], 1e-30])
+            below.set_ylim(-top, top)
+            below.set_ylabel("after")
+            below.legend(loc="upper right", ncols=2)
+        axes[-1].set_xlabel("wavelength [Å]")
+        axes[-1].margins(x=0.01)
+
+    parts = ["before its subtraction"] * (first is not None) + ["what is left in the cube"] * (m.spectra is not None)
+    return draw(
+        "sky",
+        "Spectrum of the sky",
+        "Spectrum of the sky: " + " and ".join(parts) + ".",
+        f"In {unit} a spaxel. After: median of the spaxels without source; grey: noise of one spaxel.",
+        plot,
+        wide=True,
+        height=330,
+    )
+
+
+def _slice_panels(m: Measured) -> list[Panel]:
+    if not m.rows:
+        return []
+    worst = max(m.numbers.get("slices", []), key=lambda s: abs(s["worst"]) / max(s["scatter"], 1e-30), default=None)
+    date = worst["exposure"] if worst else next(iter(m.rows))
+    statistics = m.rows[date]
+    which = f" Exposure of {date[:19]}, the one with the most deviant slice." if len(m.rows) > 1 else ""
+
+    def grid(figure, values, label, cmap, low, high):
+        axes = figure.add_subplot()
+        shown = axes.imshow(values, origin="lower", aspect="auto", interpolation="none", cmap=cmap, vmin=low, vmax=high,
+                            extent=(0.5, 48.5, 0.5, 24.5))  # fmt: skip
+        axes.grid(False)
+        axes.set_xlabel("slice")
+        axes.set_ylabel("IFU")
+        axes.set_xticks([1, 12, 24, 36, 48])
+        axes.set_yticks([1, 6, 12, 18, 24])
+        bar = figure.colorbar(shown, ax=axes, pad=0.02)
+        bar.outline.set_visible(False)
+        bar.set_label(label)
+
+    level = statistics.level - np.nanmedian(statistics.level)
+    top = max(4 * 1.482602 * float(np.nanmedian(np.abs(level))), 1e-30) if np.isfinite(level).any() else 1.0
+    found = []
+    found.append(
+        draw(
+            "slice_level",
+            "Level of the slices",
+            "Map of 24 IFUs by 48 slices: sky level of each slice after the subtraction, relative to the median"
+            + (f"; the most deviant is slice {worst['worst_slice']} of IFU {worst['worst_ifu']}." if worst else "."),
+            "What is left of the sky in each slice, in the unit of the cube." + which,
+            grid,
+            values=level,
+            label="level",
+            cmap="RdBu_r",
+            low=-top,
+            high=top,
+        )
+    )
+    found.append(
+        draw(
+            "slice_scatter",
+            "Scatter of the slices",
+            "Map of 24 IFUs by 48 slices: scatter of the rows after the subtraction over the square root of their "
+            "variance, "
+            f"median {np.nanmedian(statistics.ratio):.2f}.",
+            "Scatter of the sky rows over the square root of their variance; 1 is noise only." + which,
+            grid,
+            values=statistics.ratio,
+            label="scatter / √variance",
+            cmap="RdBu_r",
+            low=0.7,
+            high=1.3,
+        )
+    )
+    return found
+
+
+def exposure_panels(m: Measured) -> list[Panel]:
+    """Draw exposures against each other."""
+    exposures = m.exposures
+    if len(exposures) < 2:
+        return []
+    panels = []
+    status = {item["exposure"]: item["status"] for item in m.numbers["outliers"]}
+
+    def colour(exposure: Exposure) -> str:
+        return STATUS[status[exposure.date_obs]] if exposure.date_obs in status else C1
+
+    placed = [e for e in exposures if e.numbers.get("misaligned") is not None]
+    if placed:
+
+        def offsets(figure):
+            axes = figure.add_subplot()
+            east = np.array([e.numbers["misaligned_east"] for e in placed])
+            north = np.array([e.numbers["misaligned_north"] for e in placed])
+            axes.axhline(0, color=MUTED, lw=0.8)
+            axes.axvline(0, color=MUTED, lw=0.8)
+            axes.scatter(east, north, c=[colour(e) for e in placed], s=34, zorder=3)
+            for number, exposure in enumerate(exposures, 1):
+                if exposure.date_obs in status and exposure in placed:
+                    at = (exposure.numbers["misaligned_east"], exposure.numbers["misaligned_north"])
+                    axes.annotate(str(number), at, (5, 4), textcoords="offset points", color=TEXT, size=10)
+            top = 1.25 * max(np.abs(np.r_[east, north]).max(), 0.1)
+            axes.set_xlim(top, -top)
+            axes.set_ylim(-top, top)
+            axes.set_aspect("equal")
+            axes.set_xlabel("east [arcsec]")
+            axes.set_ylabel("north [arcsec]")
+
+        worst = max(placed, key=lambda e: e.numbers["misaligned"])
+        panels.append(
+            draw(
+                "alignment",
+                "Alignment",
+                f"Offsets of {len(placed)} exposures from their median, at most "
+                f"{worst.numbers['misaligned']:.2f} arcsec.",
+                "What is left by common sources, with the offsets applied; at most "
+                f"{worst.numbers['misaligned']:.2f}″.",
+                offsets,
+                height=_SQUARE - 40,
+            )
+        )
+    rows = [
+        ("transmission", "relative flux"), ("fwhm", "FWHM [arcsec]"), ("sky_continuum", "sky continuum"),
+        ("airmass", "airmass"), ("sky_residual", "sky residual"),
+    ]  # fmt: skip
+    rows = [(key, label) for key, label in rows if sum(e.numbers.get(key) is not None for e in exposures) > 1][:4]
+    if rows:
+
+        def trends(figure):
+            for axes, (key, label) in zip(np.atleast_1d(figure.subplots(len(rows), 1, sharex=True)), rows, strict=True):
+                known = [(i, e) for i, e in enumerate(exposures, 1) if e.numbers.get(key) is not None]
+                values = [e.numbers[key] for _, e in known]
+                axes.plot([i for i, _ in known], values, "-", color=RULE, lw=1.2)
+                axes.scatter([i for i, _ in known], values, c=[colour(e) for _, e in known], s=22, zorder=3)
+                axes.set_ylabel(label, size=10)
+                axes.margins(y=0.25)
+                axes.yaxis.set_major_locator(_few())
+                _whole_numbers(axes, len(exposures))
+            axes.set_xlabel("exposure")
+
+        panels.append(
+            draw(
+                "trends",
+                "Exposure by exposure",
+                "Trends over the exposures: " + ", ".join(label for _, label in rows) + ".",
+                "Coloured: exposures with something beyond its limits.",
+                trends,
+                height=max(240, 96 * len(rows)),
+            )
+        )
+    return panels
+
+
+def _few():
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(3)
+
+
+def noise_panels(m: Measured) -> list[Panel]:
+    """Draw scatter against STAT, and depth."""
+    panels = []
+    spectra = m.spectra
+    if spectra is not None and np.isfinite(spectra.ratio).any():
+
+        def stat(figure):
+            axes = figure.add_subplot()
+            lbda, ratio = _thin(spectra.lbda, spectra.ratio)
+            axes.axhspan(0.87, 1.15, color=RULE, alpha=0.5, lw=0)
+            axes.axhline(1, color=MUTED, lw=0.8)
+            axes.plot(lbda, ratio, color=C1, lw=1)
+            axes.set_ylim(min(0.7, 0.95 * np.nanmin(ratio)), max(1.3, 1.05 * np.nanmax(ratio)))
+            axes.margins(x=0.01)
+            axes.set_xlabel("wavelength [Å]")
+            axes.set_ylabel("scatter / √STAT")
+
+        ratio = m.numbers["noise"].get("scatter_over_stat")
+        panels.append(
+            draw(
+                "stat",
+                "Noise against STAT",
+                f"Scatter between spaxels over the square root of STAT with wavelength; median {ratio or np.nan:.2f}.",
+                "Spaxels without source; 1 where STAT is the noise of a voxel. Neighbouring voxels are correlated: "
+                "sums have more.",
+                stat,
+            )
+        )
+    if spectra is not None and spectra.depth.size:
+
+        def depth(figure):
+            axes = figure.add_subplot()
+            axes.plot(spectra.depth_lbda, spectra.depth, color=C4, lw=1.2)
+            axes.set_ylim(0, 1.15 * np.nanmax(spectra.depth))
+            axes.margins(x=0.01)
+            axes.set_xlabel("wavelength [Å]")
+            axes.set_ylabel(f"5σ depth\n[{unit_text(m.cube.unit)}]", size=10)
+
+        panels.append(
+            draw(
+                "depth",
+                "Depth",
+                "Flux density of 5 sigma in an aperture of 1 arcsec with wavelength; median "
+                f"{m.numbers['noise']['depth']:.3g}.",
+                "Five times the scatter of sums in apertures of 1″ diameter without source, a plane.",
+                depth,
+            )
+        )
+    return panels
+
+
+def step_panels(m: Measured) -> list[Panel]:
+    """Draw autocalibration factors, Raman images, preview and depth of an alignment."""
+    panels, steps = [], m.steps
+    for number, (date, factors, edges) in enumerate(steps.factors[:1]):
+
+        def autocal(figure, factors=factors, edges=edges):
+            axes = figure.add_subplot()
+            values = factors.reshape(len(factors), -1)
+            top = max(float(np.percentile(np.abs(values - 1), 99)), 1e-3)
+            shown = axes.imshow(
+                values, aspect="auto", origin="lower", interpolation="none", cmap="RdBu_r", vmin=1 - top, vmax=1 + top
+            )
+            axes.grid(False)
+            axes.set_xticks(np.arange(0, 1152, 48 * 6), [f"IFU {i}" for i in range(1, 25, 6)])
+            ticks = np.unique(np.linspace(0, len(factors) - 1, min(len(factors), 6)).astype(int))
+            axes.set_yticks(ticks, [f"{(edges[i] + edges[i + 1]) / 2:.0f}" for i in ticks])
+            axes.set_ylabel("wavelength [Å]")
+            bar = figure.colorbar(shown, ax=axes, pad=0.01)
+            bar.outline.set_visible(False)
+            bar.set_label("factor")
+
+        panels.append(
+            draw(
+                f"autocal{number}",
+                "Autocalibration factors",
+                f"Map of the autocalibration factors, 1152 slices by {len(factors)} wavelength bins.",
+                f"Exposure of {date[:19]}; slices in the order of IFU and slice.",
+                autocal,
+                wide=True,
+            )
+        )
+    for _date, images in steps.raman[:1]:
+        for name, image in images[:3]:
+
+            def raman(figure, image=image):
+                axes = _image_axes(figure, image.shape)
+                low, high = np.nanpercentile(image, (1, 99)) if np.isfinite(image).any() else (0, 1)
+                shown = axes.imshow(image, origin="lower", interpolation="none", cmap="viridis", vmin=low, vmax=high)
+                bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
+                bar.outline.set_visible(False)
+
+            panels.append(
+                draw(
+                    f"raman-{name.lower()}",
+                    f"Raman lines: {name}",
+                    f"Image {name} of the Raman fit.",
+                    f"RAMAN_IMAGES, extension {name}.",
+                    raman,
+                    height=_SQUARE,
+                )
+            )
+    for image, name, title in (
+        (steps.preview, "preview", "Preview of the combined field"),
+        (steps.depth, "expmap", "Exposure map"),
+    ):
+        if image is not None and np.isfinite(image).any():
+
+            def field(figure, image=image, name=name):
+                axes = _image_axes(figure, image.shape)
+                if name == "preview":
+                    axes.imshow(_grey(_stretch(image)), origin="lower", interpolation="none")
+                    return
+                shown = axes.imshow(image / 60, origin="lower", interpolation="none", cmap="viridis", vmin=0)
+                bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
+                bar.outline.set_visible(False)
+                bar.set_label("exposure time [min]")
+
+            panels.append(
+                draw(
+                    name,
+                    title,
+                    f"{title}, {image.shape[1]} by {image.shape[0]} pixels.",
+                    "As muse_exp_align made it.",
+                    field,
+                    height=_SQUARE,
+                )
+            )
+    images = m.numbers.get("alignment", {}).get("images", [])
+    if len(images) > 1:
+
+        def shifts(figure):
+            axes = figure.add_subplot()
+            axes.axhline(0, color=MUTED, lw=0.8)
+            axes.axvline(0, color=MUTED, lw=0.8)
+            axes.scatter([i["ra"] for i in images], [i["dec"] for i in images], color=C1, s=30, zorder=3)
+            axes.set_xlabel("offset in right ascension [arcsec]")
+            axes.set_ylabel("offset in declination [arcsec]")
+            axes.margins(0.2)
+
+        panels.append(
+            draw(
+                "offsets", "Offsets", f"Offsets of {len(images)} images relative to the first.", "OFFSET_LIST.", shifts
+            )
+        )
+    return panels
+
+
+def machine_panels(m: Measured) -> list[Panel]:
+    """Draw time by step."""
+    steps = m.numbers.get("machine", {}).get("steps", [])
+    if not steps:
+        return []
+
+    def time(figure):
+        axes = figure.add_subplot()
+        places = np.arange(len(steps))
+        axes.barh(places, [s["seconds"] for s in steps], color=C1, height=0.6)
+        for place, step in zip(places, steps, strict=True):
+            axes.text(step["seconds"], place, f"  {step['seconds']:.1f} s", va="center", color=TEXT, size=10)
+        axes.set_yticks(places, [s["name"] for s in steps])
+        axes.set_ylim(len(steps) - 0.4, -0.6)
+        axes.set_xlim(0, 1.25 * max(s["seconds"] for s in steps) + 0.1)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel("time [s]")
+
+    total = sum(s["seconds"] for s in steps)
+    return [
+        draw(
+            "time",
+            "Time by step",
+            f"Bars: time of each step, {total:.1f} s in all.",
+            f"{total:.1f} s in all.",
+            time,
+            height=80 + 30 * len(steps),
+        )
+    ]
+
+
+def all_panels(m: Measured) -> dict[str, list[Panel]]:
+    """Draw all figures, by section."""
+    return {
+        "field": field_panels(m),
+        "sky": sky_panels(m),
+        "exposures": exposure_panels(m),
+        "noise": noise_panels(m),
+        "steps": step_panels(m),
+        "machine": machine_panels(m),
+    }
+
+
+__all__ = ["LOOK", "PANEL", "all_panels", "unit_text"]

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Statistics of the rows of an exposure after the subtraction of the sky: slices, flags, residual spectrum.
+
+The sky part of a slice is found in the slice itself: the columns of the detector, each of which has seen one place on
+the sky, whose mean is below the median of all columns of the slice.
+"""
+
+import dataclasses
+import threading
+
+import numpy as np
+
+from muse_core.io.pixtable import PixelTableFile
+from muse_core.model.dq import DQ
+from muse_core.model.origin import N_IFU, N_SLICE, X_MASK, X_SHIFT, ifu_of, slice_key, slice_of
+
+#: Every so many rows of a slice is looked at.
+_STRIDE = 4
+#: Width of the bins of the residual spectrum in Angstrom.
+_BIN = 1.25
+#: Part of the columns of a slice that is taken for sky.
+_QUANTILE = 0.25
+#: Rows of a file that are read at once.
+_AT_A_TIME = 1 << 20
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class RowStatistics:
+    """Statistics of the rows of an exposure, added chunk by chunk, of whole slices each; from several threads.
+
+    Attributes
+    ----------
+    lbda_min, lbda_max : float
+        Wavelengths of the residual spectrum, in Angstrom.
+    level : ndarray of float64, shape (24, 48)
+        Median of what is left in the sky part of each slice; NaN where there is none.
+    ratio : ndarray of float64, shape (24, 48)
+        Scatter of these rows over the square root of their variance.
+    noise : ndarray of float64, shape (24, 48)
+        Uncertainty of the level, from the variance.
+    flags : dict of str to int
+        Number of rows with each flag; some have several.
+    n_rows, n_flagged : int
+        Number of rows, and of those with a flag.
+    sums, weights, counts : ndarray of float64
+        Of the sky rows in each bin of wavelength: sum, sum of variances, number.
+    """
+
+    lbda_min: float
+    lbda_max: float
+    level: np.ndarray = dataclasses.field(default_factory=lambda: np.full((N_IFU, N_SLICE), np.nan))
+    ratio: np.ndarray = dataclasses.field(default_factory=lambda: np.full((N_IFU, N_SLICE), np.nan))
+    noise: np.ndarray = dataclasses.field(default_factory=lambda: np.full((N_IFU, N_SLICE), np.nan))
+    flags: dict = dataclasses.field(default_factory=dict)
+    n_rows: int = 0
+    n_flagged: int = 0
+    sums: np.ndarray = None
+    weights: np.ndarray = None
+    counts: np.ndarray = None
+    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+
+    def __post_init__(self):
+        n = max(1, int(np.ceil((self.lbda_max - self.lbda_min) / _BIN)) + 1)
+        self.sums, self.weights, self.counts = np.zeros(n), np.zeros(n), np.zeros(n)
+
+    @property
+    def lbda(self) -> np.ndarray:
+        """Middle of the bins of wavelength."""
+        return self.lbda_min + (np.arange(len(self.sums)) + 0.5) * _BIN
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add rows, those of each slice together."""
+        if not len(rows):
+            return
+        flags = rows["dq"]
+        with self._lock:
+            self.n_rows += len(rows)
+            flagged = flags[flags != 0].view(np.uint32)
+            self.n_flagged += len(flagged)
+            for flag in DQ:
+                n = int(np.count_nonzero(flagged & np.uint32(int(flag) & 0xFFFFFFFF)))
+                if n:
+                    self.flags[flag.name] = self.flags.get(flag.name, 0) + n
+        keys = slice_key(rows["origin"])
+        edges = np.flatnonzero(np.diff(keys.astype(np.int64))) + 1
+        for begin, end in zip([0, *edges], [*edges, len(rows)], strict=True):
+            self._add_slice(rows[begin:end:_STRIDE])
+
+    def _add_slice(self, rows: np.ndarray) -> None:
+        rows = rows[(rows["dq"] == 0) & (rows["stat"] > 0) & np.isfinite(rows["data"])]
+        if len(rows) < 50:
+            return
+        ifu, number = int(ifu_of(rows["origin"][0])), int(slice_of(rows["origin"][0]))
+        column = ((rows["origin"] >> X_SHIFT) & X_MASK).astype(np.int64)
+        data, stat = rows["data"].astype(np.float64), rows["stat"].astype(np.float64)
+        n = np.bincount(column, minlength=X_MASK + 1)
+        seen = n > 0
+        means = np.bincount(column, data, minlength=X_MASK + 1)[seen] / n[seen]
+        middle = np.quantile(means, _QUANTILE)
+        is_sky = np.zeros(X_MASK + 1, bool)
+        is_sky[seen] = means <= middle
+        chosen = is_sky[column]
+        sky, variance, lbda = data[chosen], stat[chosen], rows["lbda"][chosen]
+        if len(sky) < 20 or not 1 <= ifu <= N_IFU or not 1 <= number <= N_SLICE:
+            return
+        scaled = (sky - np.median(sky)) / np.sqrt(variance)
+        place = ((lbda - self.lbda_min) / _BIN).astype(np.int64).clip(0, len(self.sums) - 1)
+        size = len(self.sums)
+        with self._lock:
+            self.level[ifu - 1, number - 1] = middle
+            self.ratio[ifu - 1, number - 1] = 1.482602 * np.median(np.abs(scaled - np.median(scaled)))
+            self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(data))
+            self.sums += np.bincount(place, sky, minlength=size)
+            self.weights += np.bincount(place, variance, minlength=size)
+            self.counts += np.bincount(place, minlength=size)
+
+    @property
+    def residual(self) -> np.ndarray:
+        """Mean of the sky rows in each bin of wavelength, without their median; NaN where there are none."""
+        with np.errstate(invalid="ignore"):
+            mean = np.where(self.counts > 0, self.sums / self.counts, np.nan)
+        return mean - np.nanmedian(mean) if np.isfinite(mean).any() else mean
+
+    @property
+    def residual_in_noise(self) -> float:
+        """Root mean square of the residual spectrum over the noise of a row."""
+        used = self.counts > 0.2 * np.median(self.counts[self.counts > 0]) if self.counts.any() else self.counts > 0
+        if not used.any():
+            return np.nan
+        noise = np.sqrt(self.weights[used].sum() / self.counts[used].sum())
+        return float(np.sqrt(np.mean(self.residual[used] ** 2)) / noise)
+
+
+def statistics_of_file(path) -> RowStatistics:
+    """Return the statistics of a pixel table on disk."""
+    with PixelTableFile(path) as file:
+        lbda = file.column("lambda")
+        statistics = RowStatistics(float(lbda.min()), float(lbda.max()))
+        del lbda
+        begin = 0
+        while begin < file.n_rows:
+            end = min(begin + _AT_A_TIME, file.n_rows)
+            rows = file.read(begin, end, columns=("lambda", "data", "dq", "stat", "origin"))
+            if end < file.n_rows:  # up to the last change of slice
+                keys = slice_key(rows["origin"])
+                changes = np.flatnonzero(keys[1:] != keys[:-1])
+                if len(changes):
+                    rows = rows[: changes[-1] + 1]
+            statistics.add(rows)
+            begin += len(rows)
+    return statistics

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the steps that are not always run leave in products: autocalibration, Raman lines, refraction, alignment."""
+
+import dataclasses
+
+import numpy as np
+
+from muse_core.errors import MuseError
+from muse_core.io.autocal import read_autocal_factors
+from muse_core.io.fitsreader import FitsFile
+from muse_core.report.images import celestial, pixel_arcsec, read_image
+from muse_core.report.products import Run
+from muse_core.steps.align.match import MatchOptions, align
+
+_RAMAN_QC = ("FLUX O2", "FLUX N2")
+#: Search radii in arcsec for what is left between source lists.
+_RADII = (3.0, 1.0, 0.5)
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Steps:
+    """Numbers for the JSON, and arrays for the figures."""
+
+    numbers: dict = dataclasses.field(default_factory=dict)
+    factors: list[tuple[str, np.ndarray, np.ndarray]] = dataclasses.field(default_factory=list)
+    raman: list[tuple[str, list[tuple[str, np.ndarray]]]] = dataclasses.field(default_factory=list)
+    preview: np.ndarray | None = None
+    depth: np.ndarray | None = None
+
+
+def read_steps(run: Run) -> Steps:
+    """Read what there is."""
+    steps = Steps()
+    _autocalibration(run, steps)
+    _raman(run, steps)
+    _refraction(run, steps)
+    _alignment(run, steps)
+    return steps
+
+
+def _autocalibration(run: Run, steps: Steps) -> None:
+    listed = []
+    for product in run.of("AUTOCAL_FACTORS"):
+        try:
+            factors = read_autocal_factors(product.path)
+        except MuseError:
+            continue
+        values, edges = np.asarray(factors.corr, float), np.asarray(factors.edges, float)
+        with FitsFile(product.path) as file:
+            table = file.table()
+            column = next((name for name in ("npts", "npix") if table.find_column(name)), None)
+            empty = None if column is None else float(100 * np.mean(table.column(column, "JIKDE") == 0))
+        date = str(product.header.get("DATE-OBS", ""))
+        steps.factors.append((date, values, edges))
+        listed.append(
+            {
+                "exposure": date,
+                "bins": int(values.shape[0]),
+                "rms": float(np.std(values)),
+                "min": float(values.min()),
+                "max": float(values.max()),
+                "without_data": empty,
+            }
+        )
+    if listed:
+        steps.numbers["autocalibration"] = listed
+
+
+def _raman(run: Run, steps: Steps) -> None:
+    listed = []
+    for product in run.of("RAMAN_IMAGES"):
+        images = []
+        with FitsFile(product.path) as file:
+            for hdu in file.extensions():
+                if hdu.is_image and len(hdu.shape) == 2 and hdu.name not in ("DQ", "STAT"):
+                    images.append((hdu.name, hdu.image().astype(float)))
+        date = str(product.header.get("DATE-OBS", ""))
+        steps.raman.append((date, images))
+        flux = {
+            key: next((v for k, v in product.header.items() if k.endswith("RAMAN " + key)), None) for key in _RAMAN_QC
+        }
+        listed.append({"exposure": date, "o2": flux["FLUX O2"], "n2": flux["FLUX N2"]})
+    if listed:
+        steps.numbers["raman"] = listed
+
+
+def _refraction(run: Run, steps: Steps) -> None:
+    for product in run.products:
+        found = {
+            key.removeprefix("ESO DRS MUSE PIXTABLE DAR ").lower(): product.header[key]
+            for key in product.header
+            if key.startswith("ESO DRS MUSE PIXTABLE DAR C")
+        }
+        if "check" in found or "correct residual" in found:
+            steps.numbers["refraction"] = {"check": found.get("check"), "corrected": found.get("correct residual")}
+            return
+
+
+def _alignment(run: Run, steps: Steps) -> None:
+    """Read what muse_exp_align made: offsets, and how well the lists of sources agree with them."""
+    product = run.first("OFFSET_LIST")
+    if product is None:
+        return
+    with FitsFile(product.path) as file:
+        table = file.table()
+        dates = [str(date).strip() for date in table.column("DATE_OBS", "A")]
+        offsets = np.column_stack([table.column("RA_OFFSET"), table.column("DEC_OFFSET")]) * 3600
+    lists = []
+    for source_list in run.of("SOURCE_LIST"):
+        with FitsFile(source_list.path) as file:
+            table = file.table()
+            lists.append(np.column_stack([table.column("RA_CORR"), table.column("DEC_CORR")]))
+    images = [{"exposure": date, "ra": float(o[0]), "dec": float(o[1])} for date, o in zip(dates, offsets, strict=True)]
+    if len(lists) == len(images) and len(lists) > 1:
+        found = align(lists, MatchOptions(radii=_RADII))
+        cosine = np.cos(np.radians(np.concatenate(lists)[:, 1].mean()))
+        left = found.offsets * 3600 * (cosine, 1.0)
+        left -= np.median(left, axis=0)
+        matches = found.median_matches()
+        for image, residual, n, sources in zip(images, left, matches, lists, strict=True):
+            image |= {"residual": float(np.hypot(*residual)), "matches": int(n), "sources": len(sources)}
+    steps.numbers["alignment"] = {"images": images}
+    preview = run.first("PREVIEW_FOV")
+    if preview is not None:
+        steps.preview, header = read_image(preview.path)
+        wcs = celestial(header)
+        steps.numbers["alignment"]["spaxel"] = None if wcs is None else pixel_arcsec(wcs)
+    depth = run.first("EXPOSURE_MAP")
+    if depth is not None:
+        steps.depth, _ = read_image(depth.path)

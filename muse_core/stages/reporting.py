@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The report as an extra of a run: what only the run itself knows is collected on the way."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.io.fits import Header
+
+from muse_core.cplapi.messages import PACKAGE_LOGGER, step_of
+from muse_core.engine.progress import peak_memory
+from muse_core.model.header import get_float, get_string
+from muse_core.recipe.extras import Collector, Finished
+from muse_core.recipe.run import Run
+from muse_core.report.checks import LIMITS
+from muse_core.report.products import ProductFile
+from muse_core.report.products import Run as ReportedRun
+from muse_core.report.rows import RowStatistics
+from muse_core.report.write import require_packages, write_files
+
+#: Different warnings that are kept.
+_WARNINGS = 200
+
+
+class _Listener(logging.Handler):
+    """Keeps the numbers that lines of the log tell, and the warnings."""
+
+    def __init__(self):
+        super().__init__(logging.INFO)
+        self.facts: list[dict] = []
+        self.warnings: dict[str, int] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what a record tells."""
+        facts = getattr(record, "facts", None)
+        if facts:
+            self.facts.append(facts)
+        if record.levelno >= logging.WARNING:
+            text = f"{step_of(record.name)}: {record.getMessage()}"
+            if text in self.warnings or len(self.warnings) < _WARNINGS:
+                self.warnings[text] = self.warnings.get(text, 0) + 1
+
+
+class ReportCollector(Collector):
+    """Listens to the log, looks at the rows without sky, and writes page and numbers."""
+
+    def __init__(self, extra, run: Run):
+        require_packages()
+        super().__init__(extra, run)
+        self._started = time.monotonic()
+        self._rows: dict[str, RowStatistics] = {}
+        self._listener = _Listener()
+        logger = logging.getLogger(PACKAGE_LOGGER)
+        self._level = logger.level
+        logger.addHandler(self._listener)
+        logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
+
+    def close(self) -> None:
+        """Stop listening."""
+        logger = logging.getLogger(PACKAGE_LOGGER)
+        logger.removeHandler(self._listener)
+        logger.setLevel(self._level)
+
+    def see_rows(self, header: Header, rows: np.ndarray) -> None:
+        """Add rows to the statistics of their exposure."""
+        date = get_string(header, "DATE-OBS", "")
+        statistics = self._rows.get(date)
+        if statistics is None:
+            low, high = (get_float(header, f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}") for end in ("LOW", "HIGH"))
+            statistics = self._rows.setdefault(date, RowStatistics(low or 4600.0, high or 9400.0))
+        statistics.add(rows)
+
+    def write(self, products: Sequence[Finished]) -> None:
+        """Measure the products, write page and numbers."""
+        files = [ProductFile(product.path, product.tag, product.header()) for product in products]
+        if not files:
+            return
+        factory = self.run.factory
+        paths = [factory.next_path(spec.tag) for spec in self.extra.products]
+        reported = ReportedRun(factory.directory.resolve().name or "run", files)
+        write_files([reported], *paths, LIMITS, factory.pipeline.partition("/")[2], self._record(files))
+        for path, spec in zip(paths, self.extra.products, strict=True):
+            factory.register(path, spec.tag)
+
+    def _record(self, files: Sequence[ProductFile]) -> dict:
+        """Return what only the run knows."""
+        exposures: dict[str, dict] = {}
+        stores: dict[str, tuple[int, int]] = {}
+        steps: dict[str, float] = {}
+        machine: dict = {}
+        current: dict = {}
+        for facts in self._listener.facts:
+            if "exposure" in facts:
+                date = str(facts["exposure"])
+                current = exposures.setdefault(date, {})
+                stores[date] = facts["store"]
+            elif "step" in facts:
+                steps[facts["step"]] = steps.get(facts["step"], 0.0) + facts["seconds"]
+            elif "plan" in facts:
+                plan = facts["plan"]
+                machine["plan"] = {
+                    "seconds": plan.seconds,
+                    "memory_bytes": plan.memory_bytes,
+                    "scratch_bytes": plan.scratch.needed,
+                    "products_bytes": plan.products.needed,
+                    "threads": plan.n_threads,
+                }
+            elif "applied" in facts:
+                exposures.setdefault(str(facts["applied"]["exposure"]), {})["weight"] = facts["applied"]["weight"]
+            elif "flagged" in facts:
+                for date, (begin, end) in stores.items():
+                    exposures[date]["cosmic_rays"] = len(facts["flagged"].within(begin, end))
+            else:
+                current |= facts
+        for date, statistics in self._rows.items():
+            exposures.setdefault(date, {})["flagged"] = statistics.n_flagged
+        machine |= {
+            "seconds": time.monotonic() - self._started,
+            "memory_bytes": peak_memory(),
+            "products_bytes": sum(file.path.stat().st_size for file in files),
+            "steps": [{"name": name, "seconds": seconds} for name, seconds in steps.items()],
+            "warnings": [{"text": text, "count": n} for text, n in self._listener.warnings.items()],
+        }
+        return {"rows": self._rows, "exposures": exposures, "machine": machine}
