@@ -44,6 +44,8 @@ cdef double EDGE = 0.002
 # Noise of the reference's projection, in rad, times the distance from the reference point, in rad: it takes the arcsine
 # of a number close to one.
 cdef double PROJECTION_NOISE = 1e-15
+# Declination of the reference point, in rad, from which on ranges of positions say little.
+cdef double NEAR_POLE = 1.55
 
 
 cdef Py_ssize_t LARGEST_INT = 0x7FFFFFFF
@@ -215,9 +217,9 @@ cdef void find_cells(const grid_t *grid, const projector_t *p, const row_t *rows
 
 
 cdef void assign_chunk(const grid_t *grid, const projector_t *p, const row_t *rows, Py_ssize_t n, int first, int last,
-                       int *voxel, long long *counts) noexcept nogil:
+                       int bottom, int top, int *voxel, long long *counts) noexcept nogil:
     cdef Py_ssize_t start = 0
-    cdef int k, size, plane, spaxel, n_spaxels = grid.nx * grid.ny
+    cdef int k, size, plane, spaxel, n_spaxels = grid.nx * (top - bottom)
     cdef block_t b
     for plane in range(last - first):
         counts[plane] = 0
@@ -230,13 +232,17 @@ cdef void assign_chunk(const grid_t *grid, const projector_t *p, const row_t *ro
                 voxel[start + k] = -1
                 continue
             spaxel = b.j[k] * grid.nx + b.i[k] if b.exact[k] else exact_spaxel(grid, p, &rows[start + k])
+            spaxel -= bottom * grid.nx
+            if spaxel < 0 or spaxel >= n_spaxels:
+                voxel[start + k] = -1
+                continue
             counts[plane] += 1
             voxel[start + k] = plane * n_spaxels + spaxel
         start += size
 
 
-def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::1] voxel, long long[:, ::1] counts,
-                 const int[::1] stop, int n_threads):
+def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bottom, int top, int[::1] voxel,
+                 long long[:, ::1] counts, const int[::1] stop, int n_threads):
     """Find the cell of each row and count the rows of each plane.
 
     Parameters
@@ -247,8 +253,10 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::
         `OutputGrid.parameters`.
     first, last : int
         Planes of the slab, `last` excluded.
+    bottom, top : int
+        Rows of the grid that are in the slab, `top` excluded.
     voxel : ndarray of int32, shape (n,)
-        Output: index of the cell in the slab, -1 for a row of another plane.
+        Output: index of the cell in the slab, -1 for a row of the pixel table that is not in it.
     counts : ndarray of int64, shape (n_chunks(n), last - first)
         Output: rows of each plane in each chunk of rows.
     stop : ndarray of int32, shape (1,)
@@ -260,7 +268,8 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::
     cdef projector_t projector = make_projector(&grid)
     require_grid(&grid)
     require(0 <= first < last <= grid.nz, "planes of the grid")
-    require(last - first <= LARGEST_INT // (grid.nx * grid.ny), "slab: fewer than 2^31 cells")
+    require(0 <= bottom < top <= grid.ny, "rows of the grid")
+    require(last - first <= LARGEST_INT // (grid.nx * (top - bottom)), "slab: fewer than 2^31 cells")
     require(n <= LARGEST_INT and voxel.shape[0] == n, "voxel: one for each row, fewer than 2^31")
     require(n_tasks == n_chunks(n) and counts.shape[1] == last - first, "counts: of shape (n_chunks, last - first)")
     require(stop.shape[0] == 1, "stop: one")
@@ -268,7 +277,7 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int[::
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         if is_set(&stop[0]):
             continue
-        assign_chunk(&grid, &projector, &rows[chunk * CHUNK], min(CHUNK, n - chunk * CHUNK), first, last,
+        assign_chunk(&grid, &projector, &rows[chunk * CHUNK], min(CHUNK, n - chunk * CHUNK), first, last, bottom, top,
                      &voxel[chunk * CHUNK], &counts[chunk, 0])
 
 
@@ -413,6 +422,59 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
             if has_variances:
                 variance[at] = rows[r].stat if usable else -INFINITY
     offsets[n_planes * n_spaxels] = <int>plane_starts[n_planes]
+
+
+def rows_of_extents(const float[:, ::1] extents, grid_t grid, int[:, ::1] out):
+    """Write the first and the last row of the grid in which positions of some ranges can be; one more on each side.
+
+    Parameters
+    ----------
+    extents : ndarray of float32, shape (n, 4)
+        Lowest and highest xpos, lowest and highest ypos, as in the pixel table; NaN: may be anywhere.
+    grid : dict
+        `OutputGrid.parameters`.
+    out : ndarray of int32, shape (n, 2)
+        Output: rows of the grid, both included.
+
+    Notes
+    -----
+    A row of the grid is a great circle: over a range of right ascension w (rad) it bends by less than w^2 / 16 rad.
+    Where that is more than a spaxel, and beside the poles, a range may be anywhere.
+    """
+    cdef Py_ssize_t n = extents.shape[0], i
+    cdef int corner, low, high, cell
+    cdef double x, y, px, py, w, steepest = 0
+    cdef projector_t projector = make_projector(&grid)
+    require_grid(&grid)
+    require(extents.shape[1] == 4, "extents: of shape (n, 4)")
+    require(out.shape[0] == n and out.shape[1] == 2, "out: of shape (n, 2)")
+    with nogil:
+        if grid.celestial:
+            steepest = fabs(projector.m21) + fabs(projector.m22)
+        for i in range(n):
+            low = grid.ny - 1
+            high = 0
+            w = (<double>extents[i, 1] - extents[i, 0]) / DEG_PER_RAD
+            if not (steepest * w * w / 16 < 1 and (not grid.celestial or fabs(projector.dec0) < NEAR_POLE)
+                    and <double>extents[i, 3] - extents[i, 2] < 1e30):
+                low = 0
+                high = grid.ny - 1
+            else:
+                for corner in range(4):
+                    x = extents[i, corner & 1]
+                    y = extents[i, 2 + (corner >> 1)]
+                    if grid.celestial:
+                        sky_to_plane((x + grid.origin1) / DEG_PER_RAD, (y + grid.origin2) / DEG_PER_RAD, projector.ra0,
+                                     projector.dec0, &x, &y)
+                    else:
+                        x -= grid.crval1
+                        y -= grid.crval2
+                    to_pixel(&grid, x, y, &px, &py)
+                    cell = nearest_cell(py, grid.ny)
+                    low = min(low, cell)
+                    high = max(high, cell)
+            out[i, 0] = max(low - 2, 0)
+            out[i, 1] = min(high + 2, grid.ny - 1)
 
 
 def planes_of(const float[::1] lbda, grid_t grid, int[::1] out):

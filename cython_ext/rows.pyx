@@ -2,9 +2,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels on the rows of pixel tables: limits, sorting within slices, packing of file columns."""
 
+from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
-from bounded cimport require
+from bounded cimport require, shaped
 from rows_types cimport (
     COSMIC_RAY, IFU_MASK, IFU_SHIFT, MISSING, N_IFU, N_SLICE, OUTSIDE_RANGE, SLICE_KEY_MASK, SLICE_MASK, X_MASK, X_SHIFT,
     row_t
@@ -34,6 +35,45 @@ def constants():
         "SLICE_KEY_MASK": SLICE_KEY_MASK,
     }
     return flags, bits
+
+
+cdef inline void widen(float value, float *low, float *high) noexcept nogil:
+    # NaN stays once it is there.
+    if value < low[0] or value != value:
+        low[0] = value
+    if value > high[0] or value != value:
+        high[0] = value
+
+
+def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wavelengths, float[:, ::1] extents):
+    """Write the range of wavelengths of each stretch of rows, and the range of positions of each longer stretch.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows.
+    per_entry, per_extent : int
+        Number of rows in a stretch; the last one may be shorter.
+    wavelengths : ndarray of float32, shape (ceil(n / per_entry), 2)
+        Output: lowest and highest wavelength; NaN if there is a NaN.
+    extents : ndarray of float32, shape (ceil(n / per_extent), 4)
+        Output: lowest and highest xpos, lowest and highest ypos; NaN if there is a NaN.
+    """
+    cdef Py_ssize_t i, k, n = rows.shape[0]
+    require(per_entry > 0 and per_extent > 0, "per_entry, per_extent: one or more")
+    require(shaped(wavelengths.shape, (n + per_entry - 1) // per_entry, 2), "wavelengths: a pair for each stretch")
+    require(shaped(extents.shape, (n + per_extent - 1) // per_extent, 4), "extents: two pairs for each stretch")
+    with nogil:
+        for k in range(wavelengths.shape[0]):
+            wavelengths[k, 0], wavelengths[k, 1] = INFINITY, -INFINITY
+            for i in range(k * per_entry, min(n, (k + 1) * per_entry)):
+                widen(rows[i].lbda, &wavelengths[k, 0], &wavelengths[k, 1])
+        for k in range(extents.shape[0]):
+            extents[k, 0], extents[k, 1] = INFINITY, -INFINITY
+            extents[k, 2], extents[k, 3] = INFINITY, -INFINITY
+            for i in range(k * per_extent, min(n, (k + 1) * per_extent)):
+                widen(rows[i].xpos, &extents[k, 0], &extents[k, 1])
+                widen(rows[i].ypos, &extents[k, 2], &extents[k, 3])
 
 
 def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A cube from the row store, slab by slab: a range of planes each; the rows of the next are read while one is made."""
+"""A cube from the row store, slab by slab: a range of planes each; the rows of the next are read while one is made.
+
+Where even a few planes have too many rows, since there are many exposures, a slab is made in bands of rows of the grid.
+"""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources
 from muse_core.engine.store import INDEX_ROWS, RowStore, Window
@@ -15,10 +20,14 @@ from muse_core.engine.threads import run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
-from muse_core.steps.resample import ResampleOptions, SlabResampler, SlabResult, slab_bytes, slab_planes
+from muse_core.steps.resample import Band, ResampleOptions, SlabResampler, SlabResult, SlabSize, slab_bytes, slab_size
 
 #: Memory that a slab with its rows aims at; more gains nothing but where that is only a few planes.
 SLAB_BYTES = 400 << 20
+#: Rows whose weights are looked up together.
+_WEIGHED = 1 << 17
+#: For each row of a band: its number and weight, and those of the band before and after, which the allocator keeps.
+_BAND_ROW_BYTES = 44
 #: Data, stat and flags of a voxel in a slab.
 _VOXEL_BYTES = 12
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
@@ -26,9 +35,9 @@ _EMPTY_VOXELS_PER_ROW = 1000
 _SMALL_GRID = 10**8
 
 
-def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> int:
-    """Return the number of planes of a slab of a cube from `n_rows` rows; see `slab_planes`."""
-    return slab_planes(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, SLAB_BYTES)
+def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> SlabSize:
+    """Return the size of a slab of a cube from `n_rows` rows; see `slab_size`."""
+    return slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, SLAB_BYTES)
 
 
 def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
@@ -74,16 +83,17 @@ def expected_slab_bytes(
     budget, n_threads : int
         As for `plan_slab`.
     """
-    thickness = plan_slab(n_rows, grid, options, budget, n_threads)
+    size = plan_slab(n_rows, grid, options, budget, n_threads)
     low, high = wavelengths
     whole = 0.0
-    for first, last in _ranges(grid, thickness):
+    for first, last in _ranges(grid, size.n_planes):
         begin, end = needed_wavelengths(grid, max(first - options.halo, 0), min(last + options.halo, grid.nz))
         inside = min(end, high) - max(begin, low)
         whole = max(whole, inside / (high - low) if high > low else 1.0)
     window = min(n_rows, int(whole * n_rows) + INDEX_ROWS * n_slices)
-    used = slab_bytes(grid, options, thickness, window, n_threads)
-    if thickness >= grid.nz:  # there is no slab before
+    window = int(window * max((band.high - band.low) / grid.ny for band in size.bands(grid, options)))
+    used = slab_bytes(grid, options, size, window, n_threads) + (size.n_bands > 1) * _BAND_ROW_BYTES * window
+    if size.n_planes >= grid.nz:  # there is no slab before
         used -= _VOXEL_BYTES * math.prod(grid.shape)
     return ROW.itemsize * window + used
 
@@ -144,6 +154,13 @@ class Weights:
 
     def of(self, window: Window) -> np.ndarray:
         """Return the weight of each row of a window; float32, shape (n,)."""
+        if window.chosen is not None:
+            weights = np.empty(len(window.rows), np.float32)
+            for a in range(0, len(weights), _WEIGHED):
+                numbers = window.numbers(np.arange(a, min(a + _WEIGHED, len(weights))))
+                found = np.searchsorted(self.first_rows, numbers, side="right") - 1
+                weights[a : a + _WEIGHED] = self.values[found]
+            return weights
         lengths = np.diff([*window.offsets, len(window.rows)])
         exposure = np.searchsorted(self.first_rows, window.starts, side="right") - 1
         weights = np.repeat(self.values[exposure], lengths)
@@ -201,26 +218,60 @@ class SlabSource:
         self._weights, self._select = weights, select
         grid = resampler.grid
         n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes)
-        self.thickness = plan_slab(n_rows, grid, resampler.options, budget, resources.n_threads)
+        self._size = plan_slab(n_rows, grid, resampler.options, budget, resources.n_threads)
+        self._bands: list[_Part] | None = None
+
+    @property
+    def thickness(self) -> int:
+        """Number of planes that are made together."""
+        return self._size.n_planes
 
     def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
         """Return the range of wavelengths of the rows that some planes need."""
         return needed_wavelengths(self._resampler.grid, *self._resampler.input_planes(first, last))
 
-    def _read(self, first: int, last: int, buffer: np.ndarray | None = None, stop: np.ndarray | None = None) -> Window:
-        return self._store.window(*self._wavelengths(first, last), self._begin, self._end, buffer, stop)
+    def _parts(self, first: int, last: int) -> "list[_Part]":
+        """Return what of some planes is made at once, one after the other."""
+        if self._size.n_bands == 1:
+            return [_Part(first, last)]
+        if self._bands is None:
+            grid = self._resampler.grid
+            extents = self._store.extents()
+            rows = np.empty((len(extents), 2), np.int32)
+            grid_kernels.rows_of_extents(extents, grid.parameters(), rows)
+            self._bands = [
+                _Part(0, 0, band, (rows[:, 0] < band.high) & (rows[:, 1] >= band.low))
+                for band in self._size.bands(grid, self._resampler.options)
+            ]
+        return [dataclasses.replace(part, first=first, last=last) for part in self._bands]
 
-    def _make(self, window: Window, first: int, last: int, when_sorted: Callable[[], object] | None = None) -> Slab:
+    def _count(self, part: "_Part") -> int:
+        return self._store.count(*self._wavelengths(part.first, part.last), self._begin, self._end, part.among)
+
+    def _read(self, part: "_Part", buffer: np.ndarray, stop: np.ndarray) -> Window:
+        wavelengths = self._wavelengths(part.first, part.last)
+        choose = (
+            None if part.band is None else functools.partial(self._resampler.uses, part.first, part.last, part.band)
+        )
+        return self._store.window(*wavelengths, self._begin, self._end, buffer, stop, part.among, choose)
+
+    def _make(
+        self,
+        window: Window,
+        part: "_Part",
+        when_sorted: Callable[[], object] | None = None,
+        into: SlabResult | None = None,
+    ) -> Slab:
         def make(stop: np.ndarray) -> Slab:
-            rows = window.rows
+            rows, kept = window.rows, None
             weights = None if self._weights is None else self._weights.of(window)
-            if self._select is None:
-                result = self._resampler.slab(rows, weights, first, last, when_sorted, stop)
-                return Slab(first, result, window.numbers(result.cosmic_rays))
-            kept = np.flatnonzero(self._select(rows))
-            chosen = None if weights is None else weights[kept]
-            result = self._resampler.slab(rows[kept], chosen, first, last, when_sorted, stop)
-            return Slab(first, result, window.numbers(kept[result.cosmic_rays]))
+            if self._select is not None:
+                kept = np.flatnonzero(self._select(rows))
+                rows, weights = rows[kept], None if weights is None else weights[kept]
+            planes = part.first, part.last
+            result = self._resampler.slab(rows, weights, *planes, when_sorted, stop, part.band, into)
+            found = result.cosmic_rays if kept is None else kept[result.cosmic_rays]
+            return Slab(part.first, result, window.numbers(found))
 
         return run_stoppable(make)
 
@@ -235,7 +286,8 @@ class SlabSource:
 
     def plane(self, number: int) -> SlabResult:
         """Make a single plane."""
-        return self._make(self._read(number, number + 1), number, number + 1).result
+        (made,) = self._slabs([(number, number + 1)])
+        return made.result
 
     def __iter__(self) -> Iterator[Slab]:
         """Yield all planes in ascending order; a slab is valid until the next one has been made."""
@@ -249,26 +301,44 @@ class SlabSource:
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
         if not ranges:
             return
-        buffer = np.empty(
-            max(self._store.count(*self._wavelengths(*planes), self._begin, self._end) for planes in ranges), ROW
-        )
+        parts = [part for planes in ranges for part in self._parts(*planes)]
+        buffer = np.empty(max(map(self._count, parts)), ROW)
         stop = np.zeros(1, np.int32)
         with ThreadPoolExecutor(1) as reader:
-            following = iter(ranges)
+            following = iter(parts)
             pending: Future[Window]
 
             def read_next() -> None:
                 nonlocal pending
-                planes = next(following, None)
-                if planes is not None:
-                    pending = reader.submit(self._read, *planes, buffer, stop)
+                part = next(following, None)
+                if part is not None:
+                    pending = reader.submit(self._read, part, buffer, stop)
 
             try:
                 read_next()
-                for first, last in ranges:
-                    yield self._make(pending.result(), first, last, read_next)
+                for planes in ranges:
+                    yield self._slab(self._parts(*planes), lambda: pending.result(), read_next)
             finally:
                 stop[0] = 1
+
+    def _slab(self, parts: "list[_Part]", read: Callable[[], Window], when_sorted: Callable[[], object]) -> Slab:
+        """Make a slab, part by part."""
+        if len(parts) == 1:
+            return self._make(read(), parts[0], when_sorted)
+        first, last = parts[0].first, parts[0].last
+        into = self._resampler.blank_slab(last - first)
+        made = [self._make(read(), part, when_sorted, into) for part in parts]
+        return Slab(first, into, np.sort(np.concatenate([part.cosmic_rays for part in made])))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Part:
+    """What is made at once: planes `first`...`last` - 1, or a band of them; `among`: see `RowStore.window`."""
+
+    first: int
+    last: int
+    band: Band | None = None
+    among: np.ndarray | None = None
 
 
 class FlaggedRows:

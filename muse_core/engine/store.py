@@ -12,11 +12,13 @@ import os
 import tempfile
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from muse_core.cython_ext import rows as rows_kernels
 from muse_core.errors import DataError, ResourceError, Stopped
 from muse_core.io.files import describe_os_error, read_all, write_all
 from muse_core.io.private import PrivateFolder
@@ -24,18 +26,49 @@ from muse_core.model.rows import ROW
 
 #: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
 INDEX_ROWS = 128
-#: Memory of the index for each row: an entry has 24 bytes.
-INDEX_BYTES = 24 / INDEX_ROWS
+#: Rows of which the range of positions is known: a few entries. (A slice is narrow, but an entry as long as the slice.)
+EXTENT_ROWS = 8 * INDEX_ROWS
+#: Memory of the index for each row: an entry has 24 bytes, an extent 16.
+INDEX_BYTES = 24 / INDEX_ROWS + 16 / EXTENT_ROWS
+
+
+#: Rows that are read together where only some of them are wanted.
+_PIECE_ROWS = 1 << 17
 
 
 @dataclasses.dataclass(slots=True)
 class _Index:
-    """Wavelength range of each stretch of up to `INDEX_ROWS` rows, in the order of the rows."""
+    """Where rows are, in their order.
+
+    Attributes
+    ----------
+    start, stop : ndarray of int64
+        Stretches of up to `INDEX_ROWS` rows.
+    low, high : ndarray of float32
+        Range of their wavelengths in Angstrom.
+    extents : ndarray of float32, shape (n, 4)
+        Lowest and highest xpos, lowest and highest ypos of stretches of up to `EXTENT_ROWS` rows.
+    """
 
     start: np.ndarray
     stop: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    extents: np.ndarray
+
+
+@dataclasses.dataclass(slots=True)
+class _WholeIndex(_Index):
+    """That of all rows; with the numbers of the first stretch, and of the first extent, of each part."""
+
+    first_stretches: np.ndarray
+    first_extents: np.ndarray
+
+    def extent_of(self, stretches: np.ndarray) -> np.ndarray:
+        """Return the number of the extent to which each stretch belongs."""
+        part = np.searchsorted(self.first_stretches, stretches, side="right") - 1
+        within = stretches - self.first_stretches[part]
+        return self.first_extents[part] + within // (EXTENT_ROWS // INDEX_ROWS)
 
 
 @dataclasses.dataclass(slots=True)
@@ -49,15 +82,20 @@ class Window:
     starts : ndarray of int64, shape (n_runs,)
         Number, in the store, of the first row of each contiguous run.
     offsets : ndarray of int64, shape (n_runs,)
-        Position of that row in `rows`.
+        Position of that row in `rows`, or in all rows of which those were chosen.
+    chosen : ndarray of uint32, shape (n,), optional
+        Which of the rows of the runs `rows` are; without, all.
     """
 
     rows: np.ndarray
     starts: np.ndarray
     offsets: np.ndarray
+    chosen: np.ndarray | None = None
 
     def numbers(self, positions: np.ndarray) -> np.ndarray:
         """Return the numbers in the store of the rows at `positions` of this window."""
+        if self.chosen is not None:
+            positions = self.chosen[positions].astype(np.int64)
         run = np.searchsorted(self.offsets, positions, side="right") - 1
         return self.starts[run] + (positions - self.offsets[run])
 
@@ -72,6 +110,11 @@ def rows_in(n_rows: int, buffer: np.ndarray | None) -> np.ndarray:
     return np.empty(n_rows, ROW) if buffer is None or len(buffer) < n_rows else buffer[:n_rows]
 
 
+def _go_on(stop: np.ndarray | None) -> None:
+    if stop is not None and stop[0]:
+        raise Stopped("reading of rows was stopped")
+
+
 class RowStore:
     """Rows in memory.
 
@@ -84,7 +127,7 @@ class RowStore:
     def __init__(self, n_rows: int):
         self.n_rows = n_rows
         self._parts: dict[int, _Index] = {}
-        self._sorted: _Index | None = None
+        self._sorted: _WholeIndex | None = None
         self._allocate()
 
     @property
@@ -110,14 +153,13 @@ class RowStore:
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
         self._put(start, rows)
-        lbda = np.ascontiguousarray(rows["lbda"])
         edges = np.arange(0, len(rows), INDEX_ROWS)
-        self._parts[start] = _Index(
-            start + edges,
-            start + np.minimum(edges + INDEX_ROWS, len(rows)),
-            np.minimum.reduceat(lbda, edges) if len(rows) else lbda,
-            np.maximum.reduceat(lbda, edges) if len(rows) else lbda,
-        )
+        wavelengths = np.empty((len(edges), 2), np.float32)
+        extents = np.empty((-(-len(rows) // EXTENT_ROWS), 4), np.float32)
+        rows_kernels.index(np.ascontiguousarray(rows), INDEX_ROWS, EXTENT_ROWS, wavelengths, extents)
+        low, high = np.ascontiguousarray(wavelengths.T)
+        stop = start + np.minimum(edges + INDEX_ROWS, len(rows))
+        self._parts[start] = _Index(start + edges, stop, low, high, extents)
         self._sorted = None
 
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -126,29 +168,47 @@ class RowStore:
         self._get(start, out)
         return out
 
-    def _index(self) -> _Index:
+    def _index(self) -> _WholeIndex:
         if self._sorted is None:
             keys = sorted(self._parts)
             parts = [self._parts[key] for key in keys]
-            columns = [np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(_Index)]
-            edges = np.cumsum([0, *(len(part.start) for part in parts)])
-            for key, a, b in zip(keys, edges[:-1], edges[1:], strict=True):  # no second copy of the index
-                self._parts[key] = _Index(*(column[a:b] for column in columns))
-            self._sorted = _Index(*columns)
+            names = [field.name for field in dataclasses.fields(_Index)]
+            columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+            edges, groups = (
+                np.cumsum([0, *(len(getattr(part, name)) for part in parts)]) for name in ("start", "extents")
+            )
+            for i, key in enumerate(keys):  # no second copy of the index
+                *stretches, extents = columns
+                a, b = edges[i : i + 2]
+                self._parts[key] = _Index(*(column[a:b] for column in stretches), extents[groups[i] : groups[i + 1]])
+            self._sorted = _WholeIndex(*columns, edges[:-1], groups[:-1])
         return self._sorted
 
-    def count(self, low: float, high: float, begin: int = 0, end: int | None = None) -> int:
+    def extents(self) -> np.ndarray:
+        """Return the range of positions of stretches of rows; float32, shape (n, 4): lowest, highest xpos; ypos.
+
+        Those with a NaN have NaN.
+        """
+        return self._index().extents
+
+    def count(
+        self, low: float, high: float, begin: int = 0, end: int | None = None, among: np.ndarray | None = None
+    ) -> int:
         """Return how many rows `window` would return."""
-        starts, stops = self._runs(low, high, begin, end)
+        starts, stops = self._runs(low, high, begin, end, among)
         return int((stops - starts).sum())
 
-    def _runs(self, low: float, high: float, begin: int, end: int | None) -> tuple[np.ndarray, np.ndarray]:
+    def _runs(
+        self, low: float, high: float, begin: int, end: int | None, among: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         index = self._index()
         end = self.n_rows if end is None else end
         # not (high < low) instead of <=: stretches with NaN wavelengths belong to every window
         chosen = np.flatnonzero(
             ~((index.high < low) | (index.low > high)) & (index.start >= begin) & (index.stop <= end)
         )
+        if among is not None:
+            chosen = chosen[among[index.extent_of(chosen)]]
         if not len(chosen):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         starts, stops = index.start[chosen], index.stop[chosen]
@@ -163,6 +223,8 @@ class RowStore:
         end: int | None = None,
         buffer: np.ndarray | None = None,
         stop: np.ndarray | None = None,
+        among: np.ndarray | None = None,
+        choose: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> Window:
         """Return the rows with wavelengths from `low` to `high`, in order; some beyond both ends come along.
 
@@ -176,20 +238,51 @@ class RowStore:
             Where to put the rows, if it is large enough.
         stop : ndarray of int32, shape (1,), optional
             Another thread that sets it ends the reading.
+        among : ndarray of bool, shape (n,), optional
+            Which of the `extents` to look at; default: all.
+        choose : callable, optional
+            Returns, for rows, an array of bool: which of them to return. Memory is taken for these only.
 
         Raises
         ------
         Stopped
             `stop` was set.
         """
-        starts, stops = self._runs(low, high, begin, end)
+        starts, stops = self._runs(low, high, begin, end, among)
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         rows = rows_in(int(offsets[-1]), buffer)
+        if choose is not None:
+            chosen = self._choose(starts, stops, rows, choose, stop)
+            return Window(rows[: len(chosen)], starts, offsets[:-1], chosen)
         for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
-            if stop is not None and stop[0]:
-                raise Stopped("reading of rows was stopped")
+            _go_on(stop)
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])
+
+    def _choose(self, starts, stops, out: np.ndarray, choose, stop: np.ndarray | None) -> np.ndarray:
+        """Read runs piece by piece; put the rows that `choose` wants into `out`, return which of all they are."""
+        numbers = [np.empty(0, np.uint32)]
+        piece, filled, begin, n_chosen = np.empty(_PIECE_ROWS, ROW), 0, 0, 0
+        width = ROW.itemsize // words(piece).itemsize
+
+        def take() -> int:
+            found = np.flatnonzero(choose(piece[:filled]))
+            kept = out[n_chosen : n_chosen + len(found)]
+            np.take(words(piece).reshape(-1, width), found, axis=0, out=words(kept).reshape(-1, width))
+            numbers.append((begin + found).astype(np.uint32))
+            return len(found)
+
+        for start, end in zip(starts.tolist(), stops.tolist(), strict=True):
+            while start < end:
+                _go_on(stop)
+                n = min(end - start, len(piece) - filled)
+                self._get(start, piece[filled : filled + n])
+                start, filled = start + n, filled + n
+                if filled == len(piece):
+                    n_chosen += take()
+                    begin, filled = begin + filled, 0
+        n_chosen += take()
+        return np.concatenate(numbers)
 
     def close(self) -> None:
         """Give the memory or the scratch file back."""
@@ -273,8 +366,8 @@ class KeptRows:
 
     Attributes
     ----------
-    start, stop, low, high : ndarray
-        Their index: first and last + 1 number, smallest and largest wavelength of each stretch.
+    start, stop, low, high, extents : ndarray
+        Their index: first and last + 1 number, smallest and largest wavelength of each stretch, ranges of positions.
     checksum : int
         CRC-32 of the rows.
     """
@@ -283,6 +376,7 @@ class KeptRows:
     stop: np.ndarray
     low: np.ndarray
     high: np.ndarray
+    extents: np.ndarray
     checksum: int
 
 
@@ -325,7 +419,7 @@ class KeptRowStore(ScratchRowStore):
         """
         self._start_sync()
         return {
-            start: KeptRows(part.start, part.stop, part.low, part.high, self._checksums[start])
+            start: KeptRows(part.start, part.stop, part.low, part.high, part.extents, self._checksums[start])
             for start, part in self._parts.items()
             if begin <= start < end
         }
@@ -345,7 +439,7 @@ class KeptRowStore(ScratchRowStore):
             if _checksum(rows) != part.checksum:
                 raise DataError(f"{self._path}: rows {start} to {start + len(rows) - 1}: wrong checksum")
         for start, part in parts.items():
-            self._parts[start] = _Index(part.start, part.stop, part.low, part.high)
+            self._parts[start] = _Index(part.start, part.stop, part.low, part.high, part.extents)
             self._checksums[start] = part.checksum
         self._sorted = None
 

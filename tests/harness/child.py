@@ -74,7 +74,7 @@ def _run(folder, arguments, environment, planes, records, largest_file, in_memor
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)
     if planes is not None:
-        slabs.slab_planes = lambda *arguments: planes
+        slabs.slab_size = lambda *arguments: slabs.SlabSize(planes)
     if records is not None:
         private.os = _DeadlyOs(records)
     if in_memory is not None:

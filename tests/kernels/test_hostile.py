@@ -105,7 +105,7 @@ class Slab:
         self.cells, self.fullest = zeros(n, dtype=CELL_ROW), zeros(planes, 2, dtype=np.int32)
 
     def assign(self):
-        return (self.rows, self.grid, 0, self.grid["nz"], self.voxel, self.counts, STOP, 2)
+        return (self.rows, self.grid, 0, self.grid["nz"], 0, self.grid["ny"], self.voxel, self.counts, STOP, 2)
 
     def by_plane(self):
         self.kernels["grid"].assign_cells(*self.assign())
@@ -216,6 +216,10 @@ def calls(kernels):
         "grid.assign_cells/celestial": lambda: Slab(kernels, 0, shape=grid(True, True)).assign(),
         "grid.sort_by_plane": lambda: slab[0]().by_plane(),
         "grid.sort_cells": lambda: slab[0]().by_cell(),
+        "grid.rows_of_extents": lambda: (floats(5, 4, dtype=np.float32), grid(), zeros(5, 2, dtype=np.int32)),
+        "grid.rows_of_extents/celestial": lambda: (
+            floats(5, 4, dtype=np.float32), grid(True), zeros(5, 2, dtype=np.int32),
+        ),
         "grid.planes_of": lambda: (floats(N, start=5000, dtype=np.float32), grid(), zeros(N, dtype=np.int32)),
         "grid.planes_of/log": lambda: (
             floats(N, start=5000, stop=5004, dtype=np.float32), grid(False, True), zeros(N, dtype=np.int32),
@@ -236,6 +240,9 @@ def calls(kernels):
         **{f"resample.weigh/{method}": lambda method=method: slab[method]().weigh() for method in slab},
         "resample.nearest": lambda: slab[0]().nearest(),
         "rows.constants": lambda: (),
+        "rows.index": lambda: (
+            rows(), 8, 16, zeros(-(-N // 8), 2, dtype=np.float32), zeros(-(-N // 16), 4, dtype=np.float32),
+        ),
         "rows.limits": lambda: (rows(), np.array([3e38, -3e38] * 3), zeros(2048, dtype=np.uint8)),
         "rows.sort_space": lambda: (rows(),),
         "rows.sort": lambda: (rows(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),

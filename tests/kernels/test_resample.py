@@ -201,7 +201,7 @@ def test_cells(name):
     grid = GRIDS[name]
     rows, _ = table(grid, 400)
     voxels, counts = np.empty(len(rows), np.int32), np.empty((1, grid.nz), np.int64)
-    grid_kernels.assign_cells(rows, grid.parameters(), 0, grid.nz, voxels, counts, np.zeros(1, np.int32), 2)
+    grid_kernels.assign_cells(rows, grid.parameters(), 0, grid.nz, 0, grid.ny, voxels, counts, np.zeros(1, np.int32), 2)
     expected = [cell(grid, row) for row in rows]
     assert np.array_equal(np.transpose(np.unravel_index(voxels, grid.shape)), expected)
     assert np.array_equal(counts[0], np.bincount([plane for plane, _, _ in expected], minlength=grid.nz))
@@ -217,7 +217,7 @@ def test_cells_of_a_full_field_everywhere_on_the_sky():
         x, y = np.transpose([grid.position(*pixel) for pixel in pixels]) - np.array(grid.origin)[:, None]
         rows = make_rows(x, y, 5000.0, 1, 0, 1, 0)
         voxels, counts = np.empty(len(rows), np.int32), np.empty((1, 1), np.int64)
-        grid_kernels.assign_cells(rows, grid.parameters(), 0, 1, voxels, counts, np.zeros(1, np.int32), 1)
+        grid_kernels.assign_cells(rows, grid.parameters(), 0, 1, 0, grid.ny, voxels, counts, np.zeros(1, np.int32), 1)
         assert np.array_equal(np.transpose(np.unravel_index(voxels, grid.shape)), [cell(grid, row) for row in rows])
 
 

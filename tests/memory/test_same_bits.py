@@ -86,9 +86,9 @@ def test_same_bits(signatures, monkeypatch, name):
     for n_threads in ("2", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
         assert signatures(name, f"{n_threads} threads") == expected
-    monkeypatch.setattr(slabs, "slab_planes", lambda *arguments: 3)
-    monkeypatch.setattr(slabs, "SLAB_BYTES", 0)  # rows are not read ahead
-    assert signatures(name, "thin slabs") == expected
+    for size in (slabs.SlabSize(3), slabs.SlabSize(5, 4)):
+        monkeypatch.setattr(slabs, "slab_size", lambda *arguments, size=size: size)
+        assert signatures(name, f"slabs: {size}") == expected
     monkeypatch.setattr(resources, "IN_MEMORY_BYTES", 0)
     monkeypatch.setenv("MUSE_MAX_MEMORY", "1G")
     assert signatures(name, "rows in a scratch file") == expected

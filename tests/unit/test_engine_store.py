@@ -4,11 +4,15 @@
 import numpy as np
 import pytest
 
+from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine import resources as resources_module
+from muse_core.engine import store as store_module
 from muse_core.engine.resources import Resources, parse_size
-from muse_core.engine.store import RowStore, ScratchRowStore
+from muse_core.engine.slabs import Weights
+from muse_core.engine.store import EXTENT_ROWS, RowStore, ScratchRowStore
 from muse_core.engine.threads import map_in_order, thread_count
 from muse_core.errors import ParameterError, ResourceError
+from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW, make_rows
 
 
@@ -55,6 +59,64 @@ def test_rows_with_nan_wavelength_are_in_every_window(rows):
     with RowStore(len(rows)) as store:
         store.write(0, rows)
         assert 5 in store.window(7090, 7091).rows["origin"]
+
+
+def test_window_of_extents(store, rows):
+    """Rows of the stretches that are wanted, and of no other."""
+    extents = store.extents()
+    assert len(extents) == -(-8000 // EXTENT_ROWS) + -(-12000 // EXTENT_ROWS)
+    wanted = extents[:, 1] > 3.2
+    window = store.window(7030, 7060, among=wanted)
+    assert store.count(7030, 7060, among=wanted) == len(window.rows) < store.count(7030, 7060)
+    inside = (rows["lbda"] >= 7030) & (rows["lbda"] <= 7060) & (rows["xpos"] > 3.2)
+    assert inside.any()
+    assert set(np.flatnonzero(inside)) <= set(window.numbers(np.arange(len(window.rows))))
+    assert (extents[:, 0] <= extents[:, 1]).all()
+    assert extents[:, 3].max() == rows["ypos"].max()
+
+
+def test_window_of_chosen_rows(store, rows, monkeypatch):
+    monkeypatch.setattr(store_module, "_PIECE_ROWS", 100)
+    window = store.window(7030, 7060, choose=lambda rows: rows["ypos"] > 1)
+    everything = store.window(7030, 7060)
+    expected = np.flatnonzero(everything.rows["ypos"] > 1)
+    assert 100 < len(expected) < len(everything.rows) / 4
+    assert np.array_equal(window.rows, everything.rows[expected])
+    assert np.array_equal(window.numbers(np.arange(len(expected))), everything.numbers(expected))
+    weights = Weights(np.array([0, 8000]), np.array([1.0, 2.0], np.float32))
+    assert np.array_equal(weights.of(window), weights.of(everything)[expected])
+    assert len(store.window(1, 2, choose=lambda rows: rows["ypos"] > 1).rows) == 0
+
+
+def test_extents_are_where_the_rows_are():
+    """The rows of the grid that belong to an extent have all of its rows of the pixel table."""
+    random = np.random.default_rng(8)
+    for trial in range(300):
+        celestial, angle = trial % 3 > 0, random.uniform(0, 2 * np.pi)
+        step = 0.2 / 3600 if celestial else 1.0
+        turn = step * np.array([-np.cos(angle), np.sin(angle), np.sin(angle), np.cos(angle)])
+        centre = (random.uniform(0, 360), random.uniform(-88, 88)) if celestial else (0.0, 0.0)
+        grid = OutputGrid(
+            nx=int(random.integers(5, 60)), ny=int(random.integers(5, 400)), nz=1, celestial=celestial, ctype3="AWAV",
+            crpix=(30.0, 200.0, 1.0), crval=(*centre, 5000.0), cd=tuple(turn), cd33=1.0, origin=centre,
+            scale=(step, step),
+        )  # fmt: skip
+        n = 200
+        stretch = 1 / np.cos(np.radians(centre[1]))
+        around = random.uniform(-200, 200, 2) * step
+        size = random.choice([1e-3, 1, 60, 300]) * step
+        x, y = ((around[k] + random.uniform(-size, size, n)) * (stretch, 1)[k] for k in range(2))
+        table = make_rows(x, y, 5000, 0, 0, 1, 0)
+        store = RowStore(n)
+        store.write(0, table)
+        found = np.empty((len(store.extents()), 2), np.int32)
+        grid_kernels.rows_of_extents(store.extents(), grid.parameters(), found)
+        voxel, counts = np.empty(n, np.int32), np.empty((1, 1), np.int64)
+        stop = np.zeros(1, np.int32)
+        grid_kernels.assign_cells(table, grid.parameters(), 0, 1, 0, grid.ny, voxel, counts, stop, 1)
+        cells = voxel // grid.nx
+        assert found[0, 0] <= cells.min(), trial
+        assert cells.max() <= found[0, 1], trial
 
 
 def test_rewriting_updates_the_index(store, rows):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Resampling of a few rows whose result is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -13,9 +15,11 @@ from muse_core.steps.resample import (
     CosmicRayDirection,
     ResampleOptions,
     SlabResampler,
+    SlabSize,
     parse_pixfrac,
     slab_bytes,
-    slab_planes,
+    slab_memory,
+    slab_size,
 )
 
 GRID = OutputGrid(
@@ -176,10 +180,51 @@ def test_planes_must_exist():
 
 def test_memory_formula():
     options = ResampleOptions()
-    assert slab_bytes(GRID, options, 5, 0) > 0
-    budget = 28 * 700 + slab_bytes(GRID, options, 3, 700)
-    assert slab_planes(budget, GRID, options, 100) == 3
-    assert slab_planes(10**9, GRID, options, 100) == GRID.nz
-    assert slab_planes(budget, GRID, options, 100, enough=1) == 3  # no thinner than need be
+    three = SlabSize(3)
+    assert slab_bytes(GRID, options, three, 0) > 0
+    budget = 28 * 700 + slab_bytes(GRID, options, three, 700)
+    assert slab_size(budget, GRID, options, 100) == three
+    assert slab_size(10**9, GRID, options, 100) == SlabSize(GRID.nz)
+    assert slab_size(budget, GRID, options, 100, enough=1) == three  # no thinner than need be
     with pytest.raises(ResourceError, match="single plane"):
-        slab_planes(1000, GRID, options, 100)
+        slab_size(1000, GRID, options, 100)
+
+
+def test_memory_does_not_grow_with_the_rows():
+    grid = dataclasses.replace(GRID, nx=300, ny=320, nz=3000)
+    options = ResampleOptions()
+    limit = 400 << 20
+    for n_exposures in (1, 8, 64, 150):
+        size = slab_size(10**10, grid, options, 2e5 * n_exposures, 2, limit)
+        assert slab_memory(grid, options, size, 2e5 * n_exposures, 2) <= limit
+        assert size.n_planes >= 3
+        bands = size.bands(grid, options)
+        assert [row for band in bands for row in range(band.first, band.last)] == list(range(grid.ny))
+    assert size.n_bands > 8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ResampleOptions(crsigma=3.0),
+        ResampleOptions(method="nearest"),
+        ResampleOptions(method="renka", ld=2, crsigma=2.0),
+    ],
+)
+@pytest.mark.parametrize("n_bands", [2, 3, 9])
+def test_bands_give_the_same_bits(options, n_bands):
+    grid = dataclasses.replace(GRID, nx=7, ny=40, nz=6)
+    random = np.random.default_rng(n_bands)
+    n = 6000
+    x, y = random.uniform(0, 8, n), random.uniform(-3, 44, n)
+    rows = make_rows(x, y, random.uniform(4999, 5008, n), random.standard_cauchy(n), 0, 1, 0)
+    resampler = SlabResampler(grid, options, CosmicRayDirection.X, 2)
+    whole = resampler.slab(rows, None, 1, 5)
+    into = resampler.blank_slab(4)
+    parts = [
+        resampler.slab(rows, None, 1, 5, band=band, into=into) for band in SlabSize(4, n_bands).bands(grid, options)
+    ]
+    for name in ("data", "stat", "dq"):
+        np.testing.assert_array_equal(getattr(into, name), getattr(whole, name))
+    np.testing.assert_array_equal(np.sort(np.concatenate([part.cosmic_rays for part in parts])), whole.cosmic_rays)
+    assert len(whole.cosmic_rays) > 10 or options.method == "nearest"

@@ -3,18 +3,20 @@
 
 from muse_core.model.resampling import METHODS, Method
 from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions, cosmic_ray_direction, parse_pixfrac
-from muse_core.steps.resample.slab import SlabResampler, SlabResult, slab_bytes, slab_memory, slab_planes
+from muse_core.steps.resample.slab import Band, SlabResampler, SlabResult, SlabSize, slab_bytes, slab_memory, slab_size
 
 __all__ = [
     "METHODS",
+    "Band",
     "CosmicRayDirection",
     "Method",
     "ResampleOptions",
     "SlabResampler",
     "SlabResult",
+    "SlabSize",
     "cosmic_ray_direction",
     "parse_pixfrac",
     "slab_bytes",
     "slab_memory",
-    "slab_planes",
+    "slab_size",
 ]

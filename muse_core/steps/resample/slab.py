@@ -36,10 +36,37 @@ _PADDING = 16  # of arrays of which kernels may read this much beyond the end
 _THICKNESS = 16  # planes that a thread works on at once
 _INT32 = 2**31 - 1
 _FEW = 3  # planes: with fewer most of the work is for the halo
+_BANDED = (16, 8, 4, 3, 2, 1)  # planes of a slab that is made in bands
 _NARROW = 0.9  # a drop of this part of a voxel at most cannot reach both neighbours of its cell
 _REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
 # Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
 _FAR_WEIGHT = {False: 1e-150, True: 2.2250738585072014e-308}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Band:
+    """Rows `first`...`last` - 1 of the grid, and `low`...`high` - 1 with the halo that they need."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SlabSize:
+    """Planes of a slab, and the number of bands of rows of the grid that it is made in, one after the other."""
+
+    n_planes: int
+    n_bands: int = 1
+
+    def bands(self, grid: OutputGrid, options: ResampleOptions) -> list[Band]:
+        """Return the bands, from the lowest up."""
+        edges = [grid.ny * i // self.n_bands for i in range(self.n_bands + 1)]
+        return [
+            Band(a, b, max(a - options.halo, 0), min(b + options.halo, grid.ny))
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,49 +93,52 @@ class SlabResult:
         collapse_kernels.blank(self.data, self.stat, self.dq, n_threads)
 
 
-def slab_bytes(grid: OutputGrid, options: ResampleOptions, n_planes: int, n_rows: int, n_threads: int = 1) -> int:
+def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
     """Memory in bytes that `SlabResampler.slab` takes besides its input.
 
     Parameters
     ----------
     grid, options : OutputGrid, ResampleOptions
         As for `SlabResampler`.
-    n_planes : int
-        Planes of the slab, without its halo.
+    size : SlabSize
+        Planes of the slab, without its halo, and bands.
     n_rows : int
-        Rows of the slab and its halo.
+        Rows of a band of the slab and its halo.
     n_threads : int
         Number of threads.
 
     Notes
     -----
     Per row: 8 bytes for its cell and its place, 32 for the sorted copy, 4 (iraf: 8) for the value of the rejection.
-    Per cell of slab and halo: 4 for its start. Per voxel: 24 for the result and the one before. Per spaxel: 24. Per
-    thread: the sums of ``2 ld + 1`` rows of the grid in 16 planes.
+    Per cell of slab and halo: 4 for its start. Per voxel: 24 for the result and the one before, 12 for that of a band.
+    Per spaxel: 24. Per thread: the sums of ``2 ld + 1`` rows of the grid in 16 planes.
     """
-    n_spaxels = grid.nx * grid.ny
+    n_spaxels, halo = grid.nx * grid.ny, 2 * options.halo
+    in_band = n_spaxels if size.n_bands == 1 else grid.nx * min(-(-grid.ny // size.n_bands) + halo, grid.ny)
+    of_band = 0 if size.n_bands == 1 else 12 * in_band * size.n_planes
     row = 40 + (4 + 4 * (options.crtype == "iraf") if options.rejects_cosmic_rays else 0)
     sums = 24 * (2 * options.reach + 1) * _THICKNESS * grid.nx * n_threads
-    return row * n_rows + n_spaxels * (4 * (n_planes + 2 * options.halo) + 24 * n_planes + 24) + sums
+    return row * n_rows + 4 * in_band * (size.n_planes + halo) + n_spaxels * (24 * size.n_planes + 24) + of_band + sums
 
 
 def slab_memory(
-    grid: OutputGrid, options: ResampleOptions, n_planes: int, rows_per_plane: float, n_threads: int = 1
+    grid: OutputGrid, options: ResampleOptions, size: SlabSize, rows_per_plane: float, n_threads: int = 1
 ) -> int:
-    """Memory in bytes that a slab of `n_planes` takes with its input rows; parameters as for `slab_planes`."""
-    n_rows = math.ceil(rows_per_plane * (n_planes + 2 * options.halo))
-    return ROW.itemsize * n_rows + slab_bytes(grid, options, n_planes, n_rows, n_threads)
+    """Memory in bytes that a slab takes with its input rows; parameters as for `slab_size`."""
+    share = 1.0 if size.n_bands == 1 else min(1 / size.n_bands + 2 * options.halo / grid.ny, 1.0)
+    n_rows = math.ceil(rows_per_plane * share * (size.n_planes + 2 * options.halo))
+    return ROW.itemsize * n_rows + slab_bytes(grid, options, size, n_rows, n_threads)
 
 
-def slab_planes(
+def slab_size(
     budget: int,
     grid: OutputGrid,
     options: ResampleOptions,
     rows_per_plane: float,
     n_threads: int = 1,
     enough: int | None = None,
-) -> int:
-    """Return how many planes `SlabResampler.slab` shall make at once.
+) -> SlabSize:
+    """Return how many planes `SlabResampler.slab` shall make at once, and in how many bands.
 
     Parameters
     ----------
@@ -127,27 +157,45 @@ def slab_planes(
     ------
     ResourceError
         If not even one plane fits into the budget.
+
+    Notes
+    -----
+    With many exposures a few planes of all of them would take more: then slabs are cut into bands, so that memory does
+    not grow with the number of exposures.
     """
-    fixed, single = (slab_memory(grid, options, n, rows_per_plane, n_threads) for n in (0, 1))
-    slope = max(single - fixed, 1)
-    n_planes = (budget - fixed) // slope
-    if enough is not None:
-        n_planes = min(n_planes, max((enough - fixed) // slope, _FEW))
-    cells = _INT32 // (grid.nx * grid.ny) - 2 * options.halo
-    n_planes = min(n_planes, cells, grid.nz)
-    if n_planes < 1:
-        raise ResourceError(
-            f"resampling into {grid.nx} x {grid.ny} spaxels needs {single / 1e9:.2f} GB for a single plane, "
-            f"found {budget / 1e9:.2f} GB"
-        )
-    return int(n_planes)
+
+    def memory(n_planes: int, n_bands: int = 1) -> int:
+        return slab_memory(grid, options, SlabSize(n_planes, n_bands), rows_per_plane, n_threads)
+
+    halo = 2 * options.halo
+    wanted = budget if enough is None else min(budget, enough)
+    fixed, single = memory(0), memory(1)
+    n_planes = (wanted - fixed) // max(single - fixed, 1)
+    n_planes = min(n_planes, _INT32 // (grid.nx * grid.ny) - halo, grid.nz)
+    if n_planes >= min(_FEW, grid.nz):
+        return SlabSize(int(n_planes))
+    most = max(grid.ny // max(halo, 1), 1)
+    for limit in (wanted, budget):
+        sizes = []
+        for n_planes in filter(lambda n: n <= grid.nz, _BANDED):
+            fitting = (n for n in range(1, most + 1) if memory(n_planes, n) <= limit)
+            n_bands = next(fitting, None)
+            if n_bands is not None:
+                work = (n_planes + halo) / n_planes * (1 + (halo * n_bands / grid.ny if n_bands > 1 else 0))
+                sizes.append((work, SlabSize(n_planes, n_bands)))
+        if sizes:
+            return min(sizes, key=lambda found: found[0])[1]
+    raise ResourceError(
+        f"resampling into {grid.nx} x {grid.ny} spaxels needs {memory(1, most) / 1e9:.2f} GB for a single plane, "
+        f"found {budget / 1e9:.2f} GB"
+    )
 
 
 class SlabResampler:
     """Makes the planes of one cube, slab by slab.
 
-    Slabs are independent of each other: any thickness and any number of threads give the same bits. Work arrays are
-    kept from slab to slab.
+    Slabs are independent of each other: any thickness, any bands, and any number of threads give the same bits. Work
+    arrays are kept from slab to slab.
 
     Parameters
     ----------
@@ -197,6 +245,15 @@ class SlabResampler:
         """Return the planes (first, last + 1) whose rows the slab of planes `first`...`last` - 1 needs."""
         return max(first - self.options.halo, 0), min(last + self.options.halo, self.grid.nz)
 
+    def uses(self, first: int, last: int, band: Band, rows: np.ndarray) -> np.ndarray:
+        """Return which rows a band of the planes `first`...`last` - 1 needs; bool, shape (n,)."""
+        low, high = self.input_planes(first, last)
+        voxel = np.empty(len(rows), np.int32)
+        counts = np.empty((grid_kernels.n_chunks(len(rows)), high - low), np.int64)
+        area = low, high, band.low, band.high
+        grid_kernels.assign_cells(rows, self._parameters, *area, voxel, counts, np.zeros(1, np.int32), 1)
+        return voxel >= 0
+
     def slab(
         self,
         rows: np.ndarray,
@@ -205,6 +262,8 @@ class SlabResampler:
         last: int,
         when_sorted: Callable[[], object] | None = None,
         stop: np.ndarray | None = None,
+        band: Band | None = None,
+        into: SlabResult | None = None,
     ) -> SlabResult:
         """Make the planes `first`...`last` - 1.
 
@@ -221,6 +280,15 @@ class SlabResampler:
             Called as soon as `rows` and `weights` are not needed any more.
         stop : ndarray of int32, shape (1,), optional
             Another thread that sets it ends the work.
+        band : Band, optional
+            Make these rows of the grid only, from the rows of the pixel table that are in it with its halo.
+        into : SlabResult, optional
+            With `band`: where to put them, of `blank_slab`.
+
+        Returns
+        -------
+        SlabResult
+            The planes; or `into`, with the cosmic rays of the band.
 
         Raises
         ------
@@ -233,20 +301,27 @@ class SlabResampler:
         low, high = self.input_planes(first, last)
         values = self._statistics_buffer("values", self.options.rejects_cosmic_rays, len(rows))
         variances = self._statistics_buffer("variances", self._needs_variances, len(rows))
-        cells, offsets, starts, fullest = self._sort(rows, weights, values, variances, low, high, stop)
+        bottom, top = (0, self.grid.ny) if band is None else (band.low, band.high)
+        cells, offsets, starts, fullest = self._sort(rows, weights, values, variances, low, high, bottom, top, stop)
         if when_sorted is not None:
             when_sorted()
         cosmic_rays = np.empty(0, np.int32)
         if values is not None:
-            cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, low, first, last, stop)
-        shape = (last - first, self.grid.ny, self.grid.nx)
-        self._turn = 1 - self._turn
-        data = self._output("data", shape, np.float32)
-        stat = self._output("stat", shape, np.float32)
-        dq = self._output("dq", shape, np.int32)
+            planes = low, first, last
+            cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, *planes, top - bottom, stop)
+        if band is None:
+            made = self.blank_slab(last - first)
+        else:
+            shape = (last - first, top - bottom, self.grid.nx)
+            kinds = {"data": np.float32, "stat": np.float32, "dq": np.int32}
+            made = SlabResult(*(self._buffer(f"band {name}", shape, kind) for name, kind in kinds.items()), cosmic_rays)
+            inside = self._buffers["voxel"][cosmic_rays] // self.grid.nx % (top - bottom) + bottom
+            cosmic_rays = cosmic_rays[(inside >= band.first) & (inside < band.last)]
+        data, stat, dq = made.data, made.stat, made.dq
         planes = np.arange(low, high)
         lbda = self.grid.wavelength(planes)
-        common = (cells, offsets, self._parameters, self._spaxels, lbda)
+        parameters = {**self._parameters, "ny": top - bottom}
+        common = (cells, offsets, parameters, self._spaxels[bottom:top], lbda)
         if self._code is None:
             inverse = self._weighting["xn"], self._weighting["yn"]
             resample_kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, stop, self.n_threads)
@@ -269,7 +344,19 @@ class SlabResampler:
                 self.n_threads,
             )
         _go_on(stop)
-        return SlabResult(data, stat, dq, cosmic_rays)
+        if band is None:
+            return SlabResult(data, stat, dq, cosmic_rays)
+        for name in ("data", "stat", "dq"):
+            found = getattr(made, name)[:, band.first - bottom : band.last - bottom]
+            getattr(into, name)[:, band.first : band.last] = found
+        return SlabResult(into.data, into.stat, into.dq, cosmic_rays)
+
+    def blank_slab(self, n_planes: int) -> SlabResult:
+        """Return room for the planes of a slab, whatever is in it."""
+        shape = (n_planes, self.grid.ny, self.grid.nx)
+        self._turn = 1 - self._turn
+        data, stat = (self._output(name, shape, np.float32) for name in ("data", "stat"))
+        return SlabResult(data, stat, self._output("dq", shape, np.int32), np.empty(0, np.int32))
 
     def _is_narrow(self) -> bool:
         """Are the drops small enough, and the voxels regular enough, for drizzle to look at one side only?"""
@@ -306,9 +393,9 @@ class SlabResampler:
     def _statistics_buffer(self, name: str, needed: bool, n_rows: int) -> np.ndarray | None:
         return self._buffer(name, (n_rows + _PADDING,), np.float32) if needed else None
 
-    def _sort(self, rows, weights, values, variances, low: int, high: int, stop):
+    def _sort(self, rows, weights, values, variances, low: int, high: int, bottom: int, top: int, stop):
         """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
-        n_planes, n_spaxels, n_rows = high - low, self.grid.nx * self.grid.ny, len(rows)
+        n_planes, n_spaxels, n_rows = high - low, self.grid.nx * (top - bottom), len(rows)
         if n_planes * n_spaxels > _INT32 or n_rows > _INT32:
             raise ResourceError(f"slab of {n_planes} planes, {n_rows} rows: too large, make it thinner")
         voxel = self._buffer("voxel", (n_rows,), np.int32)
@@ -316,7 +403,8 @@ class SlabResampler:
         cells = self._buffer("cells", (max(n_rows, 1),), CELL_ROW)
         offsets = self._buffer("offsets", (n_planes * n_spaxels + 1,), np.int32)
         counts = np.empty((grid_kernels.n_chunks(n_rows), n_planes), np.int64)
-        grid_kernels.assign_cells(rows, self._parameters, low, high, voxel, counts, stop, self.n_threads)
+        planes = low, high, bottom, top
+        grid_kernels.assign_cells(rows, self._parameters, *planes, voxel, counts, stop, self.n_threads)
         starts = np.zeros(n_planes + 1, np.int64)
         np.cumsum(counts.sum(axis=0), out=starts[1:])
         chunk_starts = np.ascontiguousarray(starts[:-1] + np.cumsum(counts, axis=0) - counts)
@@ -342,7 +430,7 @@ class SlabResampler:
         return cells, offsets, starts, fullest
 
     def _reject(
-        self, cells, offsets, values, variances, starts, fullest, low: int, first: int, last: int, stop
+        self, cells, offsets, values, variances, starts, fullest, low: int, first: int, last: int, ny: int, stop
     ) -> np.ndarray:
         """Flag cosmic rays in `cells` as far as the planes first...last - 1 need it; return the rows flagged there."""
         n_rows, reach = int(starts[-1]), self.options.reach
@@ -362,7 +450,7 @@ class SlabResampler:
             values,
             variances,
             self.grid.nx,
-            self.grid.ny,
+            ny,
             max(first - reach, low) - low,
             min(last + reach, low + len(starts) - 1) - low,
             COSMIC_RAY_TYPES.index(self.options.crtype),
