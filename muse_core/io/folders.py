@@ -10,7 +10,26 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from muse_core.errors import ResourceError
+
 LOCK = ".lock"
+
+
+def working_folder() -> Path:
+    """Return the current folder.
+
+    Raises
+    ------
+    ResourceError
+        It was removed.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise ResourceError(
+            f"current folder: found none ({error.strerror}), expected that in which the program was started; was it "
+            "removed? Change to another one"
+        ) from error
 
 
 def lock_folder(folder: Path | None = None, dir_fd: int | None = None) -> BinaryIO:

@@ -61,7 +61,7 @@ def read_sof(path: str | os.PathLike) -> list[Frame]:
     Raises
     ------
     MissingFileError
-        If it cannot be read, or is no file (a pipe, a device), or too long for a list of frames.
+        If it cannot be read, or is no file (a pipe, a device), no text, or too long for a list of frames.
     """
     where = f"set-of-frames file {os.fspath(path)}"
     try:
@@ -76,4 +76,7 @@ def read_sof(path: str | os.PathLike) -> list[Frame]:
         raise
     except OSError as error:
         raise MissingFileError(f"{where}: {error.strerror}") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise MissingFileError(f"{where}: line {line}: found a character of code 0, expected text")
     return list(parse_sof(text))

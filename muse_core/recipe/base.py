@@ -169,9 +169,10 @@ class Recipe(ui.PyRecipe):
         parameters = declare.from_settings(self.Parameters, values, self.context())
         self._log_inputs(frames, parameters)
         from muse_core.io.delivery import Destination
+        from muse_core.io.folders import working_folder
         from muse_core.recipe.run import Run
 
-        destination = self.destination or Destination(Path.cwd())
+        destination = self.destination or Destination(working_folder())
         return Run.prepare(self, frames, parameters, destination, plan_only=plan_only), parameters
 
     def _log_inputs(self, frames, parameters) -> None:

@@ -6,6 +6,7 @@ What each run has to do then is in `harness.bench`.
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from astropy.io import fits
@@ -36,6 +37,17 @@ def test_missing_file(bench):
     frames = bench.frames()
     frames.add(bench.inputs / "nosuch.fits", PIXTABLE)
     bench.fails(frames, says=r"nosuch.fits' with tag 'PIXTABLE_OBJECT'.* line 7 of", status=CANNOT_OPEN)
+
+
+def test_set_of_frames_that_is_no_text(bench):
+    frames = bench.frames()
+    path = Path(bench.arguments(frames, ())[-1])
+    path.write_bytes(path.read_bytes() + b"a\0b PIXTABLE_OBJECT\n")
+    bench._monkeypatch.chdir(bench.products)
+    status = main.main([f"--log-dir={bench.inputs}", "muse_scipost", str(path)], "muse-esorex")
+    line = len(frames.entries) + 1
+    says = rf"{path.name}: line {line}: found a character of code 0, expected text"
+    bench.check(status, "".join(bench._capfd.readouterr()), says, CANNOT_OPEN)
 
 
 @pytest.mark.parametrize("made", ["nothing", "folder"])

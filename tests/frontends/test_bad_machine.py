@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 from harness.bench import OLD_PRODUCT, PIXTABLE, Bench
 
+from muse_core import Recipe
 from muse_core.engine import plan, resources
+from muse_core.errors import ResourceError
 from muse_core.frontends.esorex import main
 
 
@@ -174,3 +176,36 @@ def test_real_command(bench):
         done.stdout + done.stderr,
         rf"{path.name}\[data\]: found \d+ bytes in the file, expected at least \d+",
     )
+
+
+def test_prefix_in_a_folder_that_is_not_there(bench):
+    bench._monkeypatch.chdir(bench.products)
+    arguments = ["--suppress-prefix=false", "--output-prefix=no/such", *bench.arguments(bench.frames(), ())]
+    status = main.main(arguments, "muse-esorex")
+    says = f"--output-prefix: found 'no/such', expected a prefix in a folder; {bench.products}/no is none"
+    bench.check(status, "".join(bench._capfd.readouterr()), says, 61)
+
+
+GONE = "current folder: found none .No such file or directory., expected that in which the program was started"
+
+
+@pytest.mark.parametrize("option", ["", "--output-dir="])
+def test_current_folder_that_was_removed(bench, option):
+    arguments = [option + str(bench.products)] if option else []
+    arguments += bench.arguments(bench.frames(), ())
+    folder = bench.inputs / "gone"
+    folder.mkdir()
+    bench._monkeypatch.chdir(folder)
+    folder.rmdir()
+    status = main.main(arguments, "muse-esorex")
+    bench.check(status, "".join(bench._capfd.readouterr()), GONE)
+
+
+def test_current_folder_that_was_removed_in_python(bench):
+    folder = bench.inputs / "gone"
+    folder.mkdir()
+    bench._monkeypatch.chdir(folder)
+    folder.rmdir()
+    with pytest.raises(ResourceError, match=GONE):
+        Recipe("muse_scipost")(str(bench.frames().path(PIXTABLE)))
+    bench.is_untouched()

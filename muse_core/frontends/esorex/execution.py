@@ -33,8 +33,10 @@ def load_frames(paths: Sequence[str], must_exist: bool) -> ui.FrameSet:
     for path in paths:
         try:
             entries = sof.read_sof(path)
-        except MissingFileError:
+        except MissingFileError as error:
             report.error(f"Unable to open SOF file '{path}'")
+            if error.__cause__ is None:  # it is there
+                report.error(str(error))
             _give_up(path)
         for entry in entries:
             # a tilde counts for this test only, as in the reference

@@ -271,7 +271,10 @@ class Command:
                 frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
             except execution.FramesError:
                 return execution.CANNOT_OPEN
-            self.goal = products.destination(self.setting)
+            try:
+                self.goal = products.destination(self.setting)
+            except products.ProductsError as error:
+                return error.status
             return execution.execute(recipe, options, frames, self.setting, self.goal)
         return 0
 

@@ -28,16 +28,33 @@ class ProductsError(Exception):
 
 
 def destination(settings: Callable[[str], object]):
-    """Return where the products go, a `Destination`, by the options of the command."""
+    """Return where the products go, a `Destination`, by the options of the command.
+
+    Raises
+    ------
+    ProductsError
+        There is no such folder.
+    """
     from muse_core.io.delivery import Destination
+    from muse_core.io.folders import working_folder
 
     directory, prefix = str(settings("output-dir")), None
+    try:
+        current = str(working_folder())
+    except MuseError as error:
+        report.error(str(error))
+        raise ProductsError(FAILED) from error
     in_place = os.path.samefile(directory, ".")
     if settings("suppress-prefix"):
         shown = "" if in_place else directory
     else:
         # a prefix may have folders in it
-        shown, prefix = os.path.split(os.path.join(os.getcwd() if in_place else directory, settings("output-prefix")))
+        shown, prefix = os.path.split(os.path.join(current if in_place else directory, settings("output-prefix")))
+        if not os.path.isdir(shown):
+            report.error(
+                f"--output-prefix: found {settings('output-prefix')!r}, expected a prefix in a folder; {shown} is none"
+            )
+            raise ProductsError(CANNOT_MOVE)
     return Destination(
         Path(shown).absolute(),
         shown=shown,

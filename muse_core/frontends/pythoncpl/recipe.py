@@ -21,6 +21,7 @@ from muse_core.frontends import ending, protocol, registry
 from muse_core.frontends.pythoncpl.logger import LogList
 from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError, Result, Stat
 from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
+from muse_core.io.folders import working_folder
 
 if TYPE_CHECKING:
     from muse_core.engine.plan import Plan
@@ -352,7 +353,7 @@ class _Run:
     def __call__(self, *, only_plan: bool = False) -> "Result | Plan":
         """Run, wait, and return the result, or only the plan."""
         keep = self.output_dir is not None
-        folder = Path(self.output_dir if keep else self._temp_dir).absolute()
+        folder = working_folder() / (self.output_dir if keep else self._temp_dir)
         with contextlib.ExitStack() as stack:
             if keep:
                 try:
