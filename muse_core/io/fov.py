@@ -8,7 +8,7 @@ import numpy as np
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model import units
-from muse_core.model.fov import TAG, CelestialGrid, FovImage
+from muse_core.model.fov import COORDINATE_ERRORS, TAG, CelestialGrid, FovImage
 from muse_core.model.header import get_string, require_float
 from muse_core.model.keywords import checked_column
 
@@ -43,6 +43,7 @@ def read_fov_image(path: Path) -> FovImage:
             mjd_obs=require_float(primary, "MJD-OBS", str(path), tag=TAG),
             unit=get_string(image.header, "BUNIT", "", tag=TAG),
             where=str(path),
+            coordinate_errors=tuple(image.header.cards[key] for key in COORDINATE_ERRORS if key in image.header),
         )
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 
 import numpy as np
-from astropy.io.fits import Header
+from astropy.io.fits import Card, Header
 from astropy.wcs import WCS
 
 from muse_core.errors import InputError
@@ -14,6 +14,7 @@ from muse_core.model.wcs import CTYPES, is_tan
 
 _KEYS = tuple(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CRPIX", "CRVAL") for axis in (1, 2))
 TAG = "IMAGE_FOV"
+COORDINATE_ERRORS = tuple(f"{name}{axis}" for name in ("CSYER", "CRDER") for axis in (1, 2))
 _MATRIX = tuple(f"CD{i}_{j}" for i in (1, 2) for j in (1, 2))
 
 
@@ -102,6 +103,8 @@ class FovImage:
         Unit of the values.
     where : str
         Names it in messages.
+    coordinate_errors : tuple of Card
+        What its extension says of the errors of its coordinates: `COORDINATE_ERRORS`, as far as they are there.
     """
 
     data: np.ndarray
@@ -110,3 +113,4 @@ class FovImage:
     mjd_obs: float
     unit: str
     where: str
+    coordinate_errors: tuple[Card, ...] = ()

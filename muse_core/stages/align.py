@@ -202,8 +202,9 @@ class Mosaic:
 
     def save(self, run: Run, tag: str, image: np.ndarray, unit: str, qc: Sequence[Card] = ()) -> None:
         """Write an image of this mosaic."""
-        wcs = [card(key, value) for key, value in self.grid.cards()]
-        write_fov_image(run.factory, [*self.images[0].header.cards, *qc], image, wcs, unit=unit, tag=tag)
+        first = self.images[0]
+        wcs = [*(card(key, value) for key, value in self.grid.cards()), *first.coordinate_errors]
+        write_fov_image(run.factory, [*first.header.cards, *qc], image, wcs, unit=unit, tag=tag)
 
 
 def save_preview(run: Run, tag: str, layout: Mosaic) -> None:

@@ -152,6 +152,7 @@ class Field:
         data.header["BUNIT"] = "10**(-20)*erg/s/cm**2/Angstrom"
         for axis, ctype in enumerate(("RA---TAN", "DEC--TAN"), 1):
             data.header[f"CTYPE{axis}"], data.header[f"CUNIT{axis}"] = ctype, "deg"
+            data.header[f"CSYER{axis}"] = (8.2e-6 + axis * 1e-7, "[deg] Systematic error in coordinate")
             data.header[f"CRPIX{axis}"], data.header[f"CRVAL{axis}"] = crpix[axis - 1], pointing[axis - 1]
             for other in (1, 2):
                 data.header[f"CD{axis}_{other}"] = cd[axis - 1, other - 1]
