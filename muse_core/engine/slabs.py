@@ -226,6 +226,19 @@ class SlabSource:
         """Number of planes that are made together."""
         return self._size.n_planes
 
+    @property
+    def resampler(self) -> SlabResampler:
+        """What makes the planes."""
+        return self._resampler
+
+    def shares(self) -> list[float]:
+        """Return which part of all weight the rows of each exposure have; of all rows if they have no weights."""
+        if self._weights is None:
+            return [1.0]
+        edges = np.append(self._weights.first_rows, self._end)
+        total = np.diff(edges) * self._weights.values.astype(np.float64)
+        return (total / total.sum()).tolist()
+
     def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
         """Return the range of wavelengths of the rows that some planes need."""
         return needed_wavelengths(self._resampler.grid, *self._resampler.input_planes(first, last))

@@ -18,11 +18,14 @@ class Spectrum:
         Mean value, in the unit of the pixel table.
     stat : ndarray of float64, shape (n,)
         Mean variance of the *pixels* in a bin (not the variance of the mean).
+    count : ndarray of float64, shape (n,), optional
+        Number of pixels in a bin; one between two bins counts in part in either.
     """
 
     lbda: np.ndarray
     data: np.ndarray
     stat: np.ndarray
+    count: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.lbda)

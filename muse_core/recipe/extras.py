@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from muse_core.engine.slabs import SlabSource
     from muse_core.model.grid import OutputGrid
+    from muse_core.model.spectrum import Spectrum
     from muse_core.recipe.run import Run
     from muse_core.steps.resample import ResampleOptions, SlabResult
 
@@ -70,6 +71,17 @@ EXTRAS: dict[str, Extra] = {
                 ProductSpec("MUSE_REPORT_DATA", "master", "FINAL", "IMAGE", "numbers of the report", suffix=".json"),
             ),
             collector="muse_core.stages.reporting:ReportCollector",
+        ),
+        Extra(
+            name="noise",
+            help="how the voxels of the cube are correlated, and its measured noise",
+            recipes=("muse_scipost", "muse_exp_combine", "muse_scipost_make_cube"),
+            products=(
+                ProductSpec(
+                    "NOISE_CORRELATION", "master", "FINAL", "IMAGE", "correlations and measured noise of the cube"
+                ),
+            ),
+            collector="muse_core.stages.noise:NoiseCollector",
         ),
     )
 }
@@ -129,6 +141,9 @@ class Collector:
 
         Rows of a slice lie together; the rows of an exposure come in any order, each once.
         """
+
+    def sky_found(self, header: "Header", spectrum: "Spectrum") -> None:
+        """Hear of the sky spectrum of an exposure, whose pixel table has this `header`, before it is subtracted."""
 
     def close(self) -> None:
         """Hear that the run has ended, also by an error."""

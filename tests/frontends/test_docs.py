@@ -15,7 +15,7 @@ from muse_core.frontends import registry
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("esorex", "python", "reflex", "edps", "combining")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("esorex", "python", "reflex", "edps", "combining", "noise")),
 ]
 BLOCK = re.compile(r"^```(\w+)( eso)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Command lines in the text that are complete.

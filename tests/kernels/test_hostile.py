@@ -149,10 +149,36 @@ class Slab:
     def nearest(self):
         return (*self._common(), 1.0, 1.0, 0, self.grid["nz"], *self._cube(), STOP, 2)
 
-    def weigh(self):
+    def _weighting(self):
         weighting = {"reach": 1, "sign_x": -1, "sign_y": 1, "sign_l": 1, "volume": 0.2, "radius": 1.25, "far": 1e-150}
         weighting |= dict.fromkeys(("drop_x", "drop_y", "drop_l"), 0.6)
-        weighting |= dict.fromkeys(("voxel_x", "voxel_y", "xn", "yn"), 1.0)
+        return weighting | dict.fromkeys(("voxel_x", "voxel_y", "xn", "yn"), 1.0)
+
+    def pair_sums(self, selves=True):
+        *common, lbda = self._common()
+        noise, planes = self.kernels["noise"], lbda[1:4].copy()
+        sums = zeros(self.grid["ny"], self.grid["nx"], noise.n_sums(2, 1, selves))
+        scratch = zeros(2, noise.scratch_size(1) // 8)
+        lines = (0, self.grid["ny"], 0, self.grid["ny"])
+        return (
+            *common,
+            *lines,
+            planes,
+            np.ones(3),
+            self.method,
+            self._weighting(),
+            1,
+            2,
+            1,
+            selves,
+            scratch,
+            sums,
+            STOP,
+            2,
+        )
+
+    def weigh(self):
+        weighting = self._weighting()
         nx, nz = self.grid["nx"], self.grid["nz"]
         scratch = zeros(2, self.kernels["resample"].scratch_size(nx, 1, 2))
         planes = (0, nz, 2)
@@ -232,6 +258,10 @@ def calls(kernels):
         "minpack.damping_parameter": lambda: (
             minimisation()[0][:, :2].copy(), np.arange(2), floats(2), floats(2), 0.1, 0.0, zeros(2), zeros(5, 2),
         ),
+        "noise.n_sums": lambda: (2, 1, True),
+        "noise.scratch_size": lambda: (1,),
+        **{f"noise.pair_sums/{method}": lambda method=method: slab[method]().pair_sums() for method in slab},
+        "noise.pair_sums/alone": lambda: slab[0]().pair_sums(False),
         "raman.add_moments": lambda: (rows(), floats(N), 100.0, 1.0, zeros(8, 8)),
         "raman.residuals": lambda: (rows(), floats(N), floats(5), 1.0, False, zeros(N)),
         "raman.residuals/rounded": lambda: (rows(), floats(N), floats(5), 1.0, True, zeros(N)),
@@ -290,6 +320,7 @@ MADE_BY_KERNELS = {
     "grid.sort_by_plane": (0, 2),
     "grid.sort_cells": (2, 3, 4, 5),
     "cosmics.reject": (0, 1, 2, 3, 11),
+    "noise.pair_sums": (1,),
     "resample.weigh": (1,),
     "resample.nearest": (1,),
 }
@@ -456,6 +487,7 @@ def test_hostile_rows_through_the_resampling(celestial, logarithmic):
         KERNELS["cosmics"].reject(*slab.rejection(trial % 3, trial // 3 % 3))
         KERNELS["resample"].weigh(*slab.weigh())
         KERNELS["resample"].nearest(*slab.nearest())
+        KERNELS["noise"].pair_sums(*slab.pair_sums())
 
 
 def test_wavelength_beyond_all_bins_does_not_loop():

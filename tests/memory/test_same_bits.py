@@ -16,6 +16,8 @@ RUNS = {
     "two exposures": ("two", "offsets", "--skymethod=simple", "--save=cube,skymodel,individual,positioned,combined"),
     "renka": ("wfm", "none", "--skymethod=none", "--resample=renka", "--filter=white,sim_I"),
     "Euro3D": ("small", "none", "--skymethod=none", "--format=xEuro3D"),
+    "noise": ("two", "offsets", "--skymethod=simple"),
+    "noise of lanczos": ("small", "none", "--skymethod=none", "--resample=lanczos"),
     "autocalibration": ("wfm", "none", "--skymethod=none", "--autocalib=deepfield", "--save=cube,autocal"),
 }
 
@@ -29,6 +31,8 @@ def signatures(datasets, tmp_path, monkeypatch, capfd):
         folder = tmp_path / label
         folder.mkdir()
         monkeypatch.chdir(folder)
+        if name.startswith("noise"):
+            monkeypatch.setenv("MUSE_EXTRAS", "noise")
         arguments = ["muse_scipost", *parameters, str(datasets[data].sofs[sof])]
         assert main.main(arguments, "muse-esorex") == 0, "".join(capfd.readouterr())
         found = {}

@@ -3,7 +3,16 @@
 
 from muse_core.model.resampling import METHODS, Method
 from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions, cosmic_ray_direction, parse_pixfrac
-from muse_core.steps.resample.slab import Band, SlabResampler, SlabResult, SlabSize, slab_bytes, slab_memory, slab_size
+from muse_core.steps.resample.slab import (
+    Band,
+    SlabResampler,
+    SlabResult,
+    SlabSize,
+    SortedSlab,
+    slab_bytes,
+    slab_memory,
+    slab_size,
+)
 
 __all__ = [
     "METHODS",
@@ -14,6 +23,7 @@ __all__ = [
     "SlabResampler",
     "SlabResult",
     "SlabSize",
+    "SortedSlab",
     "cosmic_ray_direction",
     "parse_pixfrac",
     "slab_bytes",

@@ -93,6 +93,40 @@ class SlabResult:
         collapse_kernels.blank(self.data, self.stat, self.dq, n_threads)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SortedSlab:
+    """The rows of a slab as kernels take them, sorted, cosmic rays flagged; valid until the next slab is made.
+
+    Attributes
+    ----------
+    first, last : int
+        Planes that are made of them: first, last + 1.
+    low : int
+        Plane of the first cell.
+    band : Band
+        Rows of the grid that are made of them.
+    cells, offsets
+        As for `resample.weigh`, of the band with its halo.
+    grid, spaxels
+        As for `resample.weigh`, of all spaxels.
+    code : int, optional
+        Number of the method; None for nearest.
+    weighting : dict
+        The fields of ``weighting_t``.
+    """
+
+    first: int
+    last: int
+    low: int
+    band: Band
+    cells: np.ndarray
+    offsets: np.ndarray
+    grid: dict
+    spaxels: np.ndarray
+    code: int | None
+    weighting: dict
+
+
 def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
     """Memory in bytes that `SlabResampler.slab` takes besides its input.
 
@@ -212,7 +246,14 @@ class SlabResampler:
     reuse_output : bool
         The arrays of a result are used again by the next call of `slab` but one: saves the time of fresh memory, for
         callers that are done with a slab by then.
+
+    Attributes
+    ----------
+    watch : callable, optional
+        Gets the `SortedSlab` of each slab, or band of one, that has been made, and `stop`.
     """
+
+    watch: Callable[[SortedSlab, np.ndarray], None] | None = None
 
     def __init__(
         self,
@@ -344,6 +385,10 @@ class SlabResampler:
                 self.n_threads,
             )
         _go_on(stop)
+        if self.watch is not None:
+            made_rows = Band(0, self.grid.ny, 0, self.grid.ny) if band is None else band
+            sorted_rows = (cells, offsets, self._parameters, self._spaxels)
+            self.watch(SortedSlab(first, last, low, made_rows, *sorted_rows, self._code, self._weighting), stop)
         if band is None:
             return SlabResult(data, stat, dq, cosmic_rays)
         for name in ("data", "stat", "dq"):

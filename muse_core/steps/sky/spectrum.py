@@ -106,4 +106,4 @@ class SpectrumAccumulator:
                 "or every pixel flagged?"
             )
         weight = weight[filled]
-        return Spectrum(self._lbda()[filled], data[filled] / weight, stat[filled] / weight)
+        return Spectrum(self._lbda()[filled], data[filled] / weight, stat[filled] / weight, weight)

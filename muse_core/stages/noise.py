@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The extra ``noise``: NOISE_CORRELATION beside the cube: the correlations of its voxels, and its measured noise."""
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from astropy.io.fits import Header
+
+from muse_core.engine.progress import timed
+from muse_core.engine.slabs import SlabSource
+from muse_core.engine.threads import map_in_order
+from muse_core.errors import DataError, ParameterError
+from muse_core.io.fitsreader import FitsFile, Hdu
+from muse_core.io.fitswriter import primary_header
+from muse_core.io.noise import PATTERN, SIZED_COLUMNS, SPECTRAL, TAG, Encoding, NoiseWriter
+from muse_core.model.grid import OutputGrid
+from muse_core.model.header import get_float, get_string, is_nfm
+from muse_core.model.spectrum import Spectrum
+from muse_core.recipe.extras import Collector, Finished
+from muse_core.stages.cards import image_wcs, object_cards
+from muse_core.steps import dar
+from muse_core.steps.collapse import Collapse
+from muse_core.steps.noise import correlation as coding
+from muse_core.steps.noise.correlation import box_factor, encode_pattern, encode_spectral
+from muse_core.steps.noise.layout import Layout
+from muse_core.steps.noise.measured import SIZES, SkyNoise, boxes_of, combined_sky_variance
+from muse_core.steps.noise.sums import LARGEST_REACH, CorrelationSums, scratch_bytes
+from muse_core.steps.resample import ResampleOptions, SlabResult
+
+_LOG = logging.getLogger(__name__)
+_CUBE = "DATACUBE_FINAL"
+_ENCODINGS = (
+    Encoding(16, 1 / coding.PATTERN_SCALE, 0.0, coding.PATTERN_BLANK),
+    Encoding(8, 1 / coding.SPECTRAL_SCALE, -coding.SPECTRAL_ZERO / coding.SPECTRAL_SCALE, coding.SPECTRAL_BLANK),
+)
+
+
+def refraction_shift(grid: OutputGrid, header: Header) -> np.ndarray | None:
+    """Return by how much the rows in each plane were moved to correct for refraction; in spaxels, shape (nz,).
+
+    None where they were not, or where the header of the pixel table does not say so.
+    """
+    if is_nfm(header) or get_float(header, dar.CARD_CORRECT, 0.0) <= 0 or not grid.celestial:
+        return None
+    lbda = grid.wavelength(np.arange(grid.nz))
+    try:
+        correction = dar.DarCorrection.from_header(header, get_float(header, dar.CARD_CORRECT, 0.0))
+    except DataError as error:
+        _LOG.info("Planes of the noise are spaced evenly: %s", error)
+        return None
+    return correction.shift_arcsec(lbda) / (3600 * min(grid.voxel_scales()))
+
+
+class NoiseCollector(Collector):
+    """Finds the correlations while the cube is made, and measures its noise when it is complete."""
+
+    def __init__(self, extra, run):
+        super().__init__(extra, run)
+        self._writer: NoiseWriter | None = None
+        self._skies: list[SkyNoise] = []
+        self._factors: dict[int, list[float]] = {}
+
+    def needs(self, grid: OutputGrid | None, options: ResampleOptions | None) -> tuple[int, int]:
+        """Return the bytes of memory and of disk."""
+        if grid is None:
+            return 0, 0
+        if options.reach > LARGEST_REACH:
+            raise ParameterError(f"noise: found ld = {options.ld}, expected at most {LARGEST_REACH}")
+        layout = Layout.of(grid, options)
+        return scratch_bytes(grid, layout.neighbourhood), layout.product_bytes(grid)
+
+    def sky_found(self, header: Header, spectrum: Spectrum) -> None:
+        """Keep how well the sky of an exposure is known."""
+        self._skies.append(SkyNoise(spectrum.lbda, spectrum.stat, spectrum.count))
+
+    def begin_cube(self, header: Header, source: SlabSource, options: ResampleOptions) -> None:
+        """Choose the planes, and watch the resampling."""
+        grid = self._grid = source.resampler.grid
+        self._source, self._layout = source, Layout.of(grid, options, refraction_shift(grid, header))
+        self._shares = source.shares()
+        self._white = Collapse(grid, [None], self.run.resources.n_threads)
+        self._lbda = grid.wavelength(np.arange(grid.nz))
+        wcs, layout = grid.cards(header), self._layout
+        factory = self.run.factory
+        path = factory.next_path(TAG)
+        self._writer = NoiseWriter(
+            path,
+            factory.header(TAG, self.cards([*object_cards(header), *wcs]), path, primary_header()),
+            image_wcs(wcs),
+            (grid.ny, grid.nx),
+            layout.neighbourhood.offsets,
+            (layout.pattern, layout.spectral),
+            self._lbda,
+            _ENCODINGS,
+        )
+        self._sums = CorrelationSums(
+            grid, layout, self._keep_pattern, self._keep_spectral, self.run.resources.n_threads
+        )
+        if len(layout.neighbourhood.offsets):
+            source.resampler.watch = self._sums.watch
+
+    def _keep_pattern(self, plane: int, values: np.ndarray) -> None:
+        offsets = self._layout.neighbourhood.offsets.tolist()
+        seen = np.isfinite(values)
+        means = np.where(seen, values, 0).sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1)
+        mean = dict(zip(map(tuple, offsets), means.tolist(), strict=True))
+        self._factors[plane] = [box_factor(mean, size) for size in SIZES]
+        self._writer.write(PATTERN, plane, encode_pattern(values))
+
+    def _keep_spectral(self, plane: int, values: np.ndarray) -> None:
+        self._writer.write(SPECTRAL, plane, encode_spectral(values))
+
+    def add_planes(self, first: int, result: SlabResult) -> None:
+        """Add planes to the image in which sky is looked for."""
+        self._white.add_planes(first, result.data, result.dq)
+
+    def end_cube(self) -> None:
+        """Look at planes that were taken over from an interrupted run."""
+        for plane in self._sums.missing():
+            self._source.plane(plane)
+        self._source.resampler.watch = None
+
+    def write(self, products: Sequence[Finished]) -> None:
+        """Measure the noise of the cube; complete the product."""
+        if self._writer is None:
+            _LOG.warning("No cube is made: there is no noise of it")
+            return
+        with timed("Noise of the cube", self._grid.nz):
+            columns = {"WAVELENGTH": self._lbda, "SKY_VARIANCE": self._sky_variance()}
+            cube = next(product.path for product in products if product.tag == _CUBE)
+            unit = self._measure(cube, columns)
+            planes = sorted(self._factors)
+            for number, size in enumerate(SIZES[1:], 1):
+                factors = [self._factors[plane][number] for plane in planes] or [1.0]
+                columns[f"PREDICTED{size}"] = np.interp(np.arange(self._grid.nz), planes or [0], factors)
+            self.run.factory.register(self._writer.finish(columns, unit), TAG)
+
+    def _measure(self, path, columns: dict[str, np.ndarray]) -> str:
+        """Fill in the columns of the measured noise; return the unit of the cube."""
+        nz = self._grid.nz
+        for name in SIZED_COLUMNS:
+            for size in SIZES:
+                columns[f"{name}{size}"] = np.zeros(nz) if name == "N" else np.full(nz, np.nan)
+        boxes = boxes_of(self._white.images()[0])
+        with FitsFile(path) as file:
+            data, stat = file.find("DATA"), file.find("STAT")
+            if data is None or stat is None:
+                _LOG.warning("%s: noise is measured in cubes of the formats Cube, xCube and sdpCube only", path.name)
+                return ""
+
+            def ratios(plane: int) -> list[tuple[float, int]]:
+                pair = [_plane(file, hdu, plane) for hdu in (data, stat)]
+                return [box.ratio(*pair) for box in boxes]
+
+            for plane, found in enumerate(map_in_order(ratios, range(nz), self.run.resources.n_threads)):
+                for box, (ratio, number) in zip(boxes, found, strict=True):
+                    columns[f"RATIO{box.size}"][plane], columns[f"N{box.size}"][plane] = ratio, number
+            return get_string(data.header, "BUNIT", "")
+
+    def _sky_variance(self) -> np.ndarray:
+        """Return the variance of the sky that was subtracted, in each plane; NaN if it is not known."""
+        if len(self._skies) != len(self._shares):
+            if self._skies:
+                _LOG.warning("The noise of the sky is not known of exposures that an interrupted run has reduced")
+            return np.full(self._grid.nz, np.nan)
+        length = self._grid.voxel_length(np.arange(self._grid.nz))
+        return combined_sky_variance([sky.variance(self._lbda, length) for sky in self._skies], self._shares)
+
+    def close(self) -> None:
+        """Leave no file open."""
+        if self._writer is not None:
+            self._writer.abort()
+
+
+def _plane(file: FitsFile, hdu: Hdu, number: int) -> np.ndarray:
+    """Return a plane of a cube, big-endian as it is in the file."""
+    _, ny, nx = hdu.shape
+    size = 4 * ny * nx
+    return np.frombuffer(file.read(hdu.data_begin + number * size, size), ">f4").reshape(ny, nx)
