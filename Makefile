@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# make demo   virtual environment, build, a simulated exposure, the recipe, a picture of the result
+# make demo   virtual environment, build, a simulated exposure, the recipe with its report, a picture
 # make test   the same environment, all tests (those against ESO's recipe where esorex and cpl-plugin-muse are installed)
 # make sanitize  the kernels with bounds checks and sanitizers of GCC, with hostile numbers and all their other tests
 # make lint   style, import rules, types
@@ -27,10 +27,10 @@ $(VENV)/installed: $(BIN)/python $(SOURCES)
 
 demo: $(VENV)/installed
 	mkdir -p demo
-	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 6500 6600 --seed 1
-	cd demo && ../$(BIN)/muse-esorex muse_scipost --save=cube,skymodel model.sof
+	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 6420 6840 --seed 1
+	cd demo && ../$(BIN)/muse-esorex --extras=report muse_scipost --save=cube,skymodel model.sof
 	cd demo && ../$(BIN)/python ../sof_examples/plot_field.py DATACUBE_FINAL.fits demo.png
-	@echo "the field and a spectrum: demo/demo.png"
+	@echo "the field, an emission line, a spectrum: demo/demo.png; the report: demo/MUSE_REPORT.html"
 
 test: $(VENV)/installed
 	$(BIN)/pytest $(PYTEST_ARGS)

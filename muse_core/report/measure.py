@@ -21,6 +21,8 @@ from muse_core.report.steps import Steps, read_steps
 
 #: A slice counts as an outlier if it is so many times the scatter of all slices away from their median.
 _SLICE_SIGMAS = 6.0
+#: Part of the light of the brightest column of a slice that there may be anywhere in it.
+_WINGS = 0.01
 #: Below that residual, in units of the noise of a row, exposures are not compared.
 _RESIDUAL_FLOOR = 0.01
 
@@ -235,6 +237,7 @@ def _measure_rows(measured: Measured, judge: Judge) -> None:
         middle = np.median(level[seen])
         scatter = 1.482602 * np.median(np.abs(level[seen] - middle))
         apart = np.where(seen, level - middle, 0.0)
+        apart[np.abs(apart) < _WINGS * statistics.peak] = 0.0  # it may be the light of a star in the slice
         worst = int(np.argmax(np.abs(apart)))
         ifu, number = divmod(worst, N_SLICE)
         sky = numbers.get("sky_level")

@@ -38,6 +38,8 @@ class RowStatistics:
         Scatter of these rows over the square root of their variance.
     noise : ndarray of float64, shape (24, 48)
         Uncertainty of the level, from the variance.
+    peak : ndarray of float64, shape (24, 48)
+        Mean of the brightest column of each slice: a bright star in it shows here.
     flags : dict of str to int
         Number of rows with each flag; some have several.
     n_rows, n_flagged : int
@@ -51,6 +53,7 @@ class RowStatistics:
     level: np.ndarray = dataclasses.field(default_factory=lambda: np.full((N_IFU, N_SLICE), np.nan))
     ratio: np.ndarray = dataclasses.field(default_factory=lambda: np.full((N_IFU, N_SLICE), np.nan))
     noise: np.ndarray = dataclasses.field(default_factory=lambda: np.full((N_IFU, N_SLICE), np.nan))
+    peak: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((N_IFU, N_SLICE)))
     flags: dict = dataclasses.field(default_factory=dict)
     n_rows: int = 0
     n_flagged: int = 0
@@ -108,6 +111,7 @@ class RowStatistics:
         size = len(self.sums)
         with self._lock:
             self.level[ifu - 1, number - 1] = middle
+            self.peak[ifu - 1, number - 1] = means.max()
             self.ratio[ifu - 1, number - 1] = 1.482602 * np.median(np.abs(scaled - np.median(scaled)))
             self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(data))
             self.sums += np.bincount(place, sky, minlength=size)
