@@ -27,7 +27,7 @@ $(VENV)/installed: $(BIN)/python $(SOURCES)
 
 demo: $(VENV)/installed
 	mkdir -p demo
-	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 6420 6840 --seed 1
+	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 5980 6400 --exptime 3000 --seed 1
 	cd demo && ../$(BIN)/muse-esorex --extras=report muse_scipost --save=cube,skymodel model.sof
 	cd demo && ../$(BIN)/python ../sof_examples/plot_field.py DATACUBE_FINAL.fits demo.png
 	@echo "the field, an emission line, a spectrum: demo/demo.png; the report: demo/MUSE_REPORT.html"

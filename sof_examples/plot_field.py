@@ -33,10 +33,12 @@ def sources(image: np.ndarray) -> list[tuple[int, int]]:
 
 def strongest_line(spectra: np.ndarray, noise: np.ndarray) -> tuple[int, int]:
     """Return number of the source and plane of the strongest emission line; spectra of shape (n_sources, n_planes)."""
-    excess = spectra - ndimage.median_filter(spectra, (1, 41), mode="nearest")
+    continuum = ndimage.median_filter(spectra, (1, 41), mode="nearest")
+    excess = spectra - continuum
     excess -= np.median(excess, axis=0)
+    signal = np.where(excess > 0.3 * continuum, excess / np.hypot(noise, mad_std(excess, axis=1)[:, None]), 0)
     # a line is seen in three planes at least, what is left of a cosmic ray is not
-    excess = ndimage.median_filter(excess / np.hypot(noise, mad_std(excess, axis=1)[:, None]), (1, 3))
+    excess = ndimage.median_filter(signal, (1, 3))
     return np.unravel_index(np.argmax(excess), excess.shape)
 
 
@@ -68,10 +70,12 @@ def main(cube_name: str, picture_name: str) -> None:
     near = np.abs(np.arange(len(data)) - plane)
     line = data[near <= LINE].sum(axis=0) - (near <= LINE).sum() * data[(near > GAP) & (near <= BESIDE)].mean(axis=0)
 
+    line = ndimage.gaussian_filter(np.nan_to_num(line), 1.0)
+
     figure = plt.figure(figsize=(12, 9), layout="constrained")
     grid = figure.add_gridspec(2, 2, height_ratios=[1.5, 1])
     wcs = WCS(header, naxis=2) if "CD1_1" in header else None
-    titles = (f"{name}: white light", f"emission line at {lbda[plane]:.1f} $\\AA$, without continuum")
+    titles = (f"{name}: white light", f"emission line at {lbda[plane]:.1f} $\\AA$, without continuum, smoothed")
     for column, (image, title) in enumerate(zip((white, line), titles, strict=True)):
         field = figure.add_subplot(grid[0, column], projection=wcs)
         shown = stretched(image)
@@ -96,9 +100,7 @@ def main(cube_name: str, picture_name: str) -> None:
     figure.savefig(picture_name, dpi=100)
     ny, nx = white.shape
     x0, y0 = (place + 1 for place in places[number])
-    print(
-        f"{picture_name}: {nx} x {ny} spaxels; line at {lbda[plane]:.1f} Angstrom of the source at x={x0 + 1}, y={y0 + 1}"
-    )
+    print(f"{picture_name}: {nx} x {ny} spaxels, line at {lbda[plane]:.1f} Angstrom, source at x={x0}, y={y0}")
 
 
 if __name__ == "__main__":

@@ -211,6 +211,7 @@ def strongest_line(cube: Cube, field: Field, *, edge: float = 0.03) -> tuple[int
     between = 1.4826 * np.median(np.abs(excess), axis=0)  # more where the sky is bright
     noise = np.hypot(scatter, between)
     signal = np.divide(excess, noise, out=np.zeros_like(excess), where=noise > 0)
+    signal = median_filter(signal, (1, 3))  # a line is seen in three planes, what is left of a cosmic ray is not
     margin = max(int(edge * nz), _BESIDE + _LINE_HALF)
     signal[:, :margin] = signal[:, nz - margin :] = 0.0
     peak = int(np.argmax(signal.max(axis=0)))
