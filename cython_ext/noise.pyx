@@ -83,7 +83,12 @@ cdef inline int gather(int method, const weighting_t *w, const grid_t *grid, con
                 shared[n].x = <int>i
                 shared[n].y = <int>j
                 for p in range(s.depth + 1):
-                    shared[n].weight[p] = combined(max(method, DRIZZLE), w, part, spectral[p]) * row.weight if reached[p] else 0
+                    if not reached[p]:
+                        shared[n].weight[p] = 0
+                    elif method <= DRIZZLE:  # without the volume of the drop, which all weights have in common
+                        shared[n].weight[p] = part * spectral[p] * row.weight
+                    else:
+                        shared[n].weight[p] = combined(method, w, part, spectral[p]) * row.weight
                 n += 1
     return n
 
@@ -99,7 +104,10 @@ cdef inline void add_pairs(const slab_t *s, const shared_t *shared, int n, float
             continue
         own = sums + ((shared[a].y - s.first) * s.nx + shared[a].x) * s.n_sums
         scaled = shared[a].weight[0] * variance
-        for b in range(n):
+        if s.radius == 0:
+            for p in range(s.depth + 1):
+                own[p] += scaled * shared[a].weight[p]
+        for b in range(n if s.radius else 0):
             dx = shared[b].x - shared[a].x
             dy = shared[b].y - shared[a].y
             if distance(dx) > s.radius or distance(dy) > s.radius:

@@ -9,8 +9,8 @@ import numpy as np
 
 #: Spaxels along the side of the boxes.
 SIZES = (1, 3, 5)
-#: Boxes of each size that are looked at: enough for 1, 2 and 4 per cent in a plane.
-MOST = {1: 8000, 3: 2000, 5: 1000}
+#: Boxes of each size that are looked at: enough for 2, 3 and 4 per cent in a plane.
+MOST = {1: 5000, 3: 1500, 5: 800}
 #: Spaxels are sky as long as they are that many times the scatter from the median of the field.
 _CLIP, _ROUNDS = 3.0, 20
 #: Standard deviation of a Gaussian, in units of the median absolute deviation.
