@@ -76,8 +76,10 @@ class MuseExpCombine(base.Recipe):
             saves_weights="combined" in save and weights is not None,
         )
         with stages.plan.begin(run, work) as store:
-            load = functools.partial(stages.exposures.load, run, store, pointing=pointing)
-            table = stages.combine.combine(run, stages.exposures.reduce_each(run, exposures, store, load), weights)
+            load = functools.partial(stages.exposures.load, pointing=pointing)
+            table = stages.combine.combine(
+                run, stages.exposures.reduce_each(run, exposures, store, load, pointing), weights
+            )
             flagged = stages.cube.make_cube(run, cube, table, store)
             if "combined" in save:
                 stages.combine.save_combined(run, table, store, flagged)

@@ -127,8 +127,7 @@ class MuseScipost(base.Recipe):
             bands=[] if steps.raman_lines is None else stages.raman.band_limits(p.raman_width),
         )
         with stages.plan.begin(run, work) as store:
-            reduce_one = functools.partial(steps.reduce, store)
-            reduced = stages.exposures.reduce_each(run, exposures, store, reduce_one)
+            reduced = stages.exposures.reduce_each(run, exposures, store, steps.reduce, steps.location.pointing)
             if not save & {"cube", "combined", "stacked"}:
                 return
             table = stages.combine.combine(run, reduced, weights)
@@ -143,7 +142,7 @@ class _ExposureSteps:
     """The steps from the files of an exposure to its rows on the sky: their options and inputs."""
 
     def __init__(self, run: "Run", p: ScipostParameters, save: frozenset[str]):
-        self.run, self.save, self.darcheck = run, save, p.darcheck
+        self.save, self.darcheck = save, p.darcheck
         self.curves = stages.calibrations.load_flux_curves(run)
         self.calibration = stages.calibrate.CalibrationOptions(
             reference_wavelength=p.lambdaref, curves=self.curves, flux=p.darcheck == "none"
@@ -188,10 +187,15 @@ class _ExposureSteps:
         return cubes
 
     def reduce(
-        self, store: "RowStore", exposure: "OpenedExposure", first_row: int, reference: "Positioning | None"
+        self,
+        run: "Run",
+        store: "RowStore",
+        exposure: "OpenedExposure",
+        first_row: int,
+        reference: "Positioning | None",
     ) -> "ReducedExposure":
         """Reduce an exposure up to its rows on the sky, and write its own products."""
-        run, pointing, known = self.run, self.location.pointing, self.known_sky
+        pointing, known = self.location.pointing, self.known_sky
         if self.need_no_barrier:
             calibration = stages.calibrate.Calibration(run, exposure, first_row, self.calibration)
             subtraction = functools.partial(stages.sky.SkySubtraction.of, run, stages.sky.given_sky(known))

@@ -53,6 +53,8 @@ class MuseScipostCombinePixtables(base.Recipe):
             saves_weights=weights is not None,
         )
         with stages.plan.begin(run, work) as store:
-            load = functools.partial(stages.exposures.load, run, store, pointing=used)
-            table = stages.combine.combine(run, stages.exposures.reduce_each(run, exposures, store, load), weights)
+            load = functools.partial(stages.exposures.load, pointing=used)
+            table = stages.combine.combine(
+                run, stages.exposures.reduce_each(run, exposures, store, load, used), weights
+            )
             stages.combine.save_combined(run, table, store)

@@ -61,9 +61,9 @@ class MuseScipostMakeCube(base.Recipe):
             stacked=p.stacked,
         )
         with stages.plan.begin(run, work) as store:
-            load = functools.partial(stages.exposures.load, run, store, pointing=pointing)
+            load = functools.partial(stages.exposures.load, pointing=pointing)
             table = stages.combine.combine(
-                run, stages.exposures.reduce_each(run, [exposure], store, load), exposure.weights
+                run, stages.exposures.reduce_each(run, [exposure], store, load, pointing), exposure.weights
             )
             flagged = stages.cube.make_cube(run, cube, table, store)
             if p.stacked:

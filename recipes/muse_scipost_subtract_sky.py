@@ -56,7 +56,7 @@ class MuseScipostSubtractSky(base.Recipe):
         original = p.orig if p.orig or run.compat.original_always_kept else None
         location = stages.locate.LocationOptions(individual=True, original=original)
 
-        def subtraction(table):
+        def subtraction(run, table):
             stages.sky.require_sky(run, table, calibrated=True)
             scale = stages.sky.flat_level_ratio(table.header, sky=p.flux_sky, lamp=p.flux_lamp)
             return stages.sky.SkySubtraction.of(run, sky, table, scale, noted=True)

@@ -38,7 +38,7 @@ class MuseScipostSubtractSkySimple(base.Recipe):
         sky = stages.sky.load_spectrum(run)
         files = stages.opening.open_separately(run, frames.PIXTABLE_REDUCED.tag, p.wavelengths)
 
-        def subtraction(table):
+        def subtraction(run, table):
             stages.sky.require_sky(run, table)
             return stages.sky.SkySubtraction.of(run, sky, table)
 

@@ -11,8 +11,10 @@ import contextlib
 import hashlib
 import logging
 import os
+import secrets
 import shutil
 import struct
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +28,7 @@ from muse_core.engine.slabs import Slab, SlabSource
 from muse_core.engine.store import KeptRows, KeptRowStore, RowStore
 from muse_core.errors import DataError, InputError, ParameterError, ProductError, ResourceError
 from muse_core.io.fitswriter import describe_os_error
+from muse_core.io.litter import cleaned_up_by
 from muse_core.io.private import NotPrivateError, PrivateFolder
 from muse_core.io.products import Made, ProductFactory
 from muse_core.io.sof import Frame
@@ -34,7 +37,11 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 #: Errors that come again when the run does: there is nothing to go on with.
 _LASTING = (DataError, InputError, ParameterError)
-_PRODUCTS = "products"
+_PRODUCTS, _PARCEL = "products", "parcel-"
+#: Names of folders that do not outlive their runs start so.
+_PASSING = ".muse-cluster-"
+#: Seconds for which a file that another machine has written may be invisible here, and between two looks.
+_PATIENCE, _PAUSE = 120.0, 0.25
 #: Length and checksum of each block of a record.
 _BLOCK = struct.Struct("<QI")
 
@@ -60,6 +67,32 @@ def _exposure_schema(kind: type) -> Any:
     return tuple[kind, dict[int, KeptRows], Made]
 
 
+def _digest(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=32).hexdigest()
+
+
+def exposure_name(number: int) -> str:
+    """Return the name of the record of an exposure."""
+    return f"exposure-{number:04d}"
+
+
+def slab_name(first: int) -> str:
+    """Return the name of the record of the slab that begins with a plane."""
+    return f"slab-{first:06d}"
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove the folder of a run, although others may still be at work in it: they do not find it any more."""
+    gone = folder.with_name(f"{folder.name}.gone")
+    with contextlib.suppress(OSError):
+        os.rename(folder, gone)
+        folder = gone
+    for _ in range(3):  # somebody may just have made a file
+        shutil.rmtree(folder, ignore_errors=True)
+        if not os.path.lexists(folder):
+            return
+
+
 def _version(path: str | os.PathLike) -> tuple[int, ...]:
     try:
         found = os.stat(path)
@@ -75,12 +108,37 @@ class Journal:
     ----------
     folder : Path, optional
         Folder of this very run; made when the journal is entered, removed when the run ends well.
+    lasts : bool
+        The folder stays if the run does not end well; else it is only there for the processes of this run.
     """
 
-    def __init__(self, folder: Path | None = None):
-        self._path = folder
+    def __init__(self, folder: Path | None = None, *, lasts: bool = True):
+        self._path = None if folder is None else folder.absolute()
+        self._lasts, self._is_shared = lasts, False
         self._folder: PrivateFolder | None = None
         self._lock: BinaryIO | None = None
+
+    @classmethod
+    def passing(cls, folder: Path) -> "Journal":
+        """Return the journal of a run that needs one for its own time only; those that runs left there are removed."""
+        for left in folder.glob(f"{_PASSING}*"):
+            with contextlib.suppress(OSError), PrivateFolder.open(left) as found, found.lock():
+                remove_tree(left)
+        return cls(folder / f"{_PASSING}{secrets.token_hex(8)}", lasts=False)
+
+    @classmethod
+    @contextlib.contextmanager
+    def of_another(cls, folder: Path) -> "Iterator[Journal]":
+        """Yield the journal that another process, maybe on another machine, has entered."""
+        journal = cls(folder)
+        journal._is_shared = True
+        with PrivateFolder.open(folder) as journal._folder:
+            yield journal
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the run; None without a journal."""
+        return self._path
 
     @property
     def products(self) -> Path | None:
@@ -117,21 +175,25 @@ class Journal:
                 raise ResourceError(f"{RESUME_VARIABLE}: {error}") from error
             except OSError as error:
                 raise ResourceError(f"{RESUME_VARIABLE}: {describe_os_error(error, self._path)}") from error
+            if not self._lasts:
+                opened.enter_context(cleaned_up_by(lambda: remove_tree(self._path)))
             self._opened = opened.pop_all()
         return self
 
     def __exit__(self, kind, value, traceback):
         if self._path is None:
             return
-        if kind is None or issubclass(kind, _LASTING):
-            shutil.rmtree(self._path, ignore_errors=True)
+        if not self._lasts or kind is None or issubclass(kind, _LASTING):
+            remove_tree(self._path)
         else:
             _LOG.info("What has been done is kept in %s: the same run will go on from there", self._path)
         self._opened.close()
 
     def make_store(self, lengths: Sequence[int], resources: Resources) -> RowStore:
         """Return the store of the rows of exposures of these lengths; one that lasts if there is a journal."""
-        return resources.make_store(lengths) if self._path is None else KeptRowStore(sum(lengths), self._folder)
+        if self._path is None:
+            return resources.make_store(lengths)
+        return KeptRowStore(sum(lengths), self._folder, shared=self._is_shared)
 
     def record_exposure(
         self, number: int, done: object, store: RowStore, span: tuple[int, int], factory: ProductFactory
@@ -142,11 +204,11 @@ class Journal:
         """
         if self._path is not None:
             kept = done, store.checkpoint(*span), factory.checkpoint()
-            self._record(f"exposure-{number:04d}", kept, _exposure_schema(type(done)))
+            self._record(exposure_name(number), kept, _exposure_schema(type(done)))
 
     def recall_exposure(self, number: int, store: RowStore, factory: ProductFactory, kind: type[T]) -> T | None:
         """Return what an earlier run kept of an exposure, if anything, with store and factory in the state after it."""
-        kept = self._recall(f"exposure-{number:04d}", _exposure_schema(kind))
+        kept = self._recall(exposure_name(number), _exposure_schema(kind))
         if kept is None:
             return None
         done, rows, made = kept
@@ -158,6 +220,72 @@ class Journal:
             return None
         _LOG.info("Exposure %d: taken over from the interrupted run", number)
         return done
+
+    def adopt_exposure(self, number: int, store: KeptRowStore, factory: ProductFactory, kind: type[T]) -> T:
+        """Return what another process of this run has just kept of an exposure.
+
+        Raises
+        ------
+        ResourceError
+            It is not there, or damaged.
+        """
+        done, rows, made = self._adopt(exposure_name(number), _exposure_schema(kind))
+        store.adopt(rows)
+        factory.adopt(made)
+        return done
+
+    def adopt_slab(self, name: str) -> Slab:
+        """Return a slab that another process of this run has just kept; errors as `adopt_exposure`."""
+        return self._adopt(name, Slab)
+
+    def _adopt(self, name: str, schema: Any) -> Any:
+        patience = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return unpack(self._read_blocks(name), schema)
+            except (RecordError, OSError) as error:
+                if time.monotonic() > patience:
+                    raise ResourceError(
+                        f"{self._path / name}: a worker has written it, but here it cannot be read ({error}); do all "
+                        "machines see the same folder?"
+                    ) from error
+            self._folder.names()  # file systems of a network remember for a while that there is no such name
+            time.sleep(_PAUSE)
+
+    def put(self, data: bytes) -> str:
+        """Keep what other processes of this run will ask for; return its name, which tells its content."""
+        name = f"{_PARCEL}{_digest(data)}"
+        partial = f"{name}.part"
+        try:
+            self._folder.remove(partial)
+            with open(self._folder.open_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                file.write(data)
+            self._folder.rename(partial, name)
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self._path / name)) from error
+        return name
+
+    def get(self, name: str) -> bytes:
+        """Return what `put` has kept under a name.
+
+        Raises
+        ------
+        ResourceError
+            It cannot be read, or is something else.
+        """
+        try:
+            with open(self._folder.open_file(name, os.O_RDONLY), "rb") as file:
+                data = file.read()
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self._path / name)) from error
+        if name != f"{_PARCEL}{_digest(data)}":
+            raise ResourceError(f"{self._path / name}: it is not as it was written")
+        return data
+
+    def drop(self, name: str) -> None:
+        """Remove what `put` has kept."""
+        with contextlib.suppress(OSError):
+            self._folder.remove(name)
 
     def forget_exposures(self) -> None:
         """Say that the rows are about to change: an interrupted run has to begin with the exposures again."""
@@ -172,17 +300,33 @@ class Journal:
             yield from source
             return
         first = 0
-        while (slab := self._recall(f"slab-{first:06d}", Slab)) is not None and source.accepts(slab, first):
+        for slab in self.kept_slabs(source):
+            first += len(slab.result.data)
+            yield slab
+        for slab in source.from_plane(first):
+            self.record_slab(slab)
+            yield slab
+
+    def kept_slabs(self, source: SlabSource) -> Iterator[Slab]:
+        """Yield the slabs that an earlier run kept, from the first plane on as far as there is no gap."""
+        first = 0
+        while (slab := self._recall(slab_name(first), Slab)) is not None and source.accepts(slab, first):
             first += len(slab.result.data)
             yield slab
         if first:
             _LOG.info("%d planes: taken over from the interrupted run", first)
-        for slab in source.from_plane(first):
-            self._record(f"slab-{slab.first:06d}", slab, Slab)
-            yield slab
+
+    def record_slab(self, slab: Slab) -> None:
+        """Keep a slab."""
+        self._record(slab_name(slab.first), slab, Slab)
+
+    def has_slab(self, first: int, last: int) -> bool:
+        """Has an earlier run kept a slab of these planes?"""
+        found = self._recall(slab_name(first), Slab)
+        return found is not None and len(found.result.data) == last - first
 
     def _record(self, name: str, value: object, schema: Any) -> None:
-        partial = f"{name}.part"
+        partial = f"{name}.{secrets.token_hex(4)}.part" if self._is_shared else f"{name}.part"
         try:
             blocks = pack(value, schema)
         except RecordError as error:

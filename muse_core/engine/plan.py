@@ -22,6 +22,23 @@ def size_text(n_bytes: float) -> str:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """Workers of a cluster.
+
+    Attributes
+    ----------
+    n_workers : int
+        Their number.
+    n_threads, memory_bytes : int
+        What each of them may use at least.
+    """
+
+    n_workers: int
+    n_threads: int
+    memory_bytes: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
     """Disk space in a folder.
 
@@ -69,9 +86,11 @@ class Plan:
     scratch, products : Disk
         Rows and, with MUSE_RESUME, whatever else is kept; products.
     n_threads : int
-        Threads.
+        Threads, of each worker if there are some.
     seconds : float
         Wall time.
+    n_workers : int
+        Workers of a cluster, each of which may take the memory; 0 without a cluster.
     """
 
     n_exposures: int
@@ -84,16 +103,20 @@ class Plan:
     n_threads: int
     seconds: float
     makes_cube: bool = False
+    n_workers: int = 0
 
     def __str__(self) -> str:
         cube = "cube of unknown size" if self.makes_cube else "no cube"
         if self.grid is not None:
             cube = f"cube of about {' x '.join(map(str, self.grid))} voxels"
+        each, who = "", ""
+        if self.n_workers:
+            each, who = " of each worker", f"{self.n_workers} worker{'s' * (self.n_workers > 1)} with "
         return (
             f"{self.n_exposures} exposure{'s' * (self.n_exposures > 1)}, {self.n_rows} rows; {cube}; "
-            f"memory {size_text(self.memory_bytes)} (limit {size_text(self.memory_limit)}), "
+            f"memory{each} {size_text(self.memory_bytes)} (limit {size_text(self.memory_limit)}), "
             f"scratch {self.scratch}, products {self.products}; "
-            f"about {self.seconds:.0f} s with {self.n_threads} thread{'s' * (self.n_threads > 1)}"
+            f"about {self.seconds:.0f} s with {who}{self.n_threads} thread{'s' * (self.n_threads > 1)}"
         )
 
     def to_json(self) -> str:

@@ -7,7 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from muse_core.engine.store import RowStore, ScratchRowStore
+from muse_core.engine.cluster import CLUSTER_VARIABLE
+from muse_core.engine.store import KeptRowStore, RowStore, ScratchRowStore
 from muse_core.engine.threads import thread_count
 from muse_core.errors import ParameterError, ResourceError
 from muse_core.model.rows import ROW
@@ -16,7 +17,7 @@ MEMORY_VARIABLE = "MUSE_MAX_MEMORY"
 SCRATCH_VARIABLE = "MUSE_SCRATCH"
 RESUME_VARIABLE = "MUSE_RESUME"
 #: Settings that change no product.
-ENVIRONMENT = (MEMORY_VARIABLE, SCRATCH_VARIABLE, RESUME_VARIABLE)
+ENVIRONMENT = (MEMORY_VARIABLE, SCRATCH_VARIABLE, RESUME_VARIABLE, CLUSTER_VARIABLE)
 #: Part of the memory that is available which a run takes for itself when it is not told.
 DEFAULT_SHARE = 0.6
 #: Resident size of the interpreter with its libraries.
@@ -135,7 +136,9 @@ class Resources:
         room = min(ROWS_SHARE * self.working_bytes, self.working_bytes - BESIDE_ROWS_BYTES)
         return len(lengths) == 1 and PAGE_CACHE_SHARE * available_memory() < size <= room
 
-    def make_store(self, lengths: Sequence[int]) -> RowStore:
-        """Return a store for the rows of exposures with these numbers of rows."""
+    def make_store(self, lengths: Sequence[int], first: int = 0, final: KeptRowStore | None = None) -> RowStore:
+        """Return a store for the rows of exposures with these numbers of rows; the others as for `RowStore`."""
         n_rows = sum(lengths)
-        return RowStore(n_rows) if self.keeps_in_memory(lengths) else ScratchRowStore(n_rows, self.scratch)
+        if self.keeps_in_memory(lengths):
+            return RowStore(n_rows, first, final)
+        return ScratchRowStore(n_rows, self.scratch, first, final)

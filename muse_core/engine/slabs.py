@@ -4,6 +4,7 @@
 Where even a few planes have too many rows, since there are many exposures, a slab is made in bands of rows of the grid.
 """
 
+import copy
 import dataclasses
 import functools
 import math
@@ -28,6 +29,9 @@ SLAB_BYTES = 400 << 20
 _WEIGHED = 1 << 17
 #: For each row of a band: its number and weight, and those of the band before and after, which the allocator keeps.
 _BAND_ROW_BYTES = 44
+#: Slabs that each worker of a cluster gets at least, and planes of such a slab: between these where there are rows of
+#: many exposures in a plane.
+_SLABS_EACH, _THIN, _THICK = 3, 8, 16
 #: Data, stat and flags of a voxel in a slab.
 _VOXEL_BYTES = 12
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
@@ -38,6 +42,22 @@ _SMALL_GRID = 10**8
 def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> SlabSize:
     """Return the size of a slab of a cube from `n_rows` rows; see `slab_size`."""
     return slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, SLAB_BYTES)
+
+
+def plan_shared_slab(
+    n_planes: int, n_workers: int, n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int
+) -> SlabSize:
+    """Return the size of a slab where several workers make `n_planes`; the others as for `plan_slab`.
+
+    Each worker gets some slabs, so that nobody waits long for the last one, and slabs are not so thin that most of the
+    work is for what is beside them.
+    """
+    alone = plan_slab(n_rows, grid, options, budget, n_threads)
+    most = slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads)
+    fair = max(-(-n_planes // (_SLABS_EACH * n_workers)), _THIN)
+    if most.n_bands == 1:
+        return SlabSize(min(fair, max(alone.n_planes, _THICK), most.n_planes))
+    return SlabSize(min(fair, most.n_planes), most.n_bands)
 
 
 def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
@@ -69,6 +89,7 @@ def expected_slab_bytes(
     options: ResampleOptions,
     budget: int,
     n_threads: int,
+    n_workers: int = 0,
 ) -> int:
     """Return the memory in bytes that a `SlabSource` will take, rows included; the plan of a slab allows for more.
 
@@ -82,11 +103,15 @@ def expected_slab_bytes(
         Grid and method.
     budget, n_threads : int
         As for `plan_slab`.
+    n_workers : int
+        Workers who make the slabs; 0 if we do.
     """
     size = plan_slab(n_rows, grid, options, budget, n_threads)
+    if n_workers:
+        size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, budget, n_threads)
     low, high = wavelengths
     whole = 0.0
-    for first, last in _ranges(grid, size.n_planes):
+    for first, last in slab_ranges(grid, size.n_planes):
         begin, end = needed_wavelengths(grid, max(first - options.halo, 0), min(last + options.halo, grid.nz))
         inside = min(end, high) - max(begin, low)
         whole = max(whole, inside / (high - low) if high > low else 1.0)
@@ -98,7 +123,7 @@ def expected_slab_bytes(
     return ROW.itemsize * window + used
 
 
-def _ranges(grid: OutputGrid, thickness: int, first: int = 0) -> list[tuple[int, int]]:
+def slab_ranges(grid: OutputGrid, thickness: int, first: int = 0) -> list[tuple[int, int]]:
     """Return first plane and last + 1 of each slab."""
     edges = [*range(first, grid.nz, thickness), grid.nz]
     return list(zip(edges[:-1], edges[1:], strict=True))
@@ -184,8 +209,61 @@ class Slab:
     cosmic_rays: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """What is made at once: planes `first`...`last` - 1, or a band of them; `among`: see `RowStore.window`."""
+
+    first: int
+    last: int
+    band: Band | None = None
+    among: np.ndarray | None = None
+
+    def choice(self, resampler: SlabResampler) -> Callable[[np.ndarray], np.ndarray] | None:
+        """Return what chooses the rows that it needs; None if all are needed."""
+        return None if self.band is None else functools.partial(resampler.uses, self.first, self.last, self.band)
+
+
+def make_part(
+    resampler: SlabResampler,
+    window: Window,
+    part: Part,
+    weights: Weights | None,
+    select: Callable[[np.ndarray], np.ndarray] | None = None,
+    when_sorted: Callable[[], object] | None = None,
+    into: SlabResult | None = None,
+) -> Slab:
+    """Make a part of a slab from its rows; parameters as for `SlabSource` and `SlabResampler.slab`."""
+
+    def make(stop: np.ndarray) -> Slab:
+        rows, kept = window.rows, None
+        values = None if weights is None else weights.of(window)
+        if select is not None:
+            kept = np.flatnonzero(select(rows))
+            rows, values = rows[kept], None if values is None else values[kept]
+        result = resampler.slab(rows, values, part.first, part.last, when_sorted, stop, part.band, into)
+        found = result.cosmic_rays if kept is None else kept[result.cosmic_rays]
+        return Slab(part.first, result, window.numbers(found))
+
+    return run_stoppable(make)
+
+
+def make_slab(resampler: SlabResampler, parts: list[Part], make: Callable[[Part, SlabResult | None], Slab]) -> Slab:
+    """Make a slab part by part; `make` gets a part, and where to put it if there are several."""
+    first, last = parts[0].first, parts[0].last
+    if len(parts) == 1:
+        return make(parts[0], None)
+    into = resampler.blank_slab(last - first)
+    made = [make(part, into) for part in parts]
+    return Slab(first, into, np.sort(np.concatenate([part.cosmic_rays for part in made])))
+
+
 class SlabSource:
     """Makes the planes of a cube from the rows of the store.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows.
 
     Parameters
     ----------
@@ -213,88 +291,77 @@ class SlabSource:
         weights: Weights | None = None,
         select: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
-        self._store, self._resampler = store, resampler
-        self._begin, self._end = begin, store.n_rows if end is None else end
-        self._weights, self._select = weights, select
-        grid = resampler.grid
-        n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes)
-        self._size = plan_slab(n_rows, grid, resampler.options, budget, resources.n_threads)
-        self._bands: list[_Part] | None = None
+        self._store, self.resampler = store, resampler
+        self._begin, self._end = begin, store.first + store.n_rows if end is None else end
+        self.weights, self._select = weights, select
+        self.n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes)
+        self._size = plan_slab(self.n_rows, resampler.grid, resampler.options, budget, resources.n_threads)
+        self._bands: list[Part] | None = None
 
     @property
     def thickness(self) -> int:
         """Number of planes that are made together."""
         return self._size.n_planes
 
-    @property
-    def resampler(self) -> SlabResampler:
-        """What makes the planes."""
-        return self._resampler
-
     def shares(self) -> list[float]:
         """Return which part of all weight the rows of each exposure have; of all rows if they have no weights."""
-        if self._weights is None:
+        if self.weights is None:
             return [1.0]
-        edges = np.append(self._weights.first_rows, self._end)
-        total = np.diff(edges) * self._weights.values.astype(np.float64)
+        edges = np.append(self.weights.first_rows, self._end)
+        total = np.diff(edges) * self.weights.values.astype(np.float64)
         return (total / total.sum()).tolist()
 
     def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
         """Return the range of wavelengths of the rows that some planes need."""
-        return needed_wavelengths(self._resampler.grid, *self._resampler.input_planes(first, last))
+        return needed_wavelengths(self.resampler.grid, *self.resampler.input_planes(first, last))
 
-    def _parts(self, first: int, last: int) -> "list[_Part]":
+    def resized(self, size: SlabSize) -> "SlabSource":
+        """Return a source of slabs of another size."""
+        other = copy.copy(self)
+        other._size, other._bands = size, None
+        return other
+
+    def parts(self, first: int, last: int) -> "list[Part]":
         """Return what of some planes is made at once, one after the other."""
         if self._size.n_bands == 1:
-            return [_Part(first, last)]
+            return [Part(first, last)]
         if self._bands is None:
-            grid = self._resampler.grid
+            grid = self.resampler.grid
             extents = self._store.extents()
             rows = np.empty((len(extents), 2), np.int32)
             grid_kernels.rows_of_extents(extents, grid.parameters(), rows)
             self._bands = [
-                _Part(0, 0, band, (rows[:, 0] < band.high) & (rows[:, 1] >= band.low))
-                for band in self._size.bands(grid, self._resampler.options)
+                Part(0, 0, band, (rows[:, 0] < band.high) & (rows[:, 1] >= band.low))
+                for band in self._size.bands(grid, self.resampler.options)
             ]
         return [dataclasses.replace(part, first=first, last=last) for part in self._bands]
 
-    def _count(self, part: "_Part") -> int:
+    def runs(self, part: "Part") -> tuple[np.ndarray, np.ndarray]:
+        """Return where the rows lie that a part needs; see `RowStore.runs`."""
+        return self._store.runs(*self._wavelengths(part.first, part.last), self._begin, self._end, part.among)
+
+    def _count(self, part: "Part") -> int:
         return self._store.count(*self._wavelengths(part.first, part.last), self._begin, self._end, part.among)
 
-    def _read(self, part: "_Part", buffer: np.ndarray, stop: np.ndarray) -> Window:
-        wavelengths = self._wavelengths(part.first, part.last)
-        choose = (
-            None if part.band is None else functools.partial(self._resampler.uses, part.first, part.last, part.band)
-        )
-        return self._store.window(*wavelengths, self._begin, self._end, buffer, stop, part.among, choose)
+    def _read(self, part: "Part", buffer: np.ndarray, stop: np.ndarray) -> Window:
+        return self._store.read_runs(*self.runs(part), buffer, stop, part.choice(self.resampler))
 
     def _make(
         self,
         window: Window,
-        part: "_Part",
+        part: "Part",
         when_sorted: Callable[[], object] | None = None,
         into: SlabResult | None = None,
     ) -> Slab:
-        def make(stop: np.ndarray) -> Slab:
-            rows, kept = window.rows, None
-            weights = None if self._weights is None else self._weights.of(window)
-            if self._select is not None:
-                kept = np.flatnonzero(self._select(rows))
-                rows, weights = rows[kept], None if weights is None else weights[kept]
-            planes = part.first, part.last
-            result = self._resampler.slab(rows, weights, *planes, when_sorted, stop, part.band, into)
-            found = result.cosmic_rays if kept is None else kept[result.cosmic_rays]
-            return Slab(part.first, result, window.numbers(found))
-
-        return run_stoppable(make)
+        return make_part(self.resampler, window, part, self.weights, self._select, when_sorted, into)
 
     def accepts(self, slab: Slab, first: int) -> bool:
         """Can a slab from elsewhere stand for those that this source makes from plane `first` on?"""
         n_planes, *shape = slab.result.data.shape
         return (
             slab.first == first
-            and shape == list(self._resampler.grid.shape[1:])
-            and n_planes <= min(self.thickness, self._resampler.grid.nz - first)
+            and shape == list(self.resampler.grid.shape[1:])
+            and n_planes <= min(self.thickness, self.resampler.grid.nz - first)
         )
 
     def plane(self, number: int) -> SlabResult:
@@ -308,13 +375,13 @@ class SlabSource:
 
     def from_plane(self, first: int) -> Iterator[Slab]:
         """Yield the planes from number `first` on."""
-        ranges = _ranges(self._resampler.grid, self.thickness, first)
+        ranges = slab_ranges(self.resampler.grid, self.thickness, first)
         return track("resampling planes", self._slabs(ranges), [range(*planes) for planes in ranges])
 
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
         if not ranges:
             return
-        parts = [part for planes in ranges for part in self._parts(*planes)]
+        parts = [part for planes in ranges for part in self.parts(*planes)]
         buffer = np.empty(max(map(self._count, parts)), ROW)
         stop = np.zeros(1, np.int32)
         with ThreadPoolExecutor(1) as reader:
@@ -330,28 +397,13 @@ class SlabSource:
             try:
                 read_next()
                 for planes in ranges:
-                    yield self._slab(self._parts(*planes), lambda: pending.result(), read_next)
+                    yield make_slab(
+                        self.resampler,
+                        self.parts(*planes),
+                        lambda part, into: self._make(pending.result(), part, read_next, into),
+                    )
             finally:
                 stop[0] = 1
-
-    def _slab(self, parts: "list[_Part]", read: Callable[[], Window], when_sorted: Callable[[], object]) -> Slab:
-        """Make a slab, part by part."""
-        if len(parts) == 1:
-            return self._make(read(), parts[0], when_sorted)
-        first, last = parts[0].first, parts[0].last
-        into = self._resampler.blank_slab(last - first)
-        made = [self._make(read(), part, when_sorted, into) for part in parts]
-        return Slab(first, into, np.sort(np.concatenate([part.cosmic_rays for part in made])))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Part:
-    """What is made at once: planes `first`...`last` - 1, or a band of them; `among`: see `RowStore.window`."""
-
-    first: int
-    last: int
-    band: Band | None = None
-    among: np.ndarray | None = None
 
 
 class FlaggedRows:

@@ -122,10 +122,14 @@ class RowStore:
     ----------
     n_rows : int
         Number of rows.
+    first : int
+        Number of the first of them.
+    final : KeptRowStore, optional
+        Where rows go when they are done: this store is a draft of a part of that one.
     """
 
-    def __init__(self, n_rows: int):
-        self.n_rows = n_rows
+    def __init__(self, n_rows: int, first: int = 0, final: "KeptRowStore | None" = None):
+        self.n_rows, self.first, self._final = n_rows, first, final
         self._parts: dict[int, _Index] = {}
         self._sorted: _WholeIndex | None = None
         self._allocate()
@@ -140,15 +144,15 @@ class RowStore:
 
     def place(self, start: int, n_rows: int) -> np.ndarray | None:
         """Return the memory of the rows from `start` on, for a caller who makes them there before they are written."""
-        return self._rows[start : start + n_rows]
+        return self._rows[start - self.first : start - self.first + n_rows]
 
     def _put(self, start: int, rows: np.ndarray) -> None:
-        kept = self._rows[start : start + len(rows)]
+        kept = self._rows[start - self.first : start - self.first + len(rows)]
         if rows.ctypes.data != kept.ctypes.data:
             words(kept)[:] = words(rows)
 
     def _get(self, start: int, out: np.ndarray) -> None:
-        words(out)[:] = words(self._rows[start : start + len(out)])
+        words(out)[:] = words(self._rows[start - self.first : start - self.first + len(out)])
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
@@ -195,14 +199,15 @@ class RowStore:
         self, low: float, high: float, begin: int = 0, end: int | None = None, among: np.ndarray | None = None
     ) -> int:
         """Return how many rows `window` would return."""
-        starts, stops = self._runs(low, high, begin, end, among)
+        starts, stops = self.runs(low, high, begin, end, among)
         return int((stops - starts).sum())
 
-    def _runs(
-        self, low: float, high: float, begin: int, end: int | None, among: np.ndarray | None
+    def runs(
+        self, low: float, high: float, begin: int = 0, end: int | None = None, among: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
+        """Return first and last + 1 number of each run of the rows of which `window` returns some or all."""
         index = self._index()
-        end = self.n_rows if end is None else end
+        end = self.first + self.n_rows if end is None else end
         # not (high < low) instead of <=: stretches with NaN wavelengths belong to every window
         chosen = np.flatnonzero(
             ~((index.high < low) | (index.low > high)) & (index.start >= begin) & (index.stop <= end)
@@ -248,7 +253,17 @@ class RowStore:
         Stopped
             `stop` was set.
         """
-        starts, stops = self._runs(low, high, begin, end, among)
+        return self.read_runs(*self.runs(low, high, begin, end, among), buffer, stop, choose)
+
+    def read_runs(
+        self,
+        starts: np.ndarray,
+        stops: np.ndarray,
+        buffer: np.ndarray | None = None,
+        stop: np.ndarray | None = None,
+        choose: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Window:
+        """Return the rows of runs, see `runs`; the others as for `window`."""
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         rows = rows_in(int(offsets[-1]), buffer)
         if choose is not None:
@@ -284,6 +299,17 @@ class RowStore:
         n_chosen += take()
         return np.concatenate(numbers)
 
+    def checkpoint(self, begin: int, end: int) -> "dict[int, KeptRows]":
+        """Put the rows of a range, which are done, where they are to stay; return what `restore` needs to find them."""
+        for start, part in self._parts.items():
+            if begin <= start < end:
+                self._final.write(start, self.read(start, int(part.stop[-1]) if len(part.stop) else start))
+        return self._final.checkpoint(begin, end)
+
+    def restore(self, parts: "dict[int, KeptRows]") -> None:
+        """Find the rows again that an earlier store has left where they are to stay; errors as there."""
+        self._final.restore(parts)
+
     def close(self) -> None:
         """Give the memory or the scratch file back."""
         self._rows = np.empty(0, ROW)
@@ -304,6 +330,8 @@ class ScratchRowStore(RowStore):
         Number of rows.
     directory : Path
         Folder of the file.
+    first, final
+        As for `RowStore`.
 
     Raises
     ------
@@ -314,9 +342,9 @@ class ScratchRowStore(RowStore):
     #: Name of the file in messages, and what to look at if it cannot be made.
     NAME, _HINT = "scratch", "; see MUSE_SCRATCH"
 
-    def __init__(self, n_rows: int, directory: Path):
+    def __init__(self, n_rows: int, directory: Path, first: int = 0, final: "KeptRowStore | None" = None):
         self._directory, self._path = directory, directory / self.NAME
-        super().__init__(n_rows)
+        super().__init__(n_rows, first, final)
 
     @property
     def memory_bytes(self) -> int:
@@ -330,7 +358,7 @@ class ScratchRowStore(RowStore):
         self._file = None
         try:
             self._file = self._open()
-            if self.n_rows:
+            if self._needs_space:
                 os.posix_fallocate(self._file.fileno(), 0, self.n_rows * ROW.itemsize)
         except OSError as error:
             if self._file is not None:
@@ -338,19 +366,23 @@ class ScratchRowStore(RowStore):
             message = describe_os_error(error, self._path, self.n_rows * ROW.itemsize)
             raise ResourceError(message + self._HINT) from error
 
+    @property
+    def _needs_space(self) -> bool:
+        return self.n_rows > 0
+
     def place(self, start: int, n_rows: int) -> np.ndarray | None:
         """Return None: the rows are not in memory."""
         return None
 
     def _put(self, start: int, rows: np.ndarray) -> None:
         try:
-            write_all(self._file.fileno(), np.ascontiguousarray(rows), start * ROW.itemsize)
+            write_all(self._file.fileno(), np.ascontiguousarray(rows), (start - self.first) * ROW.itemsize)
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
     def _get(self, start: int, out: np.ndarray) -> None:
         try:
-            read_all(self._file.fileno(), out, start * ROW.itemsize)
+            read_all(self._file.fileno(), out, (start - self.first) * ROW.itemsize)
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
@@ -389,6 +421,8 @@ class KeptRowStore(ScratchRowStore):
         Number of rows.
     folder : PrivateFolder
         Folder of the file; open as long as the store is.
+    shared : bool
+        Another process has made the store, and others may be at work in it, each in a range of its own.
 
     Raises
     ------
@@ -398,26 +432,32 @@ class KeptRowStore(ScratchRowStore):
 
     NAME, _HINT = "rows", "; see MUSE_RESUME"
 
-    def __init__(self, n_rows: int, folder: PrivateFolder):
-        self._folder = folder
+    def __init__(self, n_rows: int, folder: PrivateFolder, *, shared: bool = False):
+        self._folder, self.is_shared = folder, shared
         self._checksums: dict[int, int] = {}
         self._sync: threading.Thread | None = None
         self._sync_error: OSError | None = None
         super().__init__(n_rows, folder.path)
 
     def _open(self) -> BinaryIO:
-        return open(self._folder.open_file(self.NAME, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)
+        flags = os.O_RDWR if self.is_shared else os.O_RDWR | os.O_CREAT
+        return open(self._folder.open_file(self.NAME, flags), "r+b", buffering=0)
 
     def _put(self, start: int, rows: np.ndarray) -> None:
         super()._put(start, rows)
         self._checksums[start] = _checksum(rows)
+
+    @property
+    def _needs_space(self) -> bool:
+        return self.n_rows > 0 and not self.is_shared
 
     def checkpoint(self, begin: int, end: int) -> dict[int, KeptRows]:
         """Let the rows of a range go to the disk; return what `restore` needs to find them.
 
         It does not wait for the disk: a record of rows that did not get there is found out by their checksums.
         """
-        self._start_sync()
+        if not self.is_shared:
+            self._start_sync()
         return {
             start: KeptRows(part.start, part.stop, part.low, part.high, part.extents, self._checksums[start])
             for start, part in self._parts.items()
@@ -438,10 +478,27 @@ class KeptRowStore(ScratchRowStore):
             self._get(start, rows)
             if _checksum(rows) != part.checksum:
                 raise DataError(f"{self._path}: rows {start} to {start + len(rows) - 1}: wrong checksum")
+        self.adopt(parts)
+
+    def adopt(self, parts: dict[int, KeptRows]) -> None:
+        """Find rows that another store has just put into the same file, or that have been checked."""
         for start, part in parts.items():
             self._parts[start] = _Index(part.start, part.stop, part.low, part.high, part.extents)
             self._checksums[start] = part.checksum
         self._sorted = None
+
+    def settle(self) -> None:
+        """Let go of the file, so that other machines see what has been written.
+
+        Raises
+        ------
+        ResourceError
+            It did not get where they could see it.
+        """
+        try:
+            self._file.close()
+        except OSError as error:
+            raise ResourceError(describe_os_error(error, self._path)) from error
 
     def _start_sync(self) -> None:
         self._finish_sync()

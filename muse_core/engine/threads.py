@@ -8,16 +8,18 @@ Python runs the handler of a signal between two steps of the main thread, and wh
 not while it is in a kernel. So what takes longer than a chunk is done by another thread that can be told to stop.
 """
 
+import contextlib
+import contextvars
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from muse_core.errors import ParameterError
+from muse_core.errors import ParameterError, Stopped
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -49,18 +51,43 @@ def thread_count() -> int:
     return min(cores, MOST_THREADS)
 
 
+#: Says whether the work of this thread was called off, if somebody may do so.
+_CALLED_OFF: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar("called off", default=None)
+#: Seconds between two questions.
+_PAUSE = 0.2
+
+
+@contextlib.contextmanager
+def stoppable(is_called_off: Callable[[], bool]) -> Iterator[None]:
+    """Have what is done in this thread and its pools raise `Stopped`, soon, when `is_called_off` says so."""
+    token = _CALLED_OFF.set(is_called_off)
+    try:
+        yield
+    finally:
+        _CALLED_OFF.reset(token)
+
+
+def _go_on() -> None:
+    is_called_off = _CALLED_OFF.get()
+    if is_called_off is not None and is_called_off():
+        raise Stopped("the work was called off")
+
+
 def map_in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int) -> Iterator[R]:
     """Yield ``function(item)`` in the order of `items`, with up to `n_threads` items in work at a time.
 
     The first exception ends the iteration; items that have not begun are dropped.
     """
     if n_threads == 1:
-        yield from map(function, items)
+        for item in items:
+            _go_on()
+            yield function(item)
         return
     pool = ThreadPoolExecutor(n_threads)
     pending: deque = deque()
     try:
         for item in items:
+            _go_on()
             pending.append(pool.submit(function, item))
             if len(pending) > n_threads:
                 yield pending.popleft().result()
@@ -82,7 +109,10 @@ def run_stoppable(function: Callable[[np.ndarray], R]) -> R:
     stop = np.zeros(1, np.int32)
     with ThreadPoolExecutor(1) as pool:
         try:
-            return pool.submit(function, stop).result()
+            made = pool.submit(function, stop)
+            while _CALLED_OFF.get() is not None and wait([made], _PAUSE).not_done:
+                _go_on()
+            return made.result()
         except BaseException:
             stop[0] = 1
             raise

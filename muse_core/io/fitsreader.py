@@ -342,6 +342,19 @@ class FitsFile:
             if file is not None:
                 file.close()
 
+    def __getstate__(self) -> dict:
+        """Say what travels to another process, maybe on another machine: what is known of the file, not the file."""
+        own = {"_lock", "_descriptor", "_stream", "_copy"}
+        state = {key: value for key, value in self.__dict__.items() if key not in own}
+        identity = None if self._identity is None else self._identity[-2:]  # other numbers are those of this machine
+        return state | {"path": Path(os.path.abspath(self.path)), "_identity": identity, "_stream": bool(self._stream)}
+
+    def __setstate__(self, state: dict) -> None:
+        is_compressed = state["_stream"]
+        self.__dict__.update(state, _lock=threading.Lock(), _descriptor=None, _stream=None, _copy=None)
+        if is_compressed:
+            self._stream = decompressor(self.path, self._pread(0, CARD))
+
     # bytes
 
     def _open(self) -> int:
@@ -357,7 +370,7 @@ class FitsFile:
             what = "folder" if stat.S_ISDIR(status.st_mode) else "pipe or device"
             raise MissingFileError(f"{self.path}: found a {what}, expected a FITS file")
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if self._identity not in (None, identity):
+        if self._identity is not None and identity[-len(self._identity) :] != self._identity:
             close_quietly(descriptor)
             raise InputError(f"{self.path}: the file was changed while it was in use, expected it as it was")
         self._identity = identity
@@ -417,7 +430,7 @@ class FitsFile:
             return self._decompress(end)
         if self._identity is None:
             self._pread(0, 1)
-        return self._identity[2]
+        return self._identity[-2]
 
     def read(self, begin: int, n_bytes: int, partial: bool = False) -> bytes:
         """Return `n_bytes` from byte `begin` on, fewer at the end of the file if `partial`.

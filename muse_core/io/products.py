@@ -2,6 +2,7 @@
 """Names and primary headers of products, by the rules of ESO's data flow system."""
 
 import contextlib
+import copy
 import dataclasses
 import datetime
 import itertools
@@ -16,7 +17,7 @@ from astropy.io import fits
 
 from muse_core.io.delivery import Delivery, Destination
 from muse_core.io.fitsreader import FitsFile
-from muse_core.io.signature import check_signature
+from muse_core.io.signature import check_signature, sign_file
 from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
 from muse_core.model.header import get_string, has
@@ -53,9 +54,8 @@ class Product:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Made:
-    """The products that a run has made so far: how many of each tag, and the length of each file in bytes."""
+    """The products that a part of a run has made, and the length of each file in bytes."""
 
-    counters: dict[str, int]
     products: list[Product]
     lengths: list[int]
 
@@ -223,11 +223,52 @@ class ProductFactory:
                 for unfinished in self._folder.glob(".*.part"):  # of the run that was killed
                     unfinished.unlink()
                 yield
+                self._close_gaps()
                 made = sorted(self.products, key=lambda p: (p.tag in self._extra_tags, p.tag, p.path.name))
                 places = delivery.commit([self._folder / product.path.name for product in made])
             finally:
                 self._folder = self._directory
             self.products[:] = [dataclasses.replace(p, path=place) for p, place in zip(made, places, strict=True)]
+
+    def of_exposure(self, number: int, header: fits.Header) -> "ProductFactory":
+        """Return a factory of the products of an exposure: wherever that is reduced, their names have its number.
+
+        Parameters
+        ----------
+        number : int
+            Number of the exposure, from 1.
+        header : Header
+            Its header.
+        """
+        part = copy.copy(self)
+        part._expected, part._inputs, part.products = [], (), []
+        part._counters = dict.fromkeys(self._specs, number - 1)
+        date = get_string(header, "DATE-OBS")
+        if date is not None and all(spec.mode != "file" for spec in self._specs.values()):
+            part._raw = _of_date(self._raw, date)  # those of all exposures are many
+        return part
+
+    def adopt(self, made: Made) -> None:
+        """Count the products of an exposure, see `of_exposure`, among ours."""
+        self.products += [dataclasses.replace(p, path=self._directory / p.path.name) for p in made.products]
+
+    def _close_gaps(self) -> None:
+        """Number the products of the exposures without gaps, where not each exposure has made one."""
+        found: dict[str, list[Product]] = {}
+        for product in sorted(self.products, key=lambda product: product.path.name):
+            if self._specs[product.tag].mode in ("dateobs", "file"):
+                found.setdefault(product.tag, []).append(product)
+        for tag, products in found.items():
+            for number, product in enumerate(products, 1):
+                name = _file_name(self._specs[tag], number)
+                if name != product.path.name:
+                    path = self._folder / product.path.name
+                    sign_file(path, changes={"PIPEFILE": name})
+                    path.rename(self._folder / name)
+                    self.products[self.products.index(product)] = dataclasses.replace(
+                        product, path=product.path.with_name(name)
+                    )
+                    _LOG.info("%s is %s now: not each exposure has made one", product.path.name, name)
 
     def checkpoint(self) -> Made:
         """Make the products so far last; return what `restore` needs."""
@@ -236,7 +277,7 @@ class ProductFactory:
             with open(self._folder / product.path.name, "rb") as file:
                 os.fsync(file.fileno())
                 lengths.append(os.fstat(file.fileno()).st_size)
-        return Made(dict(self._counters), list(self.products), lengths)
+        return Made(list(self.products), lengths)
 
     def restore(self, made: Made) -> None:
         """Go on after the products of an earlier run that are in the folder.
@@ -248,8 +289,8 @@ class ProductFactory:
         """
         for product, length in zip(made.products, made.lengths, strict=True):
             check_signature(self._folder / product.path.name, length)
-        self._counters = dict(made.counters)
-        self.products[:] = [dataclasses.replace(p, path=self._directory / p.path.name) for p in made.products]
+        self.products.clear()
+        self.adopt(made)
 
     def use_raw(self, frames: Iterable[RawFrame]) -> None:
         """Say which raw frames are used, in the order of the set of frames."""
@@ -340,8 +381,7 @@ class ProductFactory:
             return self._raw[number - 1 : number]
         if spec.mode != "dateobs" or "DATE-OBS" not in cards:
             return self._raw
-        date = cards["DATE-OBS"].value
-        return [f for f in self._raw if get_string(f.header, "DATE-OBS", "").startswith(date)]
+        return _of_date(self._raw, cards["DATE-OBS"].value)
 
     def _comment_qc(self, spec: ProductSpec, cards: CardList) -> None:
         patterns = [(re.compile("^" + _QC_NUMBER.sub(r"\\d+", q.name) + "$"), q) for q in spec.qc]
@@ -400,6 +440,11 @@ class ProductFactory:
         for i, (spec, value) in enumerate(self._parameters, 1):
             cards.set(f"{rec}PARAM{i} NAME", spec.name, spec.help)
             cards.set(f"{rec}PARAM{i} VALUE", _parameter_text(value), _default_text(spec.default))
+
+
+def _of_date(frames: Sequence[RawFrame], date: str) -> list[RawFrame]:
+    """Return the raw frames of an exposure."""
+    return [frame for frame in frames if get_string(frame.header, "DATE-OBS", "").startswith(date)]
 
 
 def _file_name(spec: ProductSpec, number: int) -> str:

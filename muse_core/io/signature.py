@@ -9,8 +9,9 @@ import contextlib
 import datetime
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from astropy.io import fits
@@ -153,7 +154,13 @@ def check_signature(path: str | os.PathLike, length: int) -> None:
         raise ProductError(f"{path}: {error.strerror}") from error
 
 
-def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = True) -> None:
+def sign_file(
+    path: str | os.PathLike,
+    *,
+    md5: bool = True,
+    checksum: bool = True,
+    changes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     """Sign a FITS file as esorex signs products.
 
     Parameters
@@ -164,6 +171,8 @@ def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = Tru
         Write DATAMD5; otherwise the keyword is removed.
     checksum : bool
         Write CHECKSUM and DATASUM in each HDU; otherwise they are removed.
+    changes : mapping of str to str
+        New values of keywords in the primary header.
 
     Raises
     ------
@@ -176,6 +185,8 @@ def sign_file(path: str | os.PathLike, *, md5: bool = True, checksum: bool = Tru
             fd = file.fileno()
             with fits.open(file, mode="readonly", memmap=False, lazy_load_hdus=False) as hdus:
                 units = [(h.header.copy(), i["datLoc"], i["datSpan"]) for h in hdus for i in [h.fileinfo()]]
+                for key, value in changes.items():
+                    units[0][0][key] = value
                 with _replacing(path) as target:
                     _write_signed(fd, units, target, md5, checksum)
     except OSError as error:

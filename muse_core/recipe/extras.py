@@ -223,6 +223,12 @@ class Extras:
         """Declared products of all of them."""
         return [spec for extra in self._extras for spec in extra.products]
 
+    def __bool__(self) -> bool:
+        return bool(self._extras)
+
+    def __str__(self) -> str:
+        return f"{EXTRAS_VARIABLE}={','.join(extra.name for extra in self._extras)}"
+
     def open(self, run: "Run") -> None:
         """Make the collectors."""
         for extra in self._extras:

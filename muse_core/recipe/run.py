@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
-from astropy.io.fits import Card
+from astropy.io.fits import Card, Header
 
+from muse_core.engine.cluster import CLUSTER_VARIABLE, cluster_address, connect
+from muse_core.engine.executor import Executor, Site
 from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.plan import Plan
 from muse_core.engine.resources import Resources
+from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.delivery import Destination
 from muse_core.io.fitsreader import limit_arrays
@@ -107,6 +110,8 @@ class Run:
         Makes names and headers of products.
     journal : Journal
         What an earlier, interrupted run has done.
+    executor : Executor
+        Who does the parts of the run.
     qc_prefix : str
         Prefix of QC keywords.
     ends_at_failed_step : bool
@@ -122,6 +127,7 @@ class Run:
     frames: FrameSelection
     factory: ProductFactory
     journal: Journal
+    executor: Executor
     qc_prefix: str
     ends_at_failed_step: bool = True
     plan_only: bool = False
@@ -164,17 +170,26 @@ class Run:
             inputs=[Path(frame.path) for frame in frames],
             marks=[] if compat == Compat.reference() else [card(*_COMPAT_CARD)],
         )
-        if resources.resume is None:
-            journal = Journal()
-        else:
+        cluster = cluster_address(os.environ)
+        if cluster is not None and extras:
+            _LOG.warning(
+                "%s: not used, since what %s makes looks at the work in this process", CLUSTER_VARIABLE, extras
+            )
+            cluster = None
+        if resources.resume is not None:
             name = fingerprint(frames, recipe.version, parameters)
             journal = Journal(resources.resume / f"{recipe.NAME}-{name}")
+        elif cluster is not None and not plan_only:
+            journal = Journal.passing(resources.scratch)
+        else:
+            journal = Journal()
         run = cls(
             environment=environment,
             resources=resources,
             frames=selection,
             factory=factory,
             journal=journal,
+            executor=Executor() if cluster is None else connect(cluster, recipe.NAME, [f.path for f in frames]),
             qc_prefix=recipe.QC,
             ends_at_failed_step=recipe.ENDS_AT_FAILED_STEP,
             plan_only=plan_only,
@@ -187,6 +202,15 @@ class Run:
     def compat(self) -> Compat:
         """Which defects of the reference are reproduced."""
         return self.environment.compat
+
+    def site(self, store: RowStore) -> Site:
+        """Return where the parts of the run are done if we do them, given the store of its rows."""
+        return Site(self.journal, store, self.resources)
+
+    def of_exposure(self, number: int, header: Header) -> Self:
+        """Return what the reduction of an exposure needs of the run; the rest is that of where it is reduced."""
+        factory = self.factory.of_exposure(number, header)
+        return dataclasses.replace(self, factory=factory, journal=Journal(), executor=Executor())
 
     def or_ignore(self, error: DataError, consequence: str) -> None:
         """Raise the error of a step, unless the reference is to be reproduced, which goes on without it."""

@@ -153,7 +153,7 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         extra.begin_cube(table.header, source, options)
     with traits.writer(product) as writer, ThreadPoolExecutor(1) as background:
         written = None
-        for slab in run.journal.slabs(source):
+        for slab in run.executor.slabs(source, run.site(store)):
             collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
             for extra in run.extras:
                 extra.add_planes(slab.first, slab.result)

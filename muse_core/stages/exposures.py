@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from muse_core.engine.executor import Site
+from muse_core.engine.journal import exposure_name
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
 from muse_core.model.facts import tell
 from muse_core.model.header import get_string
+from muse_core.recipe.extras import Extras
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
 from muse_core.stages.locate import Located, LocationOptions, calibrate_and_locate
@@ -32,8 +35,78 @@ class ReducedExposure:
     located: Located
 
 
-#: Gets an exposure, the number, in the store, of its first row, and the position of the first exposure (None for it).
-ReduceExposure = Callable[[OpenedExposure, int, Positioning | None], ReducedExposure]
+#: Gets the run, the store of the rows, an exposure, the number, in the store, of its first row, and the position of the
+#: first exposure (None for it). It may be called on another machine: it must hold neither run nor store.
+ReduceExposure = Callable[[Run, RowStore, OpenedExposure, int, Positioning | None], ReducedExposure]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Task:
+    """An exposure to be reduced; see `muse_core.engine.executor.Task`.
+
+    Attributes
+    ----------
+    run : Run
+        What the reduction needs of the run.
+    reduce_one : callable
+        The reduction.
+    number : int
+        Number of the exposure, from 1.
+    exposure : OpenedExposure
+        The exposure.
+    begin, end : int
+        Its rows in the store.
+    reference : Positioning, optional
+        Position of the first exposure; None for that.
+    """
+
+    run: Run
+    reduce_one: ReduceExposure | None
+    number: int
+    exposure: OpenedExposure
+    begin: int
+    end: int
+    reference: Positioning | None
+
+    @property
+    def name(self) -> str:
+        """Name of its record."""
+        return exposure_name(self.number)
+
+    @property
+    def title(self) -> str:
+        """Name in messages."""
+        return f"Exposure {self.number}"
+
+    @property
+    def draft_rows(self) -> int:
+        """Rows of which a draft is needed."""
+        return self.end - self.begin
+
+    def split(self) -> "tuple[_Task, ReduceExposure]":
+        """Return the exposure, and the reduction with all calibrations."""
+        run = dataclasses.replace(self.run, extras=Extras())  # these stay here
+        return dataclasses.replace(self, run=run, reduce_one=None), self.reduce_one
+
+    def joined(self, common: ReduceExposure) -> "_Task":
+        """Return the task with the reduction."""
+        return dataclasses.replace(self, reduce_one=common)
+
+    def make(self, site: Site) -> ReducedExposure:
+        """Reduce the exposure, or take over what an interrupted run kept of it."""
+        date, span = get_string(self.exposure.header, "DATE-OBS"), (self.begin, self.end)
+        tell(_LOG, "Exposure %d: %d rows", self.number, self.exposure.rows.n_rows, exposure=date, store=span)
+        run = dataclasses.replace(self.run, journal=site.journal, resources=site.resources)
+        with naming(self.exposure), site.draft(self.begin, self.end) as store:
+            done = run.journal.recall_exposure(self.number, store, run.factory, ReducedExposure)
+            if done is None:
+                done = self.reduce_one(run, store, self.exposure, self.begin, self.reference)
+                run.journal.record_exposure(self.number, done, store, (self.begin, self.end), run.factory)
+        return done
+
+    def take_over(self, site: Site) -> ReducedExposure:
+        """Take over what another process has kept of it."""
+        return site.journal.adopt_exposure(self.number, site.store, self.run.factory, ReducedExposure)
 
 
 def first_rows(exposures: Sequence[OpenedExposure]) -> np.ndarray:
@@ -47,25 +120,44 @@ def first_rows(exposures: Sequence[OpenedExposure]) -> np.ndarray:
 
 
 def reduce_each(
-    run: Run, exposures: Sequence[OpenedExposure], store: RowStore, reduce_one: ReduceExposure
+    run: Run,
+    exposures: Sequence[OpenedExposure],
+    store: RowStore,
+    reduce_one: ReduceExposure,
+    pointing: Pointing | None,
 ) -> list[ReducedExposure]:
-    """Reduce one exposure after the other, or take it over from an interrupted run.
+    """Reduce the exposures, or take them over from an interrupted run.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    exposures : sequence of OpenedExposure
+        The exposures.
+    store : RowStore
+        Where their rows go.
+    reduce_one : callable
+        Reduces one.
+    pointing : Pointing, optional
+        Where exposures are on the sky, if they are put there.
 
     Raises
     ------
     MuseError
         What `reduce_one` raises, with the name of the exposure.
     """
-    reduced: list[ReducedExposure] = []
+    reference = None if pointing is None or len(exposures) < 2 else pointing.known_positioning(exposures[0].header)
     edges = first_rows(exposures).tolist() if store.n_rows else [0] * (len(exposures) + 1)  # rows are not kept
-    for number, (exposure, begin, end) in enumerate(zip(exposures, edges[:-1], edges[1:], strict=True), 1):
-        date = get_string(exposure.header, "DATE-OBS")
-        tell(_LOG, "Exposure %d: %d rows", number, exposure.rows.n_rows, exposure=date, store=(begin, end))
-        with naming(exposure):
-            done = run.journal.recall_exposure(number, store, run.factory, ReducedExposure)
-            if done is None:
-                done = reduce_one(exposure, begin, reduced[0].located.positioning if reduced else None)
-                run.journal.record_exposure(number, done, store, (begin, end), run.factory)
+    tasks = [
+        _Task(run.of_exposure(number, exposure.header), reduce_one, number, exposure, begin, end, zero)
+        for number, (exposure, begin, end, zero) in enumerate(
+            zip(exposures, edges[:-1], edges[1:], [None, *[reference] * (len(exposures) - 1)], strict=True), 1
+        )
+    ]
+    reduced: list[ReducedExposure] = []
+    for task, done in zip(tasks, run.executor.map("exposures", tasks, [1] * len(tasks), run.site(store)), strict=True):
+        run.factory.products += task.run.factory.products
+        task.exposure.header = done.table.header  # where others have reduced it, it would be there twice
         reduced.append(done)
     return reduced
 

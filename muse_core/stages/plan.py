@@ -127,21 +127,23 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
     require_cover(run, work.curves, work.exposures, work.wavelengths)
     if work.pointing is not None and work.projects:
         require_match(work.pointing.offsets, [exposure.header for exposure in work.exposures], run.compat)
-    plan = make_plan(run, work)
-    if run.plan_only:
-        raise PlanMade(plan)
-    tell(_LOG, "Plan: %s", plan, plan=plan)
-    plan.require_space()
-    run.factory.expect(work.save, len(work.exposures), 0 if work.cube is None else len(work.cube.filters))
-    journal = run.journal
-    lengths = work.lengths if work.keeps_rows else []
-    with (
-        journal,
-        run.factory.all_or_none(journal.products),
-        journal.make_store(lengths, run.resources) as store,
-    ):
-        yield store
-        run.extras.write(run)
+    with run.executor:
+        plan = make_plan(run, work)
+        if run.plan_only:
+            raise PlanMade(plan)
+        tell(_LOG, "Plan: %s", plan, plan=plan)
+        plan.require_space()
+        run.factory.expect(work.save, len(work.exposures), 0 if work.cube is None else len(work.cube.filters))
+        journal = run.journal
+        lengths = work.lengths if work.keeps_rows else []
+        with (
+            journal,
+            run.factory.all_or_none(journal.products),
+            journal.make_store(lengths, run.resources) as store,
+        ):
+            run.executor.begin(run.site(store))
+            yield store
+            run.extras.write(run)
 
 
 def make_plan(run: Run, work: Work) -> Plan:
@@ -154,6 +156,10 @@ def make_plan(run: Run, work: Work) -> Plan:
     ResourceError
         There is not enough memory for a single plane of the cube.
     """
+    crew = run.executor.crew
+    if crew is not None:
+        limits = dataclasses.replace(run.resources, memory_bytes=crew.memory_bytes, n_threads=crew.n_threads)
+        run = dataclasses.replace(run, resources=limits)
     resources, cube = run.resources, work.cube
     n_rows = sum(work.lengths)
     footprint, grid = None, None
@@ -175,8 +181,8 @@ def make_plan(run: Run, work: Work) -> Plan:
     extras = [collector.needs(grid, resampling) for collector in run.extras]
     product_bytes += sum(disk for _, disk in extras)
     kept_bytes = row_bytes if work.keeps_rows else 0
-    if resources.resume is not None:
-        scratch = resources.resume
+    if resources.resume is not None or crew is not None:
+        scratch = resources.resume or resources.scratch
         scratch_bytes = kept_bytes + _JOURNAL * n_voxels
         if scratch.stat().st_dev != run.factory.directory.stat().st_dev:
             scratch_bytes += product_bytes
@@ -185,10 +191,10 @@ def make_plan(run: Run, work: Work) -> Plan:
         scratch_bytes = 0 if resources.keeps_in_memory(work.lengths) else kept_bytes
     if grid is not None and traits.spools:
         scratch_bytes += _SPOOLED * n_voxels
-    seconds = (
-        n_rows * (model.ROW_SECONDS + work.row_seconds + work.n_tables * model.TABLE_SECONDS)
-        + n_voxels * model.VOXEL_SECONDS
-    )
+    n_workers = 0 if crew is None else crew.n_workers
+    row_seconds = model.ROW_SECONDS + work.row_seconds + work.n_tables * model.TABLE_SECONDS
+    seconds = n_rows * row_seconds / max(min(n_workers, len(work.exposures)), 1)
+    seconds += n_voxels * model.VOXEL_SECONDS / max(n_workers, 1)
     return Plan(
         n_exposures=len(work.exposures) + len(work.images),
         n_rows=n_rows,
@@ -200,6 +206,7 @@ def make_plan(run: Run, work: Work) -> Plan:
         products=_disk(run, run.factory.directory, product_bytes),
         n_threads=resources.n_threads,
         seconds=model.START_SECONDS + seconds / resources.n_threads,
+        n_workers=n_workers,
     )
 
 
@@ -218,6 +225,8 @@ def _disk(run: Run, folder: Path, needed: int) -> Disk:
 def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint | None) -> int:
     """Add up what is resident now, what all of the run keeps, and the largest of what it needs for a while."""
     resources, lengths = run.resources, work.lengths
+    if run.executor.crew is not None:  # a worker has one of them
+        lengths = [max(lengths, default=0)]
     n_rows = sum(lengths)
     in_memory = work.keeps_rows and resources.resume is None and resources.keeps_in_memory(lengths)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
@@ -241,7 +250,9 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             stages.append(_chunks(run, work, _TABLE_COPIES))
     if grid is not None:
         spaxels = grid.nx * grid.ny
-        slabs = _slabs(run, footprint, grid, work.cube.options.resample, row_bytes)
+        crew = run.executor.crew
+        shared = (row_bytes, 0) if crew is None else (0, crew.n_workers)
+        slabs = _slabs(run, footprint, grid, work.cube.options.resample, *shared)
         if FORMATS[work.cube.options.format].spools:
             slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
         stages.append(slabs + _IMAGE * spaxels * len(work.cube.filters))
@@ -265,8 +276,10 @@ def _chunks(run: Run, work: Work, copies: float) -> int:
     return int(copies * ROW.itemsize * max(lengths, default=0) * n_threads)
 
 
-def _slabs(run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, row_bytes: int) -> int:
-    """Return the memory of the slabs of a cube."""
+def _slabs(
+    run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, row_bytes: int, n_workers: int = 0
+) -> int:
+    """Return the memory of the slabs of a cube, made by us or by so many workers."""
     exposures, resources = footprint.exposures, run.resources
     return int(
         _UNEVEN
@@ -278,5 +291,6 @@ def _slabs(run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOp
             options,
             resources.slab_bytes(row_bytes),
             resources.n_threads,
+            n_workers,
         )
     )

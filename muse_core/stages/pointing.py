@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where exposures are on the sky: astrometric solution and offsets, and what follows for an exposure."""
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
 from astropy.io.fits import Header
 
+from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.compat import Compat
 from muse_core.model.curves import OffsetList
@@ -58,6 +60,12 @@ class Pointing:
         if offset is not None:
             ra, dec = offset.pointing(ra, dec)
         return Positioning.at(ra, dec)
+
+    def known_positioning(self, header: Header) -> Positioning | None:
+        """Return the position of an exposure; None if it is not in the header."""
+        with contextlib.suppress(InputError):
+            return self.positioning(header)
+        return None
 
     def in_advance(self, header: Header, limits: Sequence[float] | None = None) -> tuple[Projection, Positioning]:
         """Return projection and position that an exposure in pix will have; `limits` as for `Projection.from_header`.

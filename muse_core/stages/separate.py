@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Sequence
 
+from muse_core.engine.store import RowStore
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
 from muse_core.stages import calibrate, darcheck, exposures, locate, plan
@@ -25,7 +26,7 @@ def rewrite(
     calibration: CalibrationOptions = _NO_CALIBRATION,
     location: LocationOptions = _NO_LOCATION,
     check: str = "none",
-    find_subtraction: Callable[[StoredTable], RowStep] | None = None,
+    find_subtraction: Callable[[Run, StoredTable], RowStep] | None = None,
 ) -> None:
     """Write each pixel table as PIXTABLE_REDUCED, changed, in one pass from file to file.
 
@@ -45,7 +46,7 @@ def rewrite(
         "check" or "correct": measure the residual refraction in between, or remove it too, which needs all rows of a
         table at a time.
     find_subtraction : callable, optional
-        Gets a table after its calibration; returns the subtraction of its sky, which may drop rows.
+        Gets the run and a table after its calibration; returns the subtraction of its sky, which may drop rows.
     """
     keeps_rows = check != "none" or find_subtraction is not None
     work = plan.Work(
@@ -58,16 +59,18 @@ def rewrite(
         in_one_pass=not keeps_rows,
         own_cubes=[] if check == "none" else [darcheck.OWN_CUBE],
     )
+
+    def rewrite_one(
+        run: Run, store: RowStore, file: OpenedExposure, first_row: int, _: Positioning | None
+    ) -> exposures.ReducedExposure:
+        if not keeps_rows:
+            passed = calibrate.Calibration(run, file, first_row, calibration)
+            return exposures.ReducedExposure(passed.table, locate.calibrate_and_locate(run, passed, None, location))
+        table = calibrate.calibrate(run, file, store, first_row, calibration)
+        if check != "none":
+            darcheck.check_refraction(run, table, store, correct=check == "correct")
+        subtraction = None if find_subtraction is None else find_subtraction(run, table)
+        return exposures.ReducedExposure(table, locate.locate(run, table, store, location, None, subtraction))
+
     with plan.begin(run, work) as store:
-
-        def rewrite_one(file: OpenedExposure, first_row: int, _: Positioning | None) -> exposures.ReducedExposure:
-            if not keeps_rows:
-                passed = calibrate.Calibration(run, file, first_row, calibration)
-                return exposures.ReducedExposure(passed.table, locate.calibrate_and_locate(run, passed, None, location))
-            table = calibrate.calibrate(run, file, store, first_row, calibration)
-            if check != "none":
-                darcheck.check_refraction(run, table, store, correct=check == "correct")
-            subtraction = None if find_subtraction is None else find_subtraction(table)
-            return exposures.ReducedExposure(table, locate.locate(run, table, store, location, None, subtraction))
-
-        exposures.reduce_each(run, files, store, rewrite_one)
+        exposures.reduce_each(run, files, store, rewrite_one, None)

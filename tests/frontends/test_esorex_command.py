@@ -436,14 +436,15 @@ def test_help_names_every_variable(run):
 def test_settings_of_a_run(by, run, monkeypatch):
     """Memory and folders as options, which win over the variables."""
     monkeypatch.setenv("DEMO_VARIABLE", "x")
-    values = {"max-memory": "3G", "scratch": "a", "resume": "b"}
+    values = {"cluster": "tcp://c:1", "max-memory": "3G", "scratch": "a", "resume": "b"}
     for name, value in values.items() if by != "option" else ():
         monkeypatch.setenv("MUSE_" + name.upper().replace("-", "_"), value if by == "variable" else "other")
     options = [f"--{name}={value}" for name, value in values.items()] if by != "variable" else []
     status, out, _ = run("--msg-level=debug", *options, "demo", "in.sof")
     assert status == 0
     found = re.findall(r"variable (MUSE_\w+)=(.*)", out)
-    assert found == [("MUSE_MAX_MEMORY", "3G"), ("MUSE_RESUME", "b"), ("MUSE_SCRATCH", "a")]
+    wanted = {"CLUSTER": "tcp://c:1", "MAX_MEMORY": "3G", "RESUME": "b", "SCRATCH": "a"}
+    assert found == [(f"MUSE_{name}", value) for name, value in wanted.items()]
 
 
 def test_carriage_returns_in_a_set_of_frames(run):

@@ -72,6 +72,7 @@ SPECS = {
     ],
     **{f"angle{angle:g}": _tiny_pair(angle) for angle in ANGLES},
     "small": [_SMALL],  # for runs that fail
+    "smallfour": dithered(_SMALL, 4, error_arcsec=0.5),
     "smalltwo": [dataclasses.replace(spec, lbda_max=7280) for spec in (_FIRST, _SECOND)],
     "smallao": [
         dataclasses.replace(AO, lbda_max=6480),

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 from harness import child
+from harness.products import products
 
 from muse_core.engine.journal import Journal
 
@@ -25,8 +26,6 @@ PLANES = 2
 MB = 10**6
 SIZE = "SIZE"
 TAKEN_OVER = "taken over from the interrupted run"
-#: Keywords that have the time of the run in them, in value or comment.
-_TIMES = {"DATE", "CHECKSUM", "DATASUM"}
 
 
 class Bench:
@@ -65,20 +64,6 @@ def said(folder: Path) -> str:
     """Return what the run in a folder has said so far."""
     path = folder / child.OUTPUT
     return path.read_text() if path.exists() else ""
-
-
-def products(folder: Path) -> dict:
-    """Return all keywords and the sum of the data of each product and extension, but for the time of the run."""
-    found = {}
-    for path in sorted(folder.glob("*.fits")):
-        with fits.open(path) as hdus:
-            for number, hdu in enumerate(hdus):
-                cards = [card for card in hdu.header.cards if card.keyword not in _TIMES]
-                found[path.name, number] = (
-                    hdu.header["DATASUM"],
-                    [(c.keyword, str(c.value), c.comment) for c in cards],
-                )
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,14 @@ def caller_options(recipe_dir: str) -> list[Option]:
         ),
         _caller("version", False, "Show the version and exit.", environment="", in_config=False),
         _caller("check-sof-exist", True, "Refuse to start if an input file is missing or cannot be read."),
+        _caller(
+            "cluster",
+            "",
+            "Dask cluster that does the work: address of its scheduler (tcp://host:8786), or path of its file.",
+            environment="MUSE_CLUSTER",
+            in_config=False,
+            hidden=True,
+        ),
         _caller("config", "", "Configuration file of this command.", in_config=False),
         _caller(
             "create-config",

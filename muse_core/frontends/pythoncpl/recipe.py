@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
+from muse_core.engine.cluster import CLUSTER_VARIABLE, cluster_address
 from muse_core.errors import InputError, ProductError
 from muse_core.frontends import ending, protocol, registry
 from muse_core.frontends.pythoncpl.logger import LogList
@@ -65,6 +66,9 @@ class Recipe:
         Memory that a run may take, such as ``4G``; folder of its scratch file; folder in which it keeps what it has
         done, so that a call with the same arguments goes on there after it was killed. None: as ``MUSE_MAX_MEMORY``,
         ``MUSE_SCRATCH`` and ``MUSE_RESUME`` in the environment say.
+    cluster : str or path, optional
+        Address of the scheduler of a Dask cluster that does the work, or path of its file. None: as ``MUSE_CLUSTER``
+        says or, if it says nothing, the current `distributed.Client`.
     extras : str or sequence of str, optional
         Products beyond those of ESO's recipe, see `muse_core.recipe.extras`. None: as ``MUSE_EXTRAS`` says.
 
@@ -113,6 +117,7 @@ class Recipe:
         self.max_memory: str | None = None
         self.scratch: str | os.PathLike | None = None
         self.resume: str | os.PathLike | None = None
+        self.cluster: str | os.PathLike | None = None
         self.extras: str | Sequence[str] | None = None
         self.threaded = threaded
         self.memory_dump = 0
@@ -278,7 +283,7 @@ class Recipe:
         run.values = values
         extras = self.extras if extras is None else extras
         extras = extras if extras is None or isinstance(extras, str) else ",".join(extras)
-        settings = {"MUSE_MAX_MEMORY": self.max_memory, "MUSE_EXTRAS": extras}
+        settings = {"MUSE_MAX_MEMORY": self.max_memory, "MUSE_CLUSTER": self.cluster, "MUSE_EXTRAS": extras}
         settings |= {  # the run is in another folder
             name: os.path.abspath(folder)
             for name, folder in (("MUSE_SCRATCH", self.scratch), ("MUSE_RESUME", self.resume))
@@ -411,6 +416,8 @@ class _Run:
             *mode,
         ]
         environment = os.environ | {name: str(value) for name, value in self.environment.items()}
+        if cluster := cluster_address(environment):
+            environment[CLUSTER_VARIABLE] = cluster
         # the worker is in another folder, of which it may not import anything
         path = [os.path.abspath(entry) for entry in environment.get("PYTHONPATH", "").split(os.pathsep) if entry]
         environment["PYTHONPATH"] = os.pathsep.join(path)

@@ -267,7 +267,7 @@ class SlabResampler:
         self.grid = grid
         self.options = options
         self.direction = direction
-        self.n_threads = n_threads
+        self.n_threads, self.compat = n_threads, compat
         self._reuses_output, self._turn = reuse_output, 0
         self._parameters = grid.parameters()
         self._buffers: dict[str, np.ndarray] = {}

@@ -39,6 +39,6 @@ class FluxToCube(base.Recipe):
             exposures=exposures, wavelengths=p.wavelengths, projects=False, cube=cube, save=frozenset({"cube"})
         )
         with stages.plan.begin(run, work) as store:
-            load = functools.partial(stages.exposures.load, run, store, calibration=calibration)
-            table = stages.combine.combine(run, stages.exposures.reduce_each(run, exposures, store, load), None)
+            load = functools.partial(stages.exposures.load, calibration=calibration)
+            table = stages.combine.combine(run, stages.exposures.reduce_each(run, exposures, store, load, None), None)
             stages.cube.make_cube(run, cube, table, store)

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The side of a run that hands out its tasks to the workers of a Dask cluster.
+
+Each worker has one task at a time, since a task uses all threads and the memory of its worker. Dask moves tasks, and
+says which workers there are; who gets what is decided here, so that a worker that is gone costs its task only, and a
+task that takes its workers with it ends the run.
+"""
+
+import collections
+import dataclasses
+import logging
+import os
+import queue
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Self, TypeVar
+
+import distributed
+
+from muse_core.engine.cluster import CLUSTER_VARIABLE
+from muse_core.engine.cluster.worker import Facts, Order, Packer, Parcel, Question, Report, look, perform, versions
+from muse_core.engine.executor import Executor, Site, Task
+from muse_core.engine.plan import Crew
+from muse_core.engine.progress import track
+from muse_core.engine.resources import RESUME_VARIABLE
+from muse_core.engine.slabs import Slab, SlabSource, plan_shared_slab, slab_ranges
+from muse_core.engine.slabtask import SlabTask
+from muse_core.errors import ResourceError
+from muse_core.steps.resample import SlabSize
+
+R = TypeVar("R")
+_LOG = logging.getLogger(__name__)
+#: Workers that may be lost with a task before it is taken for the reason.
+TRIES = 5
+#: Seconds without any worker, and without an answer of the scheduler, after which a run ends.
+PATIENCE, SILENCE = 600.0, 60.0
+#: Seconds in which a connection has to come.
+_CONNECT = 20.0
+#: Seconds between two looks at which workers there are.
+_LOOK = 1.0
+#: Tasks that may be done before the next one in the order is, for each worker.
+_AHEAD = 2
+
+
+def _differences(theirs: Mapping[str, str]) -> list[str]:
+    """Say which versions of another process are not ours."""
+    return [
+        f"found {name} {theirs.get(name)}, expected {version} as here"
+        for name, version in versions().items()
+        if theirs.get(name) != version
+    ]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Try:
+    """A task on its way; `number` is its place in the order, `lost` names the workers that were lost with it."""
+
+    number: int
+    task: Task
+    lost: list[str] = dataclasses.field(default_factory=list)
+    worker: str = ""
+    parcel: Parcel | None = None
+
+
+class DaskExecutor(Executor):
+    """Has tasks done by the workers of a Dask cluster; parameters as for `muse_core.engine.cluster.connect`."""
+
+    def __init__(self, address: str, recipe: str, inputs: Sequence[str]):
+        self._address, self._recipe = address, recipe
+        folders = {os.path.dirname(path): path for path in map(os.path.abspath, inputs)}
+        self._inputs = list(folders.values())  # one of each folder
+        self._client: distributed.Client | None = None
+        self._workers: dict[str, Facts] = {}
+        self._refused: set[str] = set()
+        self._asked: dict[distributed.Future, str] = {}
+        self._events: queue.SimpleQueue = queue.SimpleQueue()
+        self._question = Question()
+        self._looked = self._seen = 0.0
+
+    # connection
+
+    def __enter__(self) -> Self:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # it tells at length what we tell in a line
+        where = {"address": self._address} if "://" in self._address else {"scheduler_file": self._address}
+        try:
+            self._client = distributed.Client(**where, name=self._recipe, set_as_default=False, timeout=_CONNECT)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ResourceError(
+                f"{CLUSTER_VARIABLE}: {self._address}: no scheduler answers there ({error or type(error).__name__}); "
+                "start one with: dask scheduler"
+            ) from error
+        self._address = self._client.scheduler.address
+        try:
+            self._require_same_versions()
+            self._await_workers()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        client, self._client = self._client, None
+        if client is not None:
+            client.close(timeout=0.2 if kind is not None and not issubclass(kind, Exception) else 5)
+
+    @property
+    def crew(self) -> Crew:
+        """The workers as they are now."""
+        facts = self._workers.values()
+        return Crew(
+            n_workers=len(facts),
+            n_threads=min(found.n_threads for found in facts),
+            memory_bytes=min(found.memory_bytes for found in facts),
+        )
+
+    def _require_same_versions(self) -> None:
+        """Check the versions of the scheduler, which reads what is sent to workers.
+
+        Raises
+        ------
+        ResourceError
+            They are not ours.
+        """
+        try:
+            problems = _differences(self._client.run_on_scheduler(versions))
+        except (ImportError, AttributeError) as error:
+            problems = [f"found no muse-scipost {versions()['muse-scipost']} that can be used ({error})"]
+        except Exception as error:
+            raise self._lost_scheduler(error) from error
+        if problems:
+            raise ResourceError(f"{CLUSTER_VARIABLE}: scheduler {self._address}: {'; '.join(problems)}")
+
+    def _await_workers(self) -> None:
+        """Wait for a worker, and for what those say that are there."""
+        self._seen, told = time.monotonic(), False
+        while not self._workers or self._asked:
+            self._look(strict=True)
+            if not self._workers and not self._asked and not told:
+                _LOG.info("Cluster %s: no workers yet, waiting for some", self._address)
+                told = True
+            self._wait()
+
+    def _crew_text(self) -> str:
+        facts = self._workers.values()
+        threads = sum(found.n_threads for found in facts)
+        hosts = sorted({found.host for found in facts})
+        return f"{len(facts)} workers with {threads} threads on {', '.join(hosts)}"
+
+    def _addresses(self) -> set[str]:
+        """Ask the scheduler which workers there are."""
+        try:
+            found = self._client.sync(self._client.scheduler.ncores, workers=None, callback_timeout=SILENCE)
+        except Exception as error:  # of many kinds: the connection is gone, or closed, or nobody answers
+            raise self._lost_scheduler(error) from error
+        return set(found)
+
+    def _lost_scheduler(self, error: object) -> ResourceError:
+        return ResourceError(
+            f"{CLUSTER_VARIABLE}: {self._address}: the scheduler does not answer any more "
+            f"({str(error) or type(error).__name__}); with {RESUME_VARIABLE} the same command goes on with what is done"
+        )
+
+    def _look(self, *, strict: bool = False) -> None:
+        """See which workers have come or gone; in a `strict` look, those that cannot be used are an error.
+
+        Raises
+        ------
+        ResourceError
+            The scheduler does not answer, or there has been no worker for too long.
+        """
+        if self._client.status != "running":
+            raise self._lost_scheduler("the connection was lost")  # it has dropped our tasks, even if it comes back
+        now = time.monotonic()
+        if now - self._looked >= _LOOK:
+            self._looked = now
+            there = self._addresses()
+            for address in there - self._workers.keys() - set(self._asked.values()) - self._refused:
+                self._ask(address)
+            for future in [future for future, address in self._asked.items() if address not in there]:
+                del self._asked[future]
+            for address in self._workers.keys() - there:
+                del self._workers[address]
+                _LOG.warning("Cluster: worker %s is gone; %d are left", address, len(self._workers))
+        for future in [future for future in self._asked if future.done()]:
+            self._hear(future, self._asked.pop(future), strict=strict)
+        if self._workers:
+            self._seen = now
+        elif now - self._seen > PATIENCE:
+            raise ResourceError(
+                f"{CLUSTER_VARIABLE}: {self._address}: found no workers for {PATIENCE:.0f} s; with {RESUME_VARIABLE} "
+                "the same command goes on with what is done"
+            )
+
+    def _ask(self, address: str) -> None:
+        future = self._submit(look, self._question, address, f"look-{secrets.token_hex(4)}")
+        self._asked[future] = address
+
+    def _submit(self, function, *arguments) -> distributed.Future:
+        *arguments, address, key = arguments
+        future = self._client.submit(
+            function, *arguments, key=key, workers=[address], allow_other_workers=False, pure=False
+        )
+        future.add_done_callback(self._events.put)
+        return future
+
+    def _hear(self, future: distributed.Future, address: str, *, strict: bool) -> None:
+        """Take the answer of a worker."""
+        problem, facts = "", None
+        if future.status == "finished":
+            facts = future.result()
+            problem = "; ".join([*_differences(facts.versions), *facts.problems])
+            if not problem and not strict and self._workers and facts.memory_bytes < self.crew.memory_bytes:
+                problem = "it may use less memory than the others, by which the work has been cut"
+        elif future.status == "error":
+            error = future.exception()
+            problem = f"found no muse-scipost {versions()['muse-scipost']} that can be used ({error})"
+        else:
+            return  # it has gone meanwhile
+        if not problem:
+            self._workers[address] = facts
+            if not strict:
+                _LOG.info("Cluster: worker %s on %s has come; there are %d", address, facts.host, len(self._workers))
+            return
+        name = f"worker {address}" + (f" on {facts.host}" if facts else "")
+        if strict:
+            raise ResourceError(f"{CLUSTER_VARIABLE}: {name}: {problem}")
+        self._refused.add(address)
+        _LOG.warning("Cluster: %s is not used: %s", name, problem)
+
+    def _wait(self) -> None:
+        """Wait for an event, or until it is time to look."""
+        try:
+            self._events.get(timeout=_LOOK)
+            while True:
+                self._events.get_nowait()
+        except queue.Empty:
+            pass
+
+    # work
+
+    def begin(self, site: Site) -> None:
+        """Make sure that all workers see the folders of a run.
+
+        Raises
+        ------
+        ResourceError
+            One does not, with its name and that of the folder.
+        """
+        token = site.journal.folder / "token"
+        text = secrets.token_hex(16)
+        token.write_text(text)
+        self._question = Question({token: text}, [(path, os.stat(path).st_size) for path in self._inputs])
+        known, self._workers = self._workers, {}
+        for address in known:
+            self._ask(address)
+        self._looked = 0.0
+        self._await_workers()
+        _LOG.info("Cluster %s: %s", self._address, self._crew_text())
+
+    def map(self, step: str, tasks: Iterable[Task[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
+        """Yield what comes of tasks, in their order."""
+        n_workers = len(self._workers)
+        step = f"{step} ({n_workers} worker{'s' * (n_workers > 1)})"
+        return track(step, self._in_order(tasks, site), [range(size) for size in sizes])
+
+    def slabs(self, source: SlabSource, site: Site) -> Iterator[Slab]:
+        """Yield the slabs of the final cube, in their order."""
+        first = 0
+        for slab in site.journal.kept_slabs(source):
+            first += len(slab.result.data)
+            yield slab
+        source = source.resized(self._slab_size(source, first, site))
+        ranges = slab_ranges(source.resampler.grid, source.thickness, first)
+        tasks = (SlabTask.of(source, *planes) for planes in ranges)
+        yield from self.map("resampling planes", tasks, [last - first for first, last in ranges], site)
+
+    def _slab_size(self, source: SlabSource, first: int, site: Site) -> SlabSize:
+        """Cut the planes from number `first` on so that they fit into the memory of any worker, and all have some."""
+        while not self._workers:
+            self._look()
+            self._wait()
+        crew, resampler = self.crew, source.resampler
+        budget = dataclasses.replace(site.resources, memory_bytes=crew.memory_bytes).slab_bytes(0)
+        grid = resampler.grid
+        return plan_shared_slab(
+            grid.nz - first, crew.n_workers, source.n_rows, grid, resampler.options, budget, crew.n_threads
+        )
+
+    def _in_order(self, tasks: Iterable[Task[R]], site: Site) -> Iterator[R]:
+        log_level, packer = logging.getLogger("muse_core").getEffectiveLevel(), Packer(site.journal)
+        run = secrets.token_hex(4)
+        source = enumerate(tasks)
+        waiting: collections.deque[_Try] = collections.deque()
+        running: dict[distributed.Future, _Try] = {}
+        done: dict[int, tuple[Task, Report]] = {}
+        following, is_all = 0, False
+        try:
+            while True:
+                self._look()
+                for future, one in list(running.items()):
+                    if one.worker not in self._workers:
+                        del running[future]
+                        future.release()
+                        waiting.append(self._again(one, "is gone"))
+                    elif future.done():
+                        del running[future]
+                        report = self._report(future, one)
+                        if report is None:
+                            waiting.append(self._again(one, "was lost"))
+                        else:
+                            done[one.number] = one.task, report
+                            site.journal.drop(one.parcel.task)
+                free = self._workers.keys() - {one.worker for one in running.values()}
+                for address in sorted(free):
+                    if not waiting and not is_all and len(done) < _AHEAD * len(self._workers):
+                        found = next(source, None)
+                        is_all = found is None
+                        if found is not None:
+                            waiting.append(_Try(*found))
+                    if not waiting:
+                        break
+                    one = waiting.popleft()
+                    one.worker, one.parcel = address, one.parcel or packer.pack(one.task)
+                    order = Order(site.journal.folder, site.store.n_rows, one.task.draft_rows, log_level)
+                    key = f"{one.task.name}-{run}-{len(one.lost) + 1}"
+                    running[self._submit(perform, one.parcel, order, address, key)] = one
+                if following in done:
+                    task, report = done.pop(following)
+                    following += 1
+                    self._tell(task, report)
+                    yield task.take_over(site)
+                elif is_all and not running and not waiting:
+                    return
+                else:
+                    self._wait()
+        finally:
+            for future in running:
+                future.release()
+
+    def _report(self, future: distributed.Future, one: _Try) -> Report | None:
+        """Return what a worker says of a task; None if it was lost."""
+        if future.status == "finished":
+            report = future.result()
+            if report.lacked_memory:
+                _LOG.warning("%s: worker %s lacked memory: %s", one.task.title, one.worker, report.failure)
+                return None
+            return report
+        if future.status == "error":
+            error = future.exception()
+            if not isinstance(error, distributed.scheduler.KilledWorker):
+                raise error
+        return None
+
+    def _again(self, one: _Try, what: str) -> _Try:
+        """Count a try of a task that came to nothing.
+
+        Raises
+        ------
+        ResourceError
+            It was the last one.
+        """
+        one.lost.append(one.worker)
+        if len(one.lost) >= TRIES:
+            raise ResourceError(
+                f"{one.task.title}: {len(one.lost)} workers were lost ({', '.join(one.lost)}); do they have too "
+                "little memory?"
+            )
+        _LOG.warning("%s: worker %s %s; done again by another one", one.task.title, one.worker, what)
+        return one
+
+    def _tell(self, task: Task, report: Report) -> None:
+        """Log what a worker has said, and raise its error."""
+        for name, level, text, facts in report.messages:
+            line = text if text.startswith(task.title) else f"{task.title}: {text}"
+            logging.getLogger(name).log(level, "%s", line, extra={"facts": facts})
+        if report.failure is not None:
+            raise report.failure
