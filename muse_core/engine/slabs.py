@@ -304,9 +304,9 @@ class SlabSource:
         return self._size.n_planes
 
     def shares(self) -> list[float]:
-        """Return which part of all weight the rows of each exposure have; of all rows if they have no weights."""
+        """Return which part of all weight the rows of each exposure have; empty if they have no weights."""
         if self.weights is None:
-            return [1.0]
+            return []
         edges = np.append(self.weights.first_rows, self._end)
         total = np.diff(edges) * self.weights.values.astype(np.float64)
         return (total / total.sum()).tolist()

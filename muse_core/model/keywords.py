@@ -152,6 +152,7 @@ KEYWORDS: dict[str, tuple[Keyword, ...]] = {
         Keyword(f"{PIXTABLE}LIMITS IFU LOW", int, 1, 24, unusable=_D),
         Keyword(f"{PIXTABLE}LIMITS IFU HIGH", int, 1, 24, unusable=_D),
         Keyword(f"{PIXTABLE}MERGED", int, 1, 24, unusable=_D),
+        Keyword(f"{PIXTABLE}COMBINED", int, 1, 2**31, unusable=_D),
         Keyword(f"{PIXTABLE}FFCORR", int, 0, 24),
         Keyword(f"{PIXTABLE}FLUXCAL", bool),
         Keyword(f"{PIXTABLE}SKYSUB", bool),

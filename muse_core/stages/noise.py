@@ -2,12 +2,12 @@
 """The extra ``noise``: NOISE_CORRELATION beside the cube: the correlations of its voxels, and its measured noise."""
 
 import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.progress import timed
 from muse_core.engine.slabs import SlabSource
 from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError, ParameterError
@@ -15,12 +15,13 @@ from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.noise import PATTERN, SIZED_COLUMNS, SPECTRAL, TAG, Encoding, NoiseWriter
 from muse_core.model.grid import OutputGrid
-from muse_core.model.header import get_float, get_string, is_nfm
+from muse_core.model.header import get_float, get_int, get_string, is_nfm
 from muse_core.model.spectrum import Spectrum
 from muse_core.recipe.extras import Collector, Finished
 from muse_core.stages.cards import image_wcs, object_cards
 from muse_core.steps import dar
 from muse_core.steps.collapse import Collapse
+from muse_core.steps.combine import CARD_COMBINED
 from muse_core.steps.noise import correlation as coding
 from muse_core.steps.noise.correlation import box_factor, encode_pattern, encode_spectral
 from muse_core.steps.noise.layout import Layout
@@ -78,7 +79,8 @@ class NoiseCollector(Collector):
         """Choose the planes, and watch the resampling."""
         grid = self._grid = source.resampler.grid
         self._source, self._layout = source, Layout.of(grid, options, refraction_shift(grid, header))
-        self._shares = source.shares()
+        n_exposures = get_int(header, CARD_COMBINED, 1)
+        self._shares = source.shares() or [1 / n_exposures] * n_exposures
         self._white = Collapse(grid, [None], self.run.resources.n_threads)
         self._lbda = grid.wavelength(np.arange(grid.nz))
         wcs, layout = grid.cards(header), self._layout
@@ -126,15 +128,16 @@ class NoiseCollector(Collector):
         if self._writer is None:
             _LOG.warning("No cube is made: there is no noise of it")
             return
-        with timed("Noise of the cube", self._grid.nz):
-            columns = {"WAVELENGTH": self._lbda, "SKY_VARIANCE": self._sky_variance()}
-            cube = next(product.path for product in products if product.tag == _CUBE)
-            unit = self._measure(cube, columns)
-            planes = sorted(self._factors)
-            for number, size in enumerate(SIZES[1:], 1):
-                factors = [self._factors[plane][number] for plane in planes] or [1.0]
-                columns[f"PREDICTED{size}"] = np.interp(np.arange(self._grid.nz), planes or [0], factors)
-            self.run.factory.register(self._writer.finish(columns, unit), TAG)
+        start = time.monotonic()
+        columns = {"WAVELENGTH": self._lbda, "SKY_VARIANCE": self._sky_variance()}
+        cube = next(product.path for product in products if product.tag == _CUBE)
+        unit = self._measure(cube, columns)
+        planes = sorted(self._factors)
+        for number, size in enumerate(SIZES[1:], 1):
+            factors = [self._factors[plane][number] for plane in planes] or [1.0]
+            columns[f"PREDICTED{size}"] = np.interp(np.arange(self._grid.nz), planes or [0], factors)
+        self.run.factory.register(self._writer.finish(columns, unit), TAG)
+        _LOG.info("Noise of the cube: measured in %.1f s", time.monotonic() - start)
 
     def _measure(self, path, columns: dict[str, np.ndarray]) -> str:
         """Fill in the columns of the measured noise; return the unit of the cube."""
