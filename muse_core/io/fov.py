@@ -36,6 +36,7 @@ def read_fov_image(path: Path) -> FovImage:
             data[flags.image() != 0] = np.nan
         if get_string(primary, "DATE-OBS", tag=TAG) is None:
             raise InputError(f"{path}: keyword DATE-OBS: found nothing, expected a date")
+        errors = {item.keyword: item for item in image.header.cards if item.keyword in COORDINATE_ERRORS}
         return FovImage(
             data=data,
             grid=CelestialGrid.from_header(image.header, image.where),
@@ -43,7 +44,7 @@ def read_fov_image(path: Path) -> FovImage:
             mjd_obs=require_float(primary, "MJD-OBS", str(path), tag=TAG),
             unit=get_string(image.header, "BUNIT", "", tag=TAG),
             where=str(path),
-            coordinate_errors=tuple(image.header.cards[key] for key in COORDINATE_ERRORS if key in image.header),
+            coordinate_errors=tuple(errors[key] for key in COORDINATE_ERRORS if key in errors),
         )
 
 
