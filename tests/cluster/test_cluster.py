@@ -119,18 +119,15 @@ def test_killed_in_each_phase(bench, new_cluster, expected):
     for _ in range(2):
         cluster.worker(nanny=True)
     assert bench.run(cluster)[0] == expected
-    chance = random.Random(14)
-    moments = []
-    for phase in ("exposure", "slab"):
-        shortest = min(number for kind, number in cluster.counts() if kind == phase)
-        moments.append([f"kill-{phase}-{n}" for n in chance.sample(range(1, shortest + 1), min(10, shortest))])
-    for part in range(3):
-        cluster.plan(*(moment for phase in moments for moment in phase[part::3]))
+    chance, counts = random.Random(14), cluster.counts()
+    shortest = {phase: min(number for kind, number in counts if kind == phase) for phase in ("exposure", "slab")}
+    for n_moments in (4, 3, 3):
+        for phase, last in shortest.items():
+            cluster.plan(*(f"kill-{phase}-{moment}" for moment in chance.sample(range(1, last + 1), n_moments)))
         found, output = bench.run(cluster)
         assert found == expected
         assert "done again by another one" in output
-    assert len(cluster.happened()) == sum(map(len, moments))
-    assert len(moments[0]) == 10
+    assert len(cluster.happened()) == 20
 
 
 def test_worker_that_is_frozen(bench, new_cluster, expected):
