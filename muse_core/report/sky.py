@@ -117,9 +117,10 @@ def _left_in_continuum(sky: ExposureSky, continuum: np.ndarray) -> float | None:
     lbda, flux = sky.continuum.T
     near = np.abs(lbda - sky.lbda[brightest]) < _NEAR
     height = float((sky.flux - continuum)[brightest])
-    if near.sum() < 4 or height <= 0:
-        return None
     around = np.abs(lbda - sky.lbda[brightest]) < _CONTINUUM_WIDTH
+    # a short range does not tell what the continuum beside the line is
+    if near.sum() < 4 or (around & ~near).sum() < 4 * near.sum() or height <= 0:
+        return None
     return float(np.sqrt(np.mean((flux[near] - np.median(flux[around])) ** 2)) / height)
 
 
