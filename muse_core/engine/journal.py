@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import secrets
-import shutil
 import struct
 import time
 import zlib
@@ -84,13 +83,18 @@ def slab_name(first: int) -> str:
 def remove_tree(folder: Path) -> None:
     """Remove the folder of a run, although others may still be at work in it: they do not find it any more."""
     gone = folder.with_name(f"{folder.name}.gone")
-    with contextlib.suppress(OSError):
-        os.rename(folder, gone)
-        folder = gone
-    for _ in range(3):  # somebody may just have made a file
-        shutil.rmtree(folder, ignore_errors=True)
-        if not os.path.lexists(folder):
+    with contextlib.suppress(OSError), PrivateFolder.open(folder) as opened:
+        if not opened.is_of_a_run():
             return
+        with contextlib.suppress(OSError):
+            os.rename(folder, gone)
+            folder = gone
+        for _ in range(3):  # somebody may just have made a file
+            opened.clear()
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+            if not os.path.lexists(folder):
+                return
 
 
 def _version(path: str | os.PathLike) -> tuple[int, ...]:
@@ -122,8 +126,10 @@ class Journal:
     def passing(cls, folder: Path) -> "Journal":
         """Return the journal of a run that needs one for its own time only; those that runs left there are removed."""
         for left in folder.glob(f"{_PASSING}*"):
-            with contextlib.suppress(OSError), PrivateFolder.open(left) as found, found.lock():
-                remove_tree(left)
+            with contextlib.suppress(OSError), PrivateFolder.open(left) as found:
+                if found.is_of_a_run():
+                    with found.lock():
+                        remove_tree(left)
         return cls(folder / f"{_PASSING}{secrets.token_hex(8)}", lasts=False)
 
     @classmethod
@@ -162,6 +168,8 @@ class Journal:
             try:
                 while self._lock is None:
                     self._folder = opened.enter_context(PrivateFolder.make(self._path))
+                    if not self._folder.is_of_a_run():
+                        raise NotPrivateError(f"{self._path}: found a folder that no run has made; remove or rename it")
                     try:
                         self._lock = opened.enter_context(self._folder.lock())
                     except FileNotFoundError:

@@ -14,7 +14,6 @@ import fcntl
 import json
 import logging
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -29,12 +28,15 @@ from muse_core.errors import ProductError, ResourceError
 from muse_core.io.files import close_quietly, copy, create, describe_os_error, sync, write_all
 from muse_core.io.folders import LOCK, lock_directory, lock_folder
 from muse_core.io.litter import cleaned_up_by
+from muse_core.io.private import PrivateFolder
 from muse_core.io.signature import ensure_signed
 
 _LOG = logging.getLogger(__name__)
 #: Names of the hidden folders of runs start so.
 _PREFIX = ".muse-run-"
 _RECORD = "record"
+#: What a run says of itself in its lock is not longer.
+_LOCK_BYTES = 4096
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: ioctl that reads the attributes of a file (chattr), and those that forbid to rename it: append only, immutable.
 _FS_IOC_GETFLAGS, _FS_FIXED = 0x80086601, 0x30
@@ -424,7 +426,7 @@ class _Record:
     @classmethod
     def read(cls, folder: Path) -> "_Record | None":
         try:
-            with open(folder / _RECORD, "rb") as file:
+            with PrivateFolder.open(folder) as opened, open(opened.open_file(_RECORD, os.O_RDONLY), "rb") as file:
                 content = json.load(file)
             moves = [_Move(os.path.basename(m["name"]), tuple(map(int, m["identity"]))) for m in content["moves"]]
             links = [_Link(str(k["path"]), str(k["text"]), k["old"]) for k in content["links"]]
@@ -481,7 +483,11 @@ def _recover(directory: Path, own: Path | None = None) -> None:
         if folder == own:
             continue
         try:
-            with lock_folder(folder):
+            with PrivateFolder.open(folder) as opened:
+                if not opened.is_of_a_run():
+                    continue
+                lock = opened.lock()
+            with lock:
                 if undo(folder, directory):
                     _LOG.warning("A run was killed while it gave its products their places; the older ones are back")
                 _remove_tree(folder)
@@ -497,7 +503,11 @@ def _remove_tree(folder: Path) -> None:
     """Remove a folder of ours as far as it can be; the next run tries again."""
     for _ in range(2):  # what fails by chance is tried once more
         with contextlib.suppress(OSError):
-            shutil.rmtree(folder, ignore_errors=True)
+            with PrivateFolder.open(folder) as opened:
+                if not opened.is_of_a_run():
+                    return
+                opened.clear()
+            os.rmdir(folder)
         if not os.path.lexists(folder):
             return
 
@@ -515,13 +525,27 @@ def _held_by(directory: Path) -> ResourceError:
     """Return the error that says whose run is at work in a folder."""
     owner = "another process"
     for folder in _hidden_folders(directory, of_all=True):
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             found = folder.lstat()
             start = datetime.datetime.fromtimestamp(found.st_ctime).isoformat(" ", "seconds")
             owner = f"a run of the user with number {found.st_uid}, since {start},"
-            facts = json.loads((folder / LOCK).read_bytes())
+            facts = {key: _plain(value) for key, value in json.loads(_read_lock(folder)).items()}
             owner = "{recipe}, process {pid} on {host}, since {start},".format_map(facts)
     return ResourceError(f"{directory}: {owner} is at work there; wait for its end, or choose another output folder")
+
+
+def _read_lock(folder: Path) -> bytes:
+    """Return what a run says of itself; the folder may be another user's, with anything in it."""
+    descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _LOCK_BYTES) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""
+    finally:
+        os.close(descriptor)
+
+
+def _plain(value: object) -> str:
+    """Return a value of somebody else as one line of printable text."""
+    return "".join(character if character.isprintable() else "?" for character in str(value))
 
 
 def _now() -> str:

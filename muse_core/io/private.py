@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from muse_core.io.folders import lock_folder
+from muse_core.io.folders import LOCK, lock_folder
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO would keep us waiting
@@ -114,6 +114,32 @@ class PrivateFolder:
     def rename(self, name: str, target: str) -> None:
         """Give a file in the folder another name."""
         os.replace(name, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+
+    def clear(self) -> None:
+        """Remove all that is in this very folder, wherever its path may lead by now, the lock last.
+
+        What cannot be removed stays.
+        """
+        for _, folders, files, descriptor in os.fwalk(dir_fd=self._fd, topdown=False):
+            for name in (*files, *folders):
+                if name == LOCK and os.path.sameopenfile(descriptor, self._fd):
+                    continue
+                with contextlib.suppress(OSError):
+                    if stat.S_ISDIR(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
+                        os.rmdir(name, dir_fd=descriptor)
+                    else:
+                        os.unlink(name, dir_fd=descriptor)
+        if self.names() == [LOCK]:
+            with contextlib.suppress(OSError):
+                self.remove(LOCK)
+
+    def is_of_a_run(self) -> bool:
+        """Has a run locked this folder before anything came into it?
+
+        Others who may write in the folder above can give the name of one of ours to any private folder of the user.
+        """
+        names = self.names()
+        return not names or LOCK in names
 
     def disk_bytes(self) -> int:
         """Return the disk space of all files in the folder and those below."""

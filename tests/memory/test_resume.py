@@ -243,6 +243,7 @@ def test_code_in_a_record_does_not_run(bench, whole, tmp_path):
         assert "exposure-0001: damaged (record: " in output
         assert not trace.exists()
         journal.mkdir(mode=0o700)
+        (journal / ".lock").touch()
 
 
 def test_what_others_may_have_planted_is_refused(bench, tmp_path):
@@ -267,6 +268,17 @@ def test_what_others_may_have_planted_is_refused(bench, tmp_path):
     _, output = bench.run(status=255)
     assert f"{journal}/rows: found a link, expected a file of our own" in output
     assert victim.read_text() == "mine"
+
+
+def test_private_folder_of_the_user_in_the_place_of_ours(bench):
+    """Whoever may write in the folder above can rename what is not his: a run must not remove it at its end."""
+    journal = bench.interrupt(1)
+    shutil.rmtree(journal)
+    journal.mkdir(0o700)
+    (journal / "thesis").write_text("mine")
+    _, output = bench.run(status=255)
+    assert f"MUSE_RESUME: {journal}: found a folder that no run has made" in output
+    assert [path.name for path in journal.iterdir()] == ["thesis"]
 
 
 def test_vacuum(bench, datasets, tmp_path):

@@ -3,6 +3,7 @@
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -202,6 +203,7 @@ def left_by_a_killed_run(place: Path, name: str = NAMES[0]) -> Path:
     """Make the hidden folder of a run that was killed when it had set one product aside."""
     folder = place / "out" / ".muse-run-killed"
     folder.mkdir(mode=0o700)
+    (folder / ".lock").touch()
     (folder / "old-0000").write_text("older")
     record = {"moves": [{"name": name, "identity": [1, 2, 3, 4]}], "links": []}
     (folder / "record").write_text(json.dumps(record))
@@ -244,6 +246,53 @@ def test_planted_folders(place, how):
         assert after.pop("out/elsewhere") == "older"  # the name alone counts
         before = {name: text for name, text in before.items() if ".muse-run" not in name}
     assert after == before
+
+
+def test_private_folder_of_the_user_under_such_a_name(place):
+    """Whoever may write in the folder of the products can rename what is not his: a run must not remove it."""
+    private = place / "out" / ".muse-run-planted"
+    (private / "below").mkdir(parents=True)
+    private.chmod(0o700)
+    (private / "below" / "thesis").write_text("mine")
+    before = state(place)
+    with Delivery(Destination(place / "out"), "next") as run:
+        own, aside = run.folder, place / "out" / "aside"
+        own.rename(aside)  # and the other way round: it takes the name of the folder of the run that is at work
+        private.rename(own)
+    own.rename(private)
+    assert (aside / ".lock").exists()
+    (aside / ".lock").unlink()
+    aside.rmdir()
+    assert state(place) == before
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "noise", "list"])
+def test_what_others_say_of_their_run(place, what):
+    """The lock of a run of another user may be anything: nobody waits for it, and his text is printed as text."""
+    folder = place / "out" / ".muse-run-planted"
+    folder.mkdir()
+    lock = folder / ".lock"
+    if what == "pipe":
+        os.mkfifo(lock)
+    elif what == "link":
+        lock.symlink_to("/dev/zero")
+    elif what == "list":
+        lock.write_text("[1]")
+    else:
+        lock.write_text(json.dumps({"recipe": "\x1b[2Jmuse", "pid": 1, "host": "here\n", "start": "now"}))
+    code = (
+        "import sys; from pathlib import Path; from muse_core.io.delivery import Delivery, Destination\n"
+        "Delivery(Destination(Path(sys.argv[1])), 'next').__enter__()"
+    )
+    held = os.open(place / "out", os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        command = [sys.executable, "-c", code, place / "out"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    finally:
+        os.close(held)
+    expected = "?[2Jmuse, process 1 on here?, since now," if what == "noise" else "a run of the user with number"
+    assert f"ResourceError: {place / 'out'}: {expected}" in done.stderr
 
 
 def taken(path: Path, how: str) -> None:
