@@ -179,8 +179,8 @@ def scratch_size(Py_ssize_t reach):
 
 
 def pair_sums(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
-              int bottom, int top, int first, int last, const double[::1] lbda, const double[::1] length, int method, weighting_t weighting, int plane, int depth,
-              int radius, bint selves, double[:, ::1] scratch, double[:, :, ::1] sums, const int[::1] stop,
+              int bottom, int top, int first, int last, const double[::1] lbda, const double[::1] length, int method,
+              weighting_t weighting, int plane, int depth, int radius, bint selves, double[:, ::1] scratch, double[:, :, ::1] sums, const int[::1] stop,
               int n_threads):
     """Sum up weight, weight and variance of the rows that a voxel shares with its neighbours.
 
@@ -223,10 +223,11 @@ def pair_sums(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, 
     require(n_cells % (<Py_ssize_t>(top - bottom) * grid.nx) == 0, "offsets: one for each cell, and one")
     require(0 <= offsets[0] and offsets[n_cells] <= cells.shape[0], "offsets: within the cells")
     require(shaped(spaxels.shape, grid.ny, grid.nx), "spaxels: of shape (ny, nx)")
+    require(0 <= depth <= LARGEST_DEPTH, "depth: within limits")
     require(lbda.shape[0] == depth + 1 and length.shape[0] == depth + 1, "lbda, length: one for each plane")
     require(NARROW_DRIZZLE <= method < N_METHODS, "method: as numbered")
     require(0 <= weighting.reach <= LARGEST_REACH, "reach within limits")
-    require(0 <= depth <= LARGEST_DEPTH and 0 <= plane < n_cells // (<Py_ssize_t>(top - bottom) * grid.nx), "plane: in the slab")
+    require(0 <= plane < n_cells // (<Py_ssize_t>(top - bottom) * grid.nx), "plane: in the slab")
     require(shaped(sums.shape, last - first, grid.nx, n_sums(depth, radius, selves)), "sums: of shape (rows, nx, n_sums)")
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
