@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,6 +32,8 @@ EXTENT_ROWS = 8 * INDEX_ROWS
 INDEX_BYTES = 24 / INDEX_ROWS + 16 / EXTENT_ROWS
 
 
+#: Rows that lie together in one of several files.
+_STRETCH = 1 << 16
 #: Rows that are read together where only some of them are wanted.
 _PIECE_ROWS = 1 << 17
 
@@ -322,7 +324,10 @@ class RowStore:
 
 
 class ScratchRowStore(RowStore):
-    """Rows in a file without a name in `directory`.
+    """Rows in files without a name in `directory`.
+
+    A file takes one writer at a time. So stretches of rows are dealt out to several: threads that write chunks side by
+    side seldom meet.
 
     Parameters
     ----------
@@ -339,8 +344,9 @@ class ScratchRowStore(RowStore):
         The folder cannot be used or has no space left.
     """
 
-    #: Name of the file in messages, and what to look at if it cannot be made.
+    #: Name of the files in messages, and what to look at if they cannot be made.
     NAME, _HINT = "scratch", "; see MUSE_SCRATCH"
+    _N_FILES = 8
 
     def __init__(self, n_rows: int, directory: Path, first: int = 0, final: "KeptRowStore | None" = None):
         self._directory, self._path = directory, directory / self.NAME
@@ -351,20 +357,40 @@ class ScratchRowStore(RowStore):
         """None: a file is in the page cache."""
         return 0
 
-    def _open(self) -> BinaryIO:
-        return tempfile.TemporaryFile(dir=self._directory, buffering=0)
+    def _open(self) -> list[BinaryIO]:
+        stretches = -(-self.n_rows // _STRETCH)
+        return [
+            tempfile.TemporaryFile(dir=self._directory, buffering=0)
+            for _ in range(max(1, min(self._N_FILES, stretches)))
+        ]
 
     def _allocate(self) -> None:
-        self._file = None
+        self._files: list[BinaryIO] = []
         try:
-            self._file = self._open()
+            self._files = self._open()
             if self._needs_space:
-                os.posix_fallocate(self._file.fileno(), 0, self.n_rows * ROW.itemsize)
+                for number, file in enumerate(self._files):
+                    os.posix_fallocate(file.fileno(), 0, max(self._rows_of(number), 1) * ROW.itemsize)
         except OSError as error:
-            if self._file is not None:
-                self._file.close()
+            self.close()
             message = describe_os_error(error, self._path, self.n_rows * ROW.itemsize)
             raise ResourceError(message + self._HINT) from error
+
+    def _rows_of(self, number: int) -> int:
+        """Return how many rows a file has."""
+        rounds, rest = divmod(self.n_rows, _STRETCH * len(self._files))
+        return rounds * _STRETCH + min(max(rest - number * _STRETCH, 0), _STRETCH)
+
+    def _pieces(self, start: int, n_rows: int) -> Iterator[tuple[int, int, slice]]:
+        """Yield where stretches of a range of rows are: descriptor of the file, position there, which of the rows."""
+        done, begin = 0, start - self.first
+        while done < n_rows:
+            number, within = divmod(begin + done, _STRETCH)
+            n = min(_STRETCH - within, n_rows - done) if len(self._files) > 1 else n_rows
+            turn, file = divmod(number, len(self._files))
+            position = (turn * _STRETCH + within) * ROW.itemsize
+            yield self._files[file].fileno(), position, slice(done, done + n)
+            done += n
 
     @property
     def _needs_space(self) -> bool:
@@ -376,20 +402,23 @@ class ScratchRowStore(RowStore):
 
     def _put(self, start: int, rows: np.ndarray) -> None:
         try:
-            write_all(self._file.fileno(), np.ascontiguousarray(rows), (start - self.first) * ROW.itemsize)
+            for descriptor, position, piece in self._pieces(start, len(rows)):
+                write_all(descriptor, np.ascontiguousarray(rows[piece]), position)
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
     def _get(self, start: int, out: np.ndarray) -> None:
         try:
-            read_all(self._file.fileno(), out, (start - self.first) * ROW.itemsize)
+            for descriptor, position, piece in self._pieces(start, len(out)):
+                read_all(descriptor, out[piece], position)
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
     def close(self) -> None:
-        """Close the file; it is gone then."""
-        with contextlib.suppress(OSError):  # it is of no use any more
-            self._file.close()
+        """Close the files; they are gone then."""
+        for file in self._files:
+            with contextlib.suppress(OSError):  # it is of no use any more
+                file.close()
 
 
 @dataclasses.dataclass(slots=True)
@@ -439,9 +468,9 @@ class KeptRowStore(ScratchRowStore):
         self._sync_error: OSError | None = None
         super().__init__(n_rows, folder.path)
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> list[BinaryIO]:
         flags = os.O_RDWR if self.is_shared else os.O_RDWR | os.O_CREAT
-        return open(self._folder.open_file(self.NAME, flags), "r+b", buffering=0)
+        return [open(self._folder.open_file(self.NAME, flags), "r+b", buffering=0)]
 
     def _put(self, start: int, rows: np.ndarray) -> None:
         super()._put(start, rows)
@@ -511,7 +540,7 @@ class KeptRowStore(ScratchRowStore):
             finally:
                 os.close(descriptor)
 
-        self._sync = threading.Thread(target=sync, args=(os.dup(self._file.fileno()),), daemon=True)
+        self._sync = threading.Thread(target=sync, args=(os.dup(self._files[0].fileno()),), daemon=True)
         self._sync.start()
 
     def _finish_sync(self) -> None:

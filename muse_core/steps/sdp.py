@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from astropy.io.fits import Card, Header
-from scipy import ndimage
 
 from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.errors import DataError
@@ -244,6 +243,8 @@ def magnitude_limit(
 
 def _smoothed(image: np.ndarray, border: int, sigma: float) -> np.ndarray:
     """Convolve with a Gaussian, over pixels with data only; float64, NaN where none is near."""
+    from scipy import ndimage  # here, because its import takes as long as all others, and few cubes need it
+
     offset = np.arange(-border, border + 1)
     kernel = np.exp(-(offset[:, None] ** 2 + offset**2) / (2 * sigma**2))
     padded = np.pad(image.astype(np.float64), border, mode="symmetric")

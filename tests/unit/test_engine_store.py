@@ -24,8 +24,10 @@ def rows():
     return make_rows(*rng.normal(size=(2, n)), lbda, rng.normal(size=n), 0, 1, np.arange(n))
 
 
-@pytest.fixture(params=["memory", "scratch"])
-def store(request, rows, tmp_path):
+@pytest.fixture(params=["memory", "scratch", "several files"])
+def store(request, rows, tmp_path, monkeypatch):
+    if request.param == "several files":
+        monkeypatch.setattr(store_module, "_STRETCH", 700)
     with RowStore(len(rows)) if request.param == "memory" else ScratchRowStore(len(rows), tmp_path) as made:
         made.write(8000, rows[8000:])
         made.write(0, rows[:8000])
