@@ -525,7 +525,8 @@ class KeptRowStore(ScratchRowStore):
             It did not get where they could see it.
         """
         try:
-            self._file.close()
+            for file in self._files:
+                file.close()
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
