@@ -110,6 +110,7 @@ def test_others_are_the_same(reduce, made):
 def test_with_esorex_and_the_plugin(datasets, made, tmp_path):
     plugins = subprocess.run(
         [sys.executable, "-m", "muse_core.frontends.esorex.main", "--plugin-dir"],
+        cwd=tmp_path,  # not the sources, which have no kernels
         capture_output=True,
         text=True,
         timeout=300,
