@@ -425,7 +425,7 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
 
 
 def rows_of_extents(const float[:, ::1] extents, grid_t grid, int[:, ::1] out):
-    """Write the first and the last row of the grid in which positions of some ranges can be; one more on each side.
+    """Write the first and the last row of the grid in which positions of some ranges can be; two more on each side.
 
     Parameters
     ----------
@@ -439,7 +439,8 @@ def rows_of_extents(const float[:, ::1] extents, grid_t grid, int[:, ::1] out):
     Notes
     -----
     A row of the grid is a great circle: over a range of right ascension w (rad) it bends by less than w^2 / 16 rad.
-    Where that is more than a spaxel, and beside the poles, a range may be anywhere.
+    Where that is more than a spaxel, and beside the poles, a range may be anywhere. One of the two more is for that bend,
+    the other one for rounding.
     """
     cdef Py_ssize_t n = extents.shape[0], i
     cdef int corner, low, high, cell

@@ -85,7 +85,7 @@ class Window:
         Number, in the store, of the first row of each contiguous run.
     offsets : ndarray of int64, shape (n_runs,)
         Position of that row in `rows`, or in all rows of which those were chosen.
-    chosen : ndarray of uint32, shape (n,), optional
+    chosen : ndarray of uint32 (of uint64 if there are more rows than that counts), shape (n,), optional
         Which of the rows of the runs `rows` are; without, all.
     """
 
@@ -278,7 +278,8 @@ class RowStore:
 
     def _choose(self, starts, stops, out: np.ndarray, choose, stop: np.ndarray | None) -> np.ndarray:
         """Read runs piece by piece; put the rows that `choose` wants into `out`, return which of all they are."""
-        numbers = [np.empty(0, np.uint32)]
+        kind = np.min_scalar_type(max(int((stops - starts).sum()), 1 << 16))
+        numbers = [np.empty(0, kind)]
         piece, filled, begin, n_chosen = np.empty(_PIECE_ROWS, ROW), 0, 0, 0
         width = ROW.itemsize // words(piece).itemsize
 
@@ -286,7 +287,7 @@ class RowStore:
             found = np.flatnonzero(choose(piece[:filled]))
             kept = out[n_chosen : n_chosen + len(found)]
             np.take(words(piece).reshape(-1, width), found, axis=0, out=words(kept).reshape(-1, width))
-            numbers.append((begin + found).astype(np.uint32))
+            numbers.append((begin + found).astype(kind))
             return len(found)
 
         for start, end in zip(starts.tolist(), stops.tolist(), strict=True):

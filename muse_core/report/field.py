@@ -8,6 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 from scipy.ndimage import median_filter
 
+from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report.exposures import Exposure, stellar_fwhm
 from muse_core.report.images import Cube, Sources, find_sources, fit_widths, pixel_arcsec
 
@@ -207,8 +208,8 @@ def strongest_line(cube: Cube, field: Field, *, edge: float = 0.03) -> tuple[int
     excess = spectra - median_filter(spectra, size=(1, 4 * _BESIDE + 1), mode="nearest")
     if n > 2:
         excess -= np.median(excess, axis=0)  # what is left of the sky is in all of them
-    scatter = 1.4826 * np.median(np.abs(excess), axis=1, keepdims=True)
-    between = 1.4826 * np.median(np.abs(excess), axis=0)  # more where the sky is bright
+    scatter = SIGMA_PER_MAD * np.median(np.abs(excess), axis=1, keepdims=True)
+    between = SIGMA_PER_MAD * np.median(np.abs(excess), axis=0)  # more where the sky is bright
     noise = np.hypot(scatter, between)
     signal = np.divide(excess, noise, out=np.zeros_like(excess), where=noise > 0)
     signal = median_filter(signal, (1, 3))  # a line is seen in three planes, what is left of a cosmic ray is not

@@ -3,17 +3,14 @@
 
 import numpy as np
 
-from muse_core.report.checks import LOOK, OK
-from muse_core.report.drawing import C1, C2, C3, C4, MUTED, PANEL, RULE, STATUS, TEXT, Panel, draw
+from muse_core.model.statistics import SIGMA_PER_MAD
+from muse_core.report.checks import OK
+from muse_core.report.drawing import C1, C2, C3, C4, MUTED, RULE, STATUS, TEXT, Panel, draw
 from muse_core.report.exposures import Exposure
-from muse_core.report.field import on_cube, strongest_line
-from muse_core.report.images import pixel_arcsec
 from muse_core.report.measure import Measured
+from muse_core.report.pictures import SQUARE, field_panels, grey, image_axes, stretch
 
 FLUX = "10⁻²⁰ erg s⁻¹ cm⁻² Å⁻¹"
-_SQUARE = 400
-#: Sources that are marked in the image, the brightest.
-_MARKED = 25
 #: Wavelengths of a spectrum with more planes are averaged in the figure.
 _POINTS = 4000
 
@@ -21,202 +18,6 @@ _POINTS = 4000
 def unit_text(unit: str) -> str:
     """Return a unit as it is printed."""
     return FLUX if "10**(-20)" in unit else unit or "counts"
-
-
-def _bare(axes) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
-def _stretch(image: np.ndarray, high: float = 99.7) -> np.ndarray:
-    """Scale an image for display: asinh, 0 to 1; NaN stays."""
-    finite = image[np.isfinite(image)]
-    if not finite.size:
-        return image
-    low, top = np.percentile(finite, (1.0, high))
-    middle = np.median(finite)
-    scale = max(1.482602 * np.median(np.abs(finite - middle)), 1e-30)
-    low, top = (float(np.arcsinh((value - middle) / (3 * scale))) for value in (low, top))
-    return np.clip((np.arcsinh((image - middle) / (3 * scale)) - low) / max(top - low, 1e-30), 0, 1)
-
-
-def _scale_and_compass(axes, wcs, shape) -> None:
-    """Draw a bar of 10 (or 1) arcsec and arrows to the north and east."""
-    ny, nx = shape
-    step = pixel_arcsec(wcs)
-    length = 10.0 if nx * step > 30 else 1.0
-    x0, y0 = 0.05 * nx, 0.05 * ny
-    line = dict(color="white", lw=2, solid_capstyle="butt")
-    axes.plot([x0, x0 + length / step], [y0, y0], **line)
-    axes.text(x0 + length / step / 2, y0 + 0.02 * ny, f"{length:g}″", color="white", ha="center", va="bottom", size=11)
-    inverse = np.linalg.inv(wcs.pixel_scale_matrix)
-    centre = np.array([0.86 * nx, 0.12 * ny])
-    for label, sky in (("N", (0, 1)), ("E", (1, 0))):
-        way = inverse @ sky
-        way *= 0.1 * min(nx, ny) / np.hypot(*way)
-        axes.annotate(
-            "", centre + way, centre, arrowprops=dict(arrowstyle="-|>", color="white", lw=1.3, shrinkA=0, shrinkB=0)
-        )
-        axes.text(*(centre + 1.32 * way), label, color="white", ha="center", va="center", size=11)
-
-
-def _image_axes(figure, shape):
-    axes = figure.add_subplot()
-    _bare(axes)
-    axes.set_xlim(-0.5, shape[1] - 0.5)
-    axes.set_ylim(-0.5, shape[0] - 0.5)
-    axes.set_aspect("equal")
-    return axes
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    """Return a stretched image as RGBA bytes, transparent where there is nothing."""
-    seen = np.isfinite(image)
-    level = np.where(seen, 255 * np.nan_to_num(image), 0).astype(np.uint8)
-    return np.dstack([level, level, level, np.where(seen, 255, 0).astype(np.uint8)])
-
-
-def field_panels(m: Measured) -> list[Panel]:
-    """Draw white light, colours, line map, exposure time, width with wavelength."""
-    if m.field is None:
-        return []
-    field, wcs, numbers = m.field, m.cube.wcs, m.field.numbers
-    panels = []
-    masks = _masks_on_cube(m)
-
-    def white(figure):
-        axes = _image_axes(figure, field.white.shape)
-        axes.imshow(_grey(_stretch(field.white)), origin="lower", interpolation="none")
-        if masks is not None and masks.any():
-            shade = np.zeros((*masks.shape, 4), np.uint8)
-            shade[masks] = (80, 170, 255, 130)
-            axes.imshow(shade, origin="lower", interpolation="none")
-        n = min(len(field.sources), _MARKED)
-        axes.scatter(
-            field.sources.x[:n], field.sources.y[:n], s=170, facecolors="none", edgecolors="#ffb454", linewidths=1.0
-        )
-        if wcs is not None:
-            _scale_and_compass(axes, wcs, field.white.shape)
-
-    nx, ny, nz = numbers["shape"]
-    mask_text = (
-        " Blue: spaxels taken for sky" + (" in the first exposure." if len(m.exposures) > 1 else ".")
-        if masks is not None
-        else ""
-    )
-    panels.append(
-        draw(
-            "white",
-            "White light",
-            f"White-light image of {nx} by {ny} spaxels with {len(field.sources)} sources, the brightest circled"
-            + (", and the sky mask." if masks is not None else "."),
-            f"Mean of all {nz} planes, asinh scale. Orange: the brightest of {len(field.sources)} detected sources."
-            + mask_text,
-            white,
-            height=_SQUARE,
-        )
-    )
-
-    def colour(figure):
-        axes = _image_axes(figure, field.white.shape)
-        channels = [_stretch(image, 99.5) for image in field.colours]
-        seen = np.isfinite(channels).all(axis=0)
-        rgb = np.dstack([np.where(seen, 255 * np.nan_to_num(c), 0) for c in channels]).astype(np.uint8)
-        axes.imshow(np.dstack([rgb, np.where(seen, 255, 0).astype(np.uint8)]), origin="lower", interpolation="none")
-        if wcs is not None:
-            _scale_and_compass(axes, wcs, field.white.shape)
-
-    if len(field.bands) >= 3:
-        low, high = numbers["wavelength"]
-        edges = np.linspace(low, high, 4)
-        names = [f"{a:.0f}–{b:.0f} Å" for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        panels.append(
-            draw(
-                "colour",
-                "Colours",
-                "Colour image of the field from three bands: " + ", ".join(names) + ".",
-                f"Blue {names[0]}, green {names[1]}, red {names[2]}; each with its own scale.",
-                colour,
-                height=_SQUARE,
-            )
-        )
-    found = strongest_line(m.cube, field)
-    if found is not None:
-        peak, line_image = found
-
-        def line(figure):
-            axes = _image_axes(figure, field.white.shape)
-            image = np.where(np.isfinite(field.white), line_image, np.nan)
-            axes.imshow(_grey(_stretch(image, 99.9)), origin="lower", interpolation="none")
-            if wcs is not None:
-                _scale_and_compass(axes, wcs, field.white.shape)
-
-        at = m.cube.lbda[peak]
-        panels.append(
-            draw(
-                "line",
-                "Strongest emission line",
-                f"Map of the emission line at {at:.1f} Angstrom.",
-                f"Five planes around {at:.1f} Å without the continuum beside them.",
-                line,
-                height=_SQUARE,
-            )
-        )
-    if field.exposure_time is not None:
-
-        def depth(figure):
-            axes = _image_axes(figure, field.white.shape)
-            time = np.where(field.exposure_time > 0, field.exposure_time, np.nan)
-            top = float(np.nanmax(time)) if np.isfinite(time).any() else 1.0
-            shown = axes.imshow(time / 60, origin="lower", interpolation="none", cmap="viridis", vmin=0, vmax=top / 60)
-            bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
-            bar.outline.set_visible(False)
-            bar.set_label("exposure time [min]")
-
-        time = numbers["exposure_time"]
-        panels.append(
-            draw(
-                "coverage",
-                "Exposure time",
-                f"Map of the exposure time, at most {time['max'] / 60:.1f} minutes.",
-                f"Median {time['median'] / 60:.1f} min, at most {time['max'] / 60:.1f} min.",
-                depth,
-                height=_SQUARE,
-            )
-        )
-    widths = numbers["fwhm_by_wavelength"]
-    if widths:
-
-        def fwhm(figure):
-            axes = figure.add_subplot()
-            axes.plot([w["wavelength"] for w in widths], [w["fwhm"] for w in widths], "o-", color=C1, ms=5)
-            axes.set_xlabel("wavelength [Å]")
-            axes.set_ylabel("FWHM [arcsec]")
-            axes.set_ylim(0, 1.25 * max(w["fwhm"] for w in widths))
-
-        panels.append(
-            draw(
-                "fwhm",
-                "Width of the stars",
-                f"Full width at half maximum of the stars with wavelength; median {numbers['fwhm']:.2f} arcsec.",
-                f"Gaussian fit to the {max(w['n'] for w in widths)} most compact sources; "
-                f"median {numbers['fwhm']:.2f}″.",
-                fwhm,
-            )
-        )
-    return panels
-
-
-def _masks_on_cube(m: Measured) -> np.ndarray | None:
-    """Return the sky mask of the first exposure on the spaxels of the cube."""
-    for exposure, sky in zip(m.exposures, m.skies, strict=True):
-        if sky is None or sky.mask is None or exposure.wcs is None or m.cube.wcs is None:
-            continue
-        return on_cube(sky.mask, exposure.wcs, m.cube)
-    return None
 
 
 def _thin(x: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
@@ -370,7 +171,7 @@ def _slice_panels(m: Measured) -> list[Panel]:
         bar.set_label(label)
 
     level = statistics.level - np.nanmedian(statistics.level)
-    top = max(4 * 1.482602 * float(np.nanmedian(np.abs(level))), 1e-30) if np.isfinite(level).any() else 1.0
+    top = max(4 * SIGMA_PER_MAD * float(np.nanmedian(np.abs(level))), 1e-30) if np.isfinite(level).any() else 1.0
     found = []
     found.append(
         draw(
@@ -448,7 +249,7 @@ def exposure_panels(m: Measured) -> list[Panel]:
                 "What is left by common sources, with the offsets applied; at most "
                 f"{worst.numbers['misaligned']:.2f}″.",
                 offsets,
-                height=_SQUARE - 40,
+                height=SQUARE - 40,
             )
         )
     rows = [
@@ -575,7 +376,7 @@ def step_panels(m: Measured) -> list[Panel]:
         for name, image in images[:3]:
 
             def raman(figure, image=image):
-                axes = _image_axes(figure, image.shape)
+                axes = image_axes(figure, image.shape)
                 low, high = np.nanpercentile(image, (1, 99)) if np.isfinite(image).any() else (0, 1)
                 shown = axes.imshow(image, origin="lower", interpolation="none", cmap="viridis", vmin=low, vmax=high)
                 bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
@@ -588,7 +389,7 @@ def step_panels(m: Measured) -> list[Panel]:
                     f"Image {name} of the Raman fit.",
                     f"RAMAN_IMAGES, extension {name}.",
                     raman,
-                    height=_SQUARE,
+                    height=SQUARE,
                 )
             )
     for image, name, title in (
@@ -598,9 +399,9 @@ def step_panels(m: Measured) -> list[Panel]:
         if image is not None and np.isfinite(image).any():
 
             def field(figure, image=image, name=name):
-                axes = _image_axes(figure, image.shape)
+                axes = image_axes(figure, image.shape)
                 if name == "preview":
-                    axes.imshow(_grey(_stretch(image)), origin="lower", interpolation="none")
+                    axes.imshow(grey(stretch(image)), origin="lower", interpolation="none")
                     return
                 shown = axes.imshow(image / 60, origin="lower", interpolation="none", cmap="viridis", vmin=0)
                 bar = figure.colorbar(shown, ax=axes, shrink=0.85, pad=0.02)
@@ -614,7 +415,7 @@ def step_panels(m: Measured) -> list[Panel]:
                     f"{title}, {image.shape[1]} by {image.shape[0]} pixels.",
                     "As muse_exp_align made it.",
                     field,
-                    height=_SQUARE,
+                    height=SQUARE,
                 )
             )
     images = m.numbers.get("alignment", {}).get("images", [])
@@ -678,6 +479,3 @@ def all_panels(m: Measured) -> dict[str, list[Panel]]:
         "steps": step_panels(m),
         "machine": machine_panels(m),
     }
-
-
-__all__ = ["LOOK", "PANEL", "all_panels", "unit_text"]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from muse_core.model.origin import N_SLICE
+from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report import sky as sky_part
 from muse_core.report.checks import Judge, Limit, outliers
 from muse_core.report.exposures import Exposure, find_exposures
@@ -235,7 +236,7 @@ def _measure_rows(measured: Measured, judge: Judge) -> None:
         if seen.sum() < 10:
             continue
         middle = np.median(level[seen])
-        scatter = 1.482602 * np.median(np.abs(level[seen] - middle))
+        scatter = SIGMA_PER_MAD * np.median(np.abs(level[seen] - middle))
         apart = np.where(seen, level - middle, 0.0)
         apart[np.abs(apart) < _WINGS * statistics.peak] = 0.0  # it may be the light of a star in the slice
         worst = int(np.argmax(np.abs(apart)))

@@ -13,6 +13,7 @@ import numpy as np
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model.dq import DQ
 from muse_core.model.origin import N_IFU, N_SLICE, X_MASK, X_SHIFT, ifu_of, slice_key, slice_of
+from muse_core.model.statistics import SIGMA_PER_MAD
 
 #: Every so many rows of a slice is looked at.
 _STRIDE = 4
@@ -112,7 +113,7 @@ class RowStatistics:
         with self._lock:
             self.level[ifu - 1, number - 1] = middle
             self.peak[ifu - 1, number - 1] = means.max()
-            self.ratio[ifu - 1, number - 1] = 1.482602 * np.median(np.abs(scaled - np.median(scaled)))
+            self.ratio[ifu - 1, number - 1] = SIGMA_PER_MAD * np.median(np.abs(scaled - np.median(scaled)))
             self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(data))
             self.sums += np.bincount(place, sky, minlength=size)
             self.weights += np.bincount(place, variance, minlength=size)

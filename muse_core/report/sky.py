@@ -12,12 +12,12 @@ from muse_core.report.exposures import Exposure
 from muse_core.report.images import Cube, read_image
 from muse_core.report.products import Run
 from muse_core.report.spectra import SkySpectra
+from muse_core.steps.velocity import LIGHT_KMS
 
 #: Planes that near to a line, in Angstrom, have its light.
 _NEAR = 2.5
 #: Of the lines of a group, those that are as strong as this part of the strongest count.
 _STRONG = 0.1
-_LIGHT_KMS = 299792.458
 #: Continuum: the running median over so many Angstrom.
 _CONTINUUM_WIDTH = 40.0
 
@@ -140,7 +140,7 @@ def line_groups(sky: ExposureSky, cube: Cube, velocity: float | None) -> list[di
     if not len(sky.flux):
         return []
     continuum = sky_continuum(sky)
-    stretch = 1 + (velocity or 0.0) / _LIGHT_KMS
+    stretch = 1 + (velocity or 0.0) / LIGHT_KMS
     low, high = cube.lbda[0], cube.lbda[-1]
     candidates: list[tuple[str, np.ndarray]] = []
     if sky.lines is not None and len(sky.lines):

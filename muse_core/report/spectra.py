@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 from scipy.ndimage import binary_erosion
 
+from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report.field import Field
 from muse_core.report.images import Cube
 
@@ -51,7 +52,7 @@ def _spread(values: np.ndarray) -> tuple[float, float]:
     if not values.size:
         return np.nan, np.nan
     middle = float(np.median(values))
-    return middle, 1.482602 * float(np.median(np.abs(values - middle)))
+    return middle, SIGMA_PER_MAD * float(np.median(np.abs(values - middle)))
 
 
 def measure_spectra(cube: Cube, field: Field) -> SkySpectra:

@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from harness.slowslab import slow_slab
 
 from muse_core.engine import exposure
 from muse_core.engine.threads import run_stoppable
 from muse_core.errors import Stopped
 from muse_core.frontends.esorex import main
-from muse_core.model.grid import OutputGrid
-from muse_core.model.rows import ROW
 from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
@@ -86,25 +85,7 @@ def test_longest_span_without_a_look_at_signals(large, tmp_path, recipe, paramet
 @pytest.fixture(scope="module")
 def slab():
     """Rows and grid of which a slab takes seconds with some methods, and milliseconds with others."""
-    rng = np.random.default_rng(1)
-    rows = np.zeros(400_000, ROW)
-    rows["xpos"], rows["ypos"] = rng.uniform(0, 99, (2, len(rows)))
-    rows["lbda"] = np.sort(rng.uniform(5000, 5050, len(rows)))
-    rows["data"], rows["stat"] = rng.normal(10, 1, len(rows)), 1.0
-    grid = OutputGrid(
-        nx=100,
-        ny=100,
-        nz=40,
-        celestial=False,
-        ctype3="AWAV",
-        crpix=(1.0, 1.0, 1.0),
-        crval=(0.0, 0.0, 5000.0),
-        cd=(1.0, 0.0, 0.0, 1.0),
-        cd33=1.25,
-        origin=(0.0, 0.0),
-        scale=(1.0, 1.0),
-    )
-    return rows, grid
+    return slow_slab()
 
 
 @pytest.mark.parametrize("method", ["nearest", "linear", "quadratic", "renka", "drizzle", "lanczos"])

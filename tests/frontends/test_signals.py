@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness.slowslab import slow_slab
 
 from muse_core.engine.resources import Resources
 from muse_core.engine.slabs import SlabSource
 from muse_core.engine.store import RowStore
 from muse_core.errors import Stopped
-from muse_core.model.grid import OutputGrid
-from muse_core.model.rows import ROW
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
 
 SOON = 1.0  # s
@@ -28,24 +27,7 @@ SLOW = 5.0  # times slower a machine may be that runs tests in parallel
 @pytest.fixture(scope="module")
 def field():
     """Rows, and a grid, of which a slab takes a minute."""
-    rng = np.random.default_rng(1)
-    rows = np.zeros(400_000, ROW)
-    rows["xpos"], rows["ypos"] = rng.uniform(0, 99, (2, len(rows)))
-    rows["lbda"] = np.sort(rng.uniform(5000, 5050, len(rows)))
-    rows["data"], rows["stat"] = rng.normal(10, 1, len(rows)), 1.0
-    grid = OutputGrid(
-        nx=100,
-        ny=100,
-        nz=40,
-        celestial=False,
-        ctype3="AWAV",
-        crpix=(1.0, 1.0, 1.0),
-        crval=(0.0, 0.0, 5000.0),
-        cd=(1.0, 0.0, 0.0, 1.0),
-        cd33=1.25,
-        origin=(0.0, 0.0),
-        scale=(1.0, 1.0),
-    )
+    rows, grid = slow_slab()
     store = RowStore(len(rows))
     store.write(0, rows)
     return store, grid

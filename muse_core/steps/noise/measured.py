@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from muse_core.model.statistics import SIGMA_PER_MAD
+
 #: Spaxels along the side of the boxes.
 SIZES = (1, 3, 5)
 #: Boxes of each size that are looked at: enough for 2, 3 and 4 per cent in a plane.
 MOST = {1: 5000, 3: 1500, 5: 800}
 #: Spaxels are sky as long as they are that many times the scatter from the median of the field.
 _CLIP, _ROUNDS = 3.0, 20
-#: Standard deviation of a Gaussian, in units of the median absolute deviation.
-_PER_MAD = 1.482602218505602
 _FEWEST = 5
 
 
@@ -35,7 +35,7 @@ def sky_spaxels(image: np.ndarray) -> np.ndarray:
         if not kept.any():
             break
         middle = np.median(image[kept])
-        scatter = _PER_MAD * np.median(np.abs(image[kept] - middle))
+        scatter = SIGMA_PER_MAD * np.median(np.abs(image[kept] - middle))
         with np.errstate(invalid="ignore"):
             now = kept & (np.abs(image - middle) <= _CLIP * scatter)
         if np.array_equal(now, kept) or not now.any():
@@ -48,7 +48,7 @@ def spread(values: np.ndarray) -> float:
     """Return the standard deviation of Gaussian noise with the median absolute deviation of `values`; NaN for few."""
     if len(values) < _FEWEST:
         return math.nan
-    return _PER_MAD * float(np.median(np.abs(values - np.median(values))))
+    return SIGMA_PER_MAD * float(np.median(np.abs(values - np.median(values))))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
