@@ -229,30 +229,50 @@ def step_of(logger: str) -> str:
 
 
 class MsgHandler(logging.Handler):
-    """Hands log records on to a `Msg` class; the component is the step that logged."""
+    """Hands log records on to a `Msg` class; the component is the step that logged.
+
+    A warning that comes again is counted; `finish` says how often it came.
+    """
 
     def __init__(self, msg: type[Msg]):
         super().__init__()
         self._msg = msg
+        self._warnings: dict[tuple[str, str], int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """Pass on one message per line, in ASCII (readers of CPL's messages expect it)."""
         name = next(name for level, name in _SEVERITIES if record.levelno >= level)
         try:
             text = record.getMessage().encode("ascii", "backslashreplace").decode()
+            if name == "warning":
+                warning = step_of(record.name), text
+                self._warnings[warning] = self._warnings.get(warning, 0) + 1
+                if self._warnings[warning] > 1:
+                    return
             for line in text.splitlines() or [""]:
                 getattr(self._msg, name)(step_of(record.name), line)
         except Exception:
             self.handleError(record)
 
+    def finish(self) -> None:
+        """Say how often the warnings came that came more than once, and begin to count again."""
+        counts, self._warnings = self._warnings, {}
+        for (step, text), n in counts.items():
+            if n > 1:
+                self._msg.warning(step, f"{n} times: {' '.join(text.split())}")
+
 
 @contextlib.contextmanager
 def forward_logging(msg: type[Msg]) -> Iterator[None]:
-    """While active, all records of this package that `msg` may show go to it; nested uses add nothing."""
+    """While active, all records of this package that `msg` may show go to it; of nested uses, the outermost counts."""
     logger = logging.getLogger(PACKAGE_LOGGER)
-    if any(isinstance(handler, MsgHandler) for handler in logger.handlers):
-        yield
-        return
+    for handler in logger.handlers:
+        if isinstance(handler, MsgHandler):
+            try:
+                yield
+            finally:
+                handler.finish()
+            return
     handler = MsgHandler(msg)
     previous = logger.level
     logger.addHandler(handler)
@@ -261,5 +281,6 @@ def forward_logging(msg: type[Msg]) -> Iterator[None]:
     try:
         yield
     finally:
+        handler.finish()
         logger.setLevel(previous)
         logger.removeHandler(handler)

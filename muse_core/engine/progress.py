@@ -67,12 +67,12 @@ def _status(key: str) -> int | None:
 
 @contextlib.contextmanager
 def timed(step: str, n_rows: int, *, wanted: bool = True) -> Iterator[None]:
-    """Log, after the block, the rows and the seconds of a step, and the peak memory so far; unless it is not wanted."""
+    """Log, after the block, the seconds of a step, and as details its rows and the peak memory so far; if wanted."""
     start = time.monotonic()
     yield
     if wanted:
-        seconds, memory = time.monotonic() - start, peak_memory() / 1e6
-        # the line is that of the caller, two frames above
-        facts = {"step": step, "seconds": seconds, "rows": n_rows, "peak_memory": 1e6 * memory}
-        line = "%s: %d rows, %.1f s, peak memory %.0f MB"
-        _LOG.info(line, step, n_rows, seconds, memory, extra={"facts": facts}, stacklevel=3)
+        seconds, memory = time.monotonic() - start, peak_memory()
+        facts = {"step": step, "seconds": seconds, "rows": n_rows, "peak_memory": memory}
+        # the lines are those of the caller, two frames above
+        _LOG.info("%s: %.1f s", step, seconds, extra={"facts": facts}, stacklevel=3)
+        _LOG.debug("%s: %d rows, peak memory %.0f MB", step, n_rows, memory / 1e6, stacklevel=3)

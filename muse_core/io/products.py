@@ -337,7 +337,7 @@ class ProductFactory:
         """Record a product that is complete."""
         spec = self._specs[tag]
         self.products.append(Product(self._directory / path.name, tag, spec.level, spec.frame_type))
-        _LOG.info("Saved %s as %s", tag, path.name)
+        _LOG.debug("Saved %s as %s", tag, path.name)
 
     def header(self, tag: str, source: Iterable[fits.Card], path: Path, structure: fits.Header) -> fits.Header:
         """Make the primary header of a product.

@@ -33,6 +33,7 @@ from muse_core.steps.autocalibration import (
     deepfield_mask,
     is_autocalibrated,
 )
+from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.sky.mask import mask_in_spaxels
 from muse_core.steps.sky.qc import mask_qc
 
@@ -162,7 +163,8 @@ def _deepfield(
     if is_autocalibrated(table.header):
         return
     header = table.header.copy()
-    statistics = SliceStatistics(is_ao(table.header), run.environment.excluded_raman_width)
+    limits = wavelength_limits(table.header)
+    statistics = SliceStatistics(is_ao(table.header), run.environment.excluded_raman_width, limits)
 
     def collect(rows: np.ndarray, chunk: Chunk) -> None:
         statistics.add(rows, select(rows))

@@ -3,6 +3,7 @@
 
 import dataclasses
 import logging
+from pathlib import Path
 
 import numpy as np
 
@@ -216,13 +217,23 @@ def _refraction(run: Run, table: StoredTable, reference: float | None) -> dar.Da
         return None
     if dar.is_switched_off(reference):
         dar.write_switched_off(header)
+        _LOG.info("Refraction: not corrected, the reference wavelength %g Angstrom switches it off", reference)
         return None
     method = run.environment.refraction
     try:
-        return dar.DarCorrection.from_header(header, reference, method, table.position_unit, run.compat)
+        found = dar.DarCorrection.from_header(header, reference, method, table.position_unit, run.compat)
     except DataError as error:
         run.or_ignore(error, "refraction not corrected")
         return None
+    _LOG.info("Refraction: positions as at %g Angstrom (%s)", reference, method.value)
+    return found
+
+
+def _names(curves: FluxCurves) -> str:
+    used = {"response": curves.response, "extinction": curves.extinction, "telluric correction": curves.telluric}
+    return ", ".join(
+        f"no {what}" if curve is None else f"{what} by {Path(curve.where).name}" for what, curve in used.items()
+    )
 
 
 def flux_calibration(run: Run, table: StoredTable, curves: FluxCurves) -> flux.FluxCalibration | None:
@@ -234,10 +245,7 @@ def flux_calibration(run: Run, table: StoredTable, curves: FluxCurves) -> flux.F
         The exposure cannot be calibrated.
     """
     if curves.response is None:
-        _LOG.info("Skipping flux calibration (no STD_RESPONSE)")
         return None
-    if curves.extinction is None:
-        _LOG.warning("No EXTINCT_TABLE: no correction for extinction")
     try:
         found = flux.FluxCalibration.from_header(
             table.header, curves.response, curves.extinction, curves.telluric, table.data_unit, run.compat
@@ -245,6 +253,8 @@ def flux_calibration(run: Run, table: StoredTable, curves: FluxCurves) -> flux.F
     except DataError as error:
         run.or_ignore(error, "flux not calibrated")
         return None
-    if found is None and run.ends_at_failed_step:
+    if found is not None:
+        _LOG.info("Flux calibration: airmass %.3f, %s", found.constants["airmass"][0], _names(curves))
+    elif run.ends_at_failed_step:
         raise DataError(f"flux calibration: found data in {table.data_unit!r}, expected counts; done already?")
     return found

@@ -48,16 +48,24 @@ def require_cover(
 ) -> None:
     """Check that curves are for the wavelengths of the exposures that they calibrate; a warning if for a part only.
 
+    What cannot be calibrated since a curve is missing is told once for all exposures.
+
     Raises
     ------
     DataError
         The ranges of a curve and of an exposure do not overlap.
     """
+    in_counts = [exposure for exposure in exposures if exposure.rows.files[0].units["data"] == units.COUNT]
+    if in_counts and curves.response is None:
+        whose = f"{len(in_counts)} of {len(exposures)} exposures" if len(exposures) > 1 else "the exposure"
+        _LOG.warning("No STD_RESPONSE: the flux of %s is not calibrated, products are in %s", whose, units.COUNT)
+    elif in_counts and curves.extinction is None:
+        _LOG.warning("No EXTINCT_TABLE: no correction for extinction")
     if curves.response is None or run.compat.curves_of_other_range_used:
         return
-    for exposure in exposures:
+    for exposure in in_counts:
         found = exposure.wavelengths
-        if found is None or exposure.rows.files[0].units["data"] != units.COUNT:
+        if found is None:
             continue
         low, high = max(found[0], wavelengths.lambdamin), min(found[1], wavelengths.lambdamax)
         for curve, start, beyond in (

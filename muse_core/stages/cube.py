@@ -136,7 +136,7 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     elif not run.compat.grid_without_data_made:
         require_overlap(grid, limits, str(run.frames.first("OUTPUT_WCS")))
-    _LOG.info("Output cube: %d x %d x %d voxels", grid.nx, grid.ny, grid.nz)
+    _LOG.info("Output cube: %s, by %s", _describe(grid), options)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
@@ -167,6 +167,17 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         extra.end_cube()
     tell(_LOG, "Flagged %d rows as cosmic rays", len(flagged), flagged=flagged)
     return flagged
+
+
+def _describe(grid: OutputGrid) -> str:
+    """Return size and coordinates of a grid as text."""
+    factor, unit = (3600.0, "arcsec") if grid.celestial else (1.0, "spaxels")
+    spaxel = " x ".join(f"{factor * size:.3g}" for size in grid.voxel_scales())
+    first, last = grid.wavelength(np.array([0, grid.nz - 1]))
+    return (
+        f"{grid.nx} x {grid.ny} x {grid.nz} voxels of {spaxel} {unit}, {first:.2f} to {last:.2f} Angstrom"
+        f" ({grid.ctype3}, step {grid.cd33:g})"
+    )
 
 
 def _output_wcs(run: Run) -> GridOverride | None:
@@ -210,4 +221,8 @@ def _to_vacuum(run: Run, table: StoredTable, store: RowStore) -> None:
 def _measure_fwhm(run: Run, table: StoredTable, grid: OutputGrid, source: SlabSource) -> list[Card]:
     plane = source.plane(fwhm_plane(grid)).data[0]
     found = fwhm_qc(plane, grid, spaxel_size_arcsec(table.header), run.compat)
+    values = dict(found)
+    if values["NDET"]:
+        width = f"FWHM {values['FWHM MEDIAN']:.2f} arcsec" if values["FWHM MEDIAN"] > 0 else "FWHM not measured"
+        _LOG.info("Sources in the plane of %.1f Angstrom: %d, %s", values["LAMBDA"], values["NDET"], width)
     return run.qc_cards(found)

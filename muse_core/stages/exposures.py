@@ -14,7 +14,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
 from muse_core.model.facts import tell
-from muse_core.model.header import get_string
+from muse_core.model.header import get_float, get_string
 from muse_core.recipe.extras import Extras
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
@@ -95,7 +95,8 @@ class _Task:
     def make(self, site: Site) -> ReducedExposure:
         """Reduce the exposure, or take over what an interrupted run kept of it."""
         date, span = get_string(self.exposure.header, "DATE-OBS"), (self.begin, self.end)
-        tell(_LOG, "Exposure %d: %d rows", self.number, self.exposure.rows.n_rows, exposure=date, store=span)
+        n_rows, conditions = self.exposure.rows.n_rows, _conditions(self.exposure)
+        tell(_LOG, "Exposure %d: %d rows of %s", self.number, n_rows, conditions, exposure=date, store=span)
         run = dataclasses.replace(self.run, journal=site.journal, resources=site.resources)
         with naming(self.exposure), site.draft(self.begin, self.end) as store:
             done = run.journal.recall_exposure(self.number, store, run.factory, ReducedExposure)
@@ -160,6 +161,27 @@ def reduce_each(
         task.exposure.header = done.table.header  # where others have reduced it, it would be there twice
         reduced.append(done)
     return reduced
+
+
+#: What is told of the conditions of an exposure: keywords, of which the mean is taken, words, and how it is printed.
+_CONDITIONS = (
+    (("EXPTIME",), "", "{:.0f} s"),
+    (("ESO TEL AIRM START", "ESO TEL AIRM END"), "airmass ", "{:.3f}"),
+    (("ESO TEL AMBI FWHM START", "ESO TEL AMBI FWHM END"), "seeing ", "{:.2f} arcsec"),
+    (("ESO TEL AMBI TEMP",), "", "{:.1f} C"),
+    (("ESO TEL AMBI PRES START", "ESO TEL AMBI PRES END"), "", "{:.0f} hPa"),
+    (("ESO TEL AMBI RHUM",), "humidity ", "{:.0f} per cent"),
+)
+
+
+def _conditions(exposure: OpenedExposure) -> str:
+    """Say when and under which conditions an exposure was taken, as far as its header tells."""
+    told = [get_string(exposure.header, "DATE-OBS", "unknown date")]
+    for keys, words, form in _CONDITIONS:
+        values = [get_float(exposure.header, key) for key in keys]
+        if None not in values:
+            told.append(words + form.format(sum(values) / len(values)))
+    return ", ".join(told)
 
 
 def load(

@@ -14,6 +14,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin, units
+from muse_core.model.facts import ranges_text
 from muse_core.model.header import PIXTABLE, check_keywords, get_float, get_int, get_string
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange
@@ -109,11 +110,9 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     groups = merge.group_exposures(headers, names, run.compat)
     used = sorted(index for group in groups for index in group.files)
     run.factory.use_raw(RawFrame(paths[index], tag, headers[index]) for index in used)
+    _warn_of_missing(groups)
     exposures = []
     for number, group in enumerate(groups, 1):
-        missing = sorted(set(range(1, origin.N_IFU + 1)) - set(group.ifus))
-        if missing and group.ifus != (merge.MERGED_FILE,):
-            _LOG.warning("Exposure %d: no pixel table of IFU %s", number, ", ".join(map(str, missing)))
         opened = _open_exposure(run, [files[i] for i in group.files], group, wavelengths)
         _LOG.info("Exposure %d of %d (DATE-OBS %s): %s", number, len(groups), group.date_obs, opened)
         exposures.append(opened)
@@ -124,6 +123,18 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
             "table can only be used alone, else give the tables of all exposures instead"
         )
     return exposures
+
+
+def _warn_of_missing(groups: Sequence[merge.ExposureFiles]) -> None:
+    """Say once which IFUs exposures lack."""
+    lacking: dict[tuple[int, ...], list[int]] = {}
+    for number, group in enumerate(groups, 1):
+        missing = tuple(ifu for ifu in range(1, origin.N_IFU + 1) if ifu not in group.ifus)
+        if missing and group.ifus != (merge.MERGED_FILE,):
+            lacking.setdefault(missing, []).append(number)
+    for missing, numbers in lacking.items():
+        whose = f"Exposure{'s' * (len(numbers) > 1)} {ranges_text(numbers)}"
+        _LOG.warning("%s: no pixel table of IFU %s", whose, ranges_text(missing))
 
 
 def open_single(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExposure:

@@ -62,8 +62,8 @@ class Work:
         Where exposures will be on the sky; None if they stay as they are.
     projects : bool
         Those in pix too.
-    curves : FluxCurves
-        What the flux is calibrated with.
+    curves : FluxCurves, optional
+        What the flux is calibrated with; None if it is not.
     cube : CubeInputs, optional
         Inputs of the cube, if one is made.
     save : set of str
@@ -92,7 +92,7 @@ class Work:
     wavelengths: WavelengthRange = WavelengthRange()
     pointing: Pointing | None = None
     projects: bool = True
-    curves: FluxCurves = FluxCurves()
+    curves: FluxCurves | None = None
     cube: CubeInputs | None = None
     save: frozenset[str] = frozenset()
     n_tables: int = 0
@@ -124,7 +124,8 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
     ResourceError
         There is not enough memory or disk space.
     """
-    require_cover(run, work.curves, work.exposures, work.wavelengths)
+    if work.curves is not None:
+        require_cover(run, work.curves, work.exposures, work.wavelengths)
     if work.pointing is not None and work.projects:
         require_match(work.pointing.offsets, [exposure.header for exposure in work.exposures], run.compat)
     with run.executor:

@@ -8,7 +8,6 @@ from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
 from muse_core.stages import calibrate, darcheck, exposures, locate, plan
 from muse_core.stages.calibrate import CalibrationOptions
-from muse_core.stages.calibrations import FluxCurves
 from muse_core.stages.locate import LocationOptions, RowStep
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.tables import StoredTable
@@ -52,7 +51,7 @@ def rewrite(
     work = plan.Work(
         exposures=files,
         wavelengths=wavelengths,
-        curves=calibration.curves if calibration.flux else FluxCurves(),
+        curves=calibration.curves if calibration.flux else None,
         save=frozenset({"individual"}),
         n_tables=1,
         keeps_rows=keeps_rows,

@@ -11,6 +11,7 @@ to all rows by `apply_factors`. Method ``user``: `apply_factors` with factors th
 """
 
 import logging
+import math
 
 import numpy as np
 from astropy.io.fits import Header
@@ -119,9 +120,12 @@ class SliceStatistics:
         Whether the lasers were on: 19 wavelength bins instead of 20.
     exclude_raman : float
         With `ao`: rows nearer than this to 6483.8 or 6826.5 Angstrom are not used; 0: all are.
+    limits : tuple of float
+        Wavelengths between which there are rows, in Angstrom: what lacks beyond is no reason for a warning.
     """
 
-    def __init__(self, ao: bool, exclude_raman: float = 0.0):
+    def __init__(self, ao: bool, exclude_raman: float = 0.0, limits: tuple[float, float] = (0.0, math.inf)):
+        self._limits = limits
         self._edges = wavelength_edges(ao)
         self._exclude_raman = exclude_raman if ao else 0.0
         shape = (N_IFU, N_SLICE, len(self._edges) - 1, X_MASK + 1)
@@ -167,14 +171,24 @@ class SliceStatistics:
         autocal_kernels.slice_fluxes(self._sums, self._counts, flux, npts)
         corr = np.ones(flux.shape, np.float32)
         empty = [b for b in range(len(flux)) if not _bin_factors(flux[b], npts[b], corr[b])]
-        if empty:
-            ranges = ", ".join(f"{self._edges[b]:.0f}...{self._edges[b + 1]:.0f}" for b in empty)
+        low, high = self._limits
+        lacking = [b for b in empty if self._edges[b] <= high and low < self._edges[b + 1]]
+        if lacking:
+            ranges = ", ".join(f"{self._edges[b]:.0f}...{self._edges[b + 1]:.0f}" for b in lacking)
             _LOG.warning("Autocalibration: no slice with enough sky at %s Angstrom, factors of 1", ranges)
         bad = ~np.isfinite(corr)
         if bad.any():
             _LOG.warning("Autocalibration: %d factors are not finite, using 1", np.count_nonzero(bad))
             corr[bad] = 1.0
         corr_orig = _despike(corr)
+        used = corr[npts > 0]
+        if used.size:
+            _LOG.info(
+                "Autocalibration: factors from %.3f to %.3f (scatter %.3f) in %d of %d bins of wavelength; the "
+                "data are in %d",
+                *(used.min(), used.max(), np.std(used, dtype=np.float64), len(flux) - len(empty), len(flux)),
+                len(flux) - len(empty) + len(lacking),
+            )
         return AutocalFactors(self._edges, corr, npts, corr_orig)
 
 

@@ -101,6 +101,9 @@ def require_match(offsets: OffsetList | None, headers: Sequence[Header], compat:
             f"{offsets.where}: column DATE_OBS: found {', '.join(listed) or 'no row'}, expected at least one of the "
             f"exposures, {', '.join(exposures)}"
         )
+    unused = [date for date in listed if date not in exposures]
+    if unused:
+        _LOG.info("%s: not used: %d rows, of other exposures: %s", offsets.where, len(unused), ", ".join(unused))
     for date in lacking:
         _LOG.warning("%s: no row for the exposure of %s, which gets no offset and no flux scale", offsets.where, date)
 

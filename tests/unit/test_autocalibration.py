@@ -119,6 +119,18 @@ def test_no_sky_at_all_gives_factors_of_one(caplog):
     assert "no slice with enough sky at 0...5000, 5000...5265, " in caplog.text
 
 
+@pytest.mark.parametrize(("last", "warned"), [(7200.0, False), (7300.0, True)])
+def test_bins_beyond_the_data_are_no_warning(last, warned, caplog):
+    """Rows of one bin only; the header says how far they reach."""
+    statistics = autocal.SliceStatistics(ao=False, limits=(7000.0, last))
+    statistics.add(exposure(np.ones((20, 1, 48)), ifus=(1,), bins=[9])[0])
+    with caplog.at_level(logging.INFO):
+        statistics.factors()
+    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert lines == ["Autocalibration: no slice with enough sky at 7211...7450 Angstrom, factors of 1"] * warned
+    assert f"in 1 of 20 bins of wavelength; the data are in {1 + warned}" in caplog.text
+
+
 def test_one_filled_bin_is_compared_to_empty_ones():
     e = np.ones((20, 1, 48))
     e[:, 0, :24], e[:, 0, 24:] = 1.1, 0.9

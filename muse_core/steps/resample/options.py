@@ -67,6 +67,16 @@ class ResampleOptions:
             _LOG.info("ld = %d: using 1", self.ld)
             object.__setattr__(self, "ld", 1)
 
+    def __str__(self) -> str:
+        told = self.method
+        if self.method == "drizzle":
+            told += f" (drops of {' x '.join(f'{size:g}' for size in self.pixfrac)})"
+        elif METHODS[self.method].has_neighbours:
+            told += f" (ld {self.ld}{f', rc {self.rc:g}' if self.method == 'renka' else ''})"
+        if self.rejects_cosmic_rays:
+            return f"{told}, cosmic rays rejected beyond {self.crsigma:g} sigma ({self.crtype})"
+        return f"{told}, cosmic rays kept"
+
     @property
     def rejects_cosmic_rays(self) -> bool:
         """Is the rejection switched on?"""

@@ -259,16 +259,15 @@ def fit_lines(spectrum: Spectrum, lines: SkyLines, image: LsfImage | None = None
         judge_shift(shift[inside], lines.take(inside), compat)
     tell(
         _LOG,
-        "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom, %d evaluations (%s)",
+        "sky line fit: %d lines in %d groups, shifted by %.4f to %.4f Angstrom",
         len(lines),
         lines.n_groups,
         shift.min(),
         shift.max(),
-        minimum.n_calls,
-        minimum.message,
         line_shift_min=float(shift.min()),
         line_shift_max=float(shift.max()),
         line_fit_converged=bool(minimum.success),
     )
+    _LOG.debug("sky line fit: %d evaluations (%s)", minimum.n_calls, minimum.message)
     fitted = dataclasses.replace(lines, lbda=lbda, flux=model.fluxes(minimum.x))
     return LineFit(fitted.take(np.argsort(-fitted.flux, kind="stable")), minimum)

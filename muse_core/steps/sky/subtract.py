@@ -111,6 +111,6 @@ def subtract_lines(rows: np.ndarray, lines: SkyLines, lsf: LsfCubes | HermitePro
             sky = hermite_spectrum(rows["lbda"][a:b].astype(np.float64), lines.lbda, lines.flux, hermite)
             rows["data"][a:b] = rows["data"][a:b] - sky
         elif compat.slice_without_lsf_ignored:
-            _LOG.warning("IFU %d, slice %d: no LSF_PROFILE, sky lines are not subtracted", ifu, slice_number)
+            _LOG.warning("IFU %d: slices without LSF_PROFILE, of which no sky lines are subtracted", ifu)
         else:
             raise DataError(f"IFU {ifu}, slice {slice_number}: no LSF_PROFILE, sky lines cannot be subtracted")
