@@ -12,6 +12,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files muse_core recipes cython_ext meson.build meson.options pyproject.toml 2>/dev/null)
 PYTEST_ARGS ?=
+# a process a core, each with whole files of tests, in the order of their names; --no-loadscope-reorder: the long ones do not come last
+PYTEST_PARALLEL := -n logical --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test sanitize lint bench dev docs clean
 
@@ -33,7 +35,7 @@ demo: $(VENV)/installed
 	@echo "the field, an emission line, a spectrum: demo/demo.png; the report: demo/MUSE_REPORT.html"
 
 test: $(VENV)/installed
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 # built beside the installed package; the libraries of the sanitizers have to be there before Python is
 SANITIZED := $(CURDIR)/build/sanitized
@@ -49,7 +51,7 @@ sanitize: $(VENV)/installed
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
 		MUSE_TEST_INSTALLATION=$(SANITIZED)/package \
-		$(BIN)/pytest -p no:cacheprovider -p no:faulthandler tests/kernels $(PYTEST_ARGS)
+		$(BIN)/pytest $(PYTEST_PARALLEL) -p no:cacheprovider -p no:faulthandler tests/kernels $(PYTEST_ARGS)
 
 # lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
 lint: $(VENV)/linters

@@ -27,9 +27,12 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture(scope="session")
-def datasets(tmp_path_factory) -> Datasets:
-    """Simulated data sets by name."""
-    return Datasets(tmp_path_factory.mktemp("datasets"))
+def datasets(tmp_path_factory, request) -> Datasets:
+    """Simulated data sets by name, the same ones for all processes of a session."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "datasets"
+    folder.mkdir(exist_ok=True)
+    return Datasets(folder)
 
 
 def _reference_problem() -> str | None:

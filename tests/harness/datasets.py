@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Simulated data sets that tests share, each made once a session when it is first asked for."""
+"""Simulated data sets that tests share, each made once, by the first of pytest's processes that is asked for it."""
 
 import dataclasses
+import fcntl
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from harness import run
@@ -96,25 +98,34 @@ class Dataset:
 
 
 class Datasets:
-    """All data sets; `Datasets(folder)["wfm"]` makes that one if it is not there yet."""
+    """All data sets; `Datasets(folder)["wfm"]` makes that one if it is not in the folder yet."""
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._made: dict[str, Dataset] = {}
-        self._reduced: dict[str, Path] = {}
+        self._known: dict[str, Dataset] = {}
 
     def __getitem__(self, name: str) -> Dataset:
-        if name not in self._made:
-            folder = self._folder / name
-            self._made[name] = Dataset(folder, make_dataset(folder, SPECS[name]))
-        return self._made[name]
+        if name not in self._known:
+            folder = self._made(name, lambda folder: make_dataset(folder, SPECS[name]))
+            self._known[name] = Dataset(folder, {sof.stem: sof for sof in folder.glob("*.sof")})
+        return self._known[name]
 
     def reduced(self, name: str) -> Path:
         """Return the folder of pixel tables that our muse_scipost makes of a data set, sky not subtracted."""
-        if name not in self._reduced:
-            folder = self._folder / f"{name}-reduced"
-            parameters = ("--skymethod=none", "--save=individual,positioned,combined")
-            outcome = run.ours(self[name].sofs["none"], folder, *parameters)
-            assert outcome.status == 0, outcome.output
-            self._reduced[name] = folder
-        return self._reduced[name]
+        return self._made(f"{name}-reduced", lambda folder: self._reduce(name, folder))
+
+    def _reduce(self, name: str, folder: Path) -> None:
+        parameters = ("--skymethod=none", "--save=individual,positioned,combined")
+        outcome = run.ours(self[name].sofs["none"], folder, *parameters)
+        assert outcome.status == 0, outcome.output
+
+    def _made(self, name: str, make: Callable[[Path], object]) -> Path:
+        """Return a folder that `make` has filled, in this process or, while this one waits, in another."""
+        folder = self._folder / name
+        with open(self._folder / f"{name}.lock", "a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock.seek(0)
+            if not lock.read():
+                make(folder)
+                lock.write("made")
+        return folder
