@@ -22,7 +22,7 @@ from muse_core.io.files import create_beside, read_all, write_all
 BLOCK = 2880
 MD5_CHUNK = 16 * BLOCK
 #: Sum of an HDU with its CHECKSUM: zero of the ones' complement.
-_ALL_ONES = 0xFFFFFFFF
+ALL_ONES = 0xFFFFFFFF
 
 
 def fold(total: int) -> int:
@@ -144,7 +144,7 @@ def check_signature(path: str | os.PathLike, length: int) -> None:
             found = os.fstat(fd).st_size
             if found != length:
                 raise ProductError(f"{path}: found {found} bytes, expected {length}")
-            if _unit_sum(fd, 0, length) != _ALL_ONES:  # as CHECKSUM makes that of each HDU
+            if _unit_sum(fd, 0, length) != ALL_ONES:  # as CHECKSUM makes that of each HDU
                 raise ProductError(f"{path}: wrong checksum")
         finally:
             os.close(fd)

@@ -13,6 +13,8 @@ from muse_core.errors import ParameterError
 
 ENVIRONMENT_VARIABLE = "MUSE_COMPAT"
 REFERENCE_VERSION = "2.8.7"
+#: In the headers of products that are not made with all defects.
+KEYWORD = "ESO DRS MUSE SCIPOST COMPAT"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

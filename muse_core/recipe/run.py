@@ -24,6 +24,7 @@ from muse_core.io.pixtable import AS_TABLE_VARIABLE
 from muse_core.io.products import ProductFactory
 from muse_core.io.sof import Frame
 from muse_core.model.cards import card
+from muse_core.model.compat import KEYWORD as COMPAT_KEYWORD
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_values
 from muse_core.recipe.extras import Extras, wanted
@@ -38,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 #: are left out of the statistics of the autocalibration.
 REFRACTION_VARIABLE, EXCLUDE_RAMAN_VARIABLE = "MUSE_DAR_CORRECT_METHOD", "MUSE_AUTOCAL_EXCLUDE_RAMAN"
 #: In products that are not made with MUSE_COMPAT=2.8.7.
-_COMPAT_CARD = ("ESO DRS MUSE SCIPOST COMPAT", "none", "reproduced defects of muse_scipost 2.8.7")
+_COMPAT_CARD = (COMPAT_KEYWORD, "none", "reproduced defects of muse_scipost 2.8.7")
 
 
 class PlanMade(Exception):  # noqa: N818 (no error)

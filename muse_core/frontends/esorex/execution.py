@@ -49,7 +49,7 @@ def load_frames(paths: Sequence[str], must_exist: bool) -> ui.FrameSet:
                 )
                 if must_exist:
                     _give_up(path)
-            frames.append(_frame(entry))
+            frames.append(frame_of(entry))
     return frames
 
 
@@ -61,7 +61,7 @@ def _give_up(path: str) -> None:
     raise FramesError
 
 
-def _frame(entry: sof.Frame) -> ui.Frame:
+def frame_of(entry: sof.Frame) -> ui.Frame:
     """Make a frame of a file that need not exist (only the constructor insists on it)."""
     frame = ui.Frame(os.devnull, entry.tag, ui.Frame.FrameGroup[entry.group or "NONE"])
     frame.file = entry.path

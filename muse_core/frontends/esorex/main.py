@@ -13,16 +13,20 @@ import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import muse_core.recipes
 from muse_core import __version__
 from muse_core.cplapi import core, messages
+from muse_core.errors import MuseError
 from muse_core.frontends import ending, registry
 from muse_core.frontends.esorex import commandline, config, execution, layout, products, report
 from muse_core.frontends.esorex.options import LEVELS, Option, ValueProblem, by_name, caller_options, recipe_options
 from muse_core.io import litter
 from muse_core.model.declare import did_you_mean
+
+if TYPE_CHECKING:
+    from muse_core.frontends.redo import Redo
 
 USAGE_STATUS, NO_RECIPE_STATUS = 255, 13
 
@@ -89,7 +93,8 @@ class Command:
             report.text(f"\n{_libraries()}\n")
             return 0
         with self._log_file():
-            return self._with_recipe(rest[0], rest[1:])
+            with_what = self._with_product if self.setting("redo") else self._with_recipe
+            return with_what(rest[0], rest[1:])
 
     def _read_settings(self) -> int:
         """Set the options from file, environment and command line; return the number of arguments used."""
@@ -235,7 +240,23 @@ class Command:
         finally:
             core.Msg.stop_file()
 
-    def _with_recipe(self, name: str, rest: Sequence[str]) -> int:
+    def _with_product(self, product: str, rest: Sequence[str]) -> int:
+        """Make a product again, or show what that takes."""
+        from muse_core.frontends.redo import Redo
+
+        dry = self.setting("dry-run") or "--dry-run" in rest
+        rest = [word for word in rest if word != "--dry-run"]
+        try:
+            again = Redo.of(product, filter(None, str(self.setting("search-path")).split(":")))
+            if not dry and self.setting("suppress-prefix"):
+                again.refuse_own_place(self.setting("output-dir"))
+        except MuseError as error:
+            report.error(str(error))
+            return execution.FAILED
+        report.info(f"{product}: made by {again.recipe} of {again.pipeline} from {len(again.inputs)} files")
+        return self._with_recipe(again.recipe, rest, again, only_show=dry)
+
+    def _with_recipe(self, name: str, rest: Sequence[str], again: "Redo | None" = None, *, only_show=False) -> int:
         if self.setting("params"):
             self._list_options()
         recipes = self._recipes()
@@ -249,7 +270,7 @@ class Command:
         core.Msg.set_config(show_time=True)
         options = recipe_options(recipe)
         try:
-            used = self._read_parameters(recipe, options, rest)
+            used = self._read_parameters(recipe, options, rest, again)
         except config.ConfigError as error:
             return error.status
         except commandline.UsageError:
@@ -265,10 +286,17 @@ class Command:
             text = layout.man_page(self.program, recipe, options, self.setting("show-hidden"))
             report.text(text.removesuffix("\n"))
         else:
-            self.shows_text = bool(self.setting("plan"))
+            self.shows_text = bool(self.setting("plan")) or only_show
             self._set_environment()
             try:
-                frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
+                if again is None:
+                    frames = execution.load_frames(rest[used:], self.setting("check-sof-exist"))
+                else:
+                    from muse_core.frontends.esorex import redoing
+
+                    if only_show:
+                        return redoing.show(again, options, rest[used:])
+                    frames = redoing.frames(again, rest[used:])
             except execution.FramesError:
                 return execution.CANNOT_OPEN
             try:
@@ -284,9 +312,19 @@ class Command:
             if option.environment.startswith("MUSE_") and option.value:
                 os.environ[option.environment] = option.value
 
-    def _read_parameters(self, recipe, options: Sequence[Option], arguments: Sequence[str]) -> int:
-        """Set the parameters of the recipe from files and command line; return the number of arguments used."""
-        for path in (config.user_file(f"{recipe.name}.rc"), self.setting("recipe-config")):
+    def _read_parameters(
+        self, recipe, options: Sequence[Option], arguments: Sequence[str], again: "Redo | None" = None
+    ) -> int:
+        """Set the parameters of the recipe from files and command line; return the number of arguments used.
+
+        For a product that is made `again` its header takes the place of the user's file.
+        """
+        if again is not None:
+            from muse_core.frontends.esorex import redoing
+
+            redoing.set_parameters(again, options)
+        own = config.user_file(f"{recipe.name}.rc") if again is None else None
+        for path in (own, self.setting("recipe-config")):
             if path:
                 config.read(path, options)
         of_command = dict.fromkeys(

@@ -183,6 +183,14 @@ def caller_options(recipe_dir: str) -> list[Option]:
             in_config=False,
         ),
         _caller(
+            "dry-run",
+            False,
+            "With '--redo': show the set of frames, the parameters and what is missing or changed, and exit.",
+            environment="",
+            in_config=False,
+            hidden=True,
+        ),
+        _caller(
             "extras",
             "",
             f"Products beyond those of ESO's recipes, separated by commas: {', '.join(EXTRAS)}.",
@@ -244,6 +252,16 @@ def caller_options(recipe_dir: str) -> list[Option]:
         _caller("recipes", False, "List the recipes and exit."),
         _caller("recipe-config", "", "Configuration file of the recipe."),
         _caller(
+            "redo",
+            False,
+            "Make a product again: its name stands in the place of the recipe's, parameters that are to be others "
+            "follow. Recipe, frames and parameters come from its header; the files are looked for below "
+            "'--search-path', and in the folders of the product and the current one; they must be as they were.",
+            environment="",
+            in_config=False,
+            hidden=True,
+        ),
+        _caller(
             "recipe-dir",
             recipe_dir,
             "Directories, separated by colons, that are searched for further recipes in Python (subclasses of PyCPL's "
@@ -264,6 +282,13 @@ def caller_options(recipe_dir: str) -> list[Option]:
             "",
             "Directory of the scratch file; by default that of the products.",
             environment="MUSE_SCRATCH",
+            in_config=False,
+            hidden=True,
+        ),
+        _caller(
+            "search-path",
+            "",
+            "Directories, separated by colons, in and below which '--redo' looks for files.",
             in_config=False,
             hidden=True,
         ),

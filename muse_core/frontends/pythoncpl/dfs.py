@@ -33,6 +33,10 @@ class ProcessingInfo:
         Parameters.
     md5sums : dict
         DATAMD5 of the calibrations, by file name.
+    frames : list of (str, str, str or None)
+        Name, tag and DATAMD5 of all frames, in the order of the header: raw ones, then calibrations.
+    values : dict
+        Parameters as the texts of the header.
 
     Raises
     ------
@@ -41,7 +45,7 @@ class ProcessingInfo:
     """
 
     def __init__(self, source, recno: int = -1):
-        header = _header(source)
+        header = header_of(source)
         numbers = sorted({int(match[1]) for key in header if (match := _RECORD.fullmatch(key))})
         index = recno - 1 if recno > 0 else recno
         if not -len(numbers) <= index < len(numbers):
@@ -62,12 +66,15 @@ class ProcessingInfo:
         calibrations = _entries(header, f"{record} CAL", "CATG")
         self.calib = {tag: _single([n for n, t, _ in calibrations if t == tag]) for _, tag, _ in calibrations}
         self.md5sums = {name: md5 for name, _, md5 in calibrations if md5}
-        self.param = {name: _value(text) for name, text, _ in _entries(header, f"{record} PARAM", "VALUE")}
+        self.frames = [*raw, *calibrations]
+        parameters = _entries(header, f"{record} PARAM", "VALUE")
+        self.values = {name: str(text).lower() if isinstance(text, bool) else str(text) for name, text, _ in parameters}
+        self.param = {name: _value(text) for name, text in self.values.items()}
 
     @classmethod
     def list(cls, source) -> "list[ProcessingInfo]":
         """Return all steps that made a product, in their order."""
-        header = _header(source)
+        header = header_of(source)
         count = sum(bool(_RECORD.fullmatch(key)) for key in header)
         return [cls(header, recno) for recno in range(1, count + 1)]
 
@@ -102,7 +109,7 @@ class ProcessingInfo:
         return "\n".join([*lines, "Parameters:", *(f"  {name} = {value!r}" for name, value in self.param.items())])
 
 
-def _header(source):
+def header_of(source):
     """Return a primary header."""
     from astropy.io import fits
 

@@ -54,6 +54,8 @@ class Recipe:
         Calibration frames: ``recipe.calib.SKY_LINES = "lines.fits"``.
     tag, tags : str, list of str
         Tag of the raw frames, and those that there are.
+    raw : file name, HDUList, list of them, dict of tag to them, or None
+        Raw frames of a call without any.
     output : dict
         Tags of the products for each raw tag.
     output_dir : str or None
@@ -111,6 +113,7 @@ class Recipe:
         self.tags = [spec.tag for spec in inputs if spec.group == "RAW"]
         self._tag = self.tags[0] if self.tags else None
         self.output = {tag: [spec.tag for spec in outputs] for tag in self.tags}
+        self.raw: Any = None
         self.output_dir = None
         self.temp_dir = "."
         self.env: dict[str, Any] = {}
@@ -123,6 +126,56 @@ class Recipe:
         self.memory_dump = 0
         self.mtrace = False
         self.__doc__ = self._documentation()
+
+    @classmethod
+    def from_product(
+        cls,
+        product: str | os.PathLike,
+        search_path: str | os.PathLike | Sequence[str | os.PathLike] = (),
+        *,
+        verify: bool = True,
+    ) -> "Recipe":
+        """Return the recipe that made a product, with its frames and parameters: a call without any makes it again.
+
+        Parameters
+        ----------
+        product : path
+            A product of one of our recipes, or of ESO's of the same name.
+        search_path : path or sequence of path
+            Folders below which its files are looked for first; then in the folders of the product and the current one.
+        verify : bool
+            Read all files, and check that they are those that the product was made of: DATAMD5 as far as the product
+            has it, DATAMD5, CHECKSUM and DATASUM in their own headers.
+
+        Raises
+        ------
+        InputError
+            The product does not say how it was made; files are missing or have changed.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> again = muse_core.Recipe.from_product("DATACUBE_FINAL.fits", "/archive")  # doctest: +SKIP
+        >>> again.param.dlambda = 2.5  # doctest: +SKIP
+        >>> result = again(output_dir="again")  # doctest: +SKIP
+        """
+        from muse_core.frontends.redo import Redo
+
+        folders = [search_path] if isinstance(search_path, (str, os.PathLike)) else search_path
+        again = Redo.of(product, folders)
+        if problems := again.problems() if verify else again.missing():
+            raise InputError(f"{product} cannot be made again: " + "; ".join(problems))
+        recipe = cls(again.recipe)
+        recipe.param = again.values
+        raw: dict[str, list[str]] = {}
+        calibrations: dict[str, list[str]] = {}
+        for item in again.inputs:
+            frames = raw if item.group == "RAW" else calibrations
+            frames.setdefault(item.tag, []).append(str(item.path))
+        recipe.raw = raw
+        recipe.calib = {tag: paths[0] if len(paths) == 1 else paths for tag, paths in calibrations.items()}
+        recipe.env |= again.environment
+        return recipe
 
     @classmethod
     def _found(cls) -> dict:
@@ -275,6 +328,7 @@ class Recipe:
         calibrations = {config.tag: config.frames for config in self._calib}
         for name, frames in (calib or {}).items():
             calibrations[self._calib[name].tag] = frames.frames if isinstance(frames, FrameConfig) else frames
+        raw = self.raw if raw is None else raw
         frames_by_tag = raw if isinstance(raw, Mapping) else {tag or self.tag or "": raw}
         run.frames = [pair for t, f in (*frames_by_tag.items(), *calibrations.items()) for pair in as_frames(t, f)]
         # as python-cpl: a list of one raw frame gives lists of products
