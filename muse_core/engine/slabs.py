@@ -254,6 +254,8 @@ def make_slab(resampler: SlabResampler, parts: list[Part], make: Callable[[Part,
         return make(parts[0], None)
     into = resampler.blank_slab(last - first)
     made = [make(part, into) for part in parts]
+    if resampler.watch is not None:
+        into = dataclasses.replace(into, seen=resampler.watch.join([part.result.seen for part in made]))
     return Slab(first, into, np.sort(np.concatenate([part.cosmic_rays for part in made])))
 
 

@@ -10,7 +10,7 @@ from muse_core.engine.journal import slab_name
 from muse_core.engine.slabs import Part, Slab, SlabSource, Weights, make_part, make_slab
 from muse_core.model.compat import Compat
 from muse_core.model.grid import OutputGrid
-from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler, SlabResult
+from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler, SlabResult, SlabWatch
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class SlabTask:
 
     Attributes
     ----------
-    grid, options, direction, compat
+    grid, options, direction, compat, watch
         As for `SlabResampler`.
     weights : Weights, optional
         Weights of the exposures.
@@ -31,6 +31,7 @@ class SlabTask:
     options: ResampleOptions
     direction: CosmicRayDirection
     compat: Compat
+    watch: SlabWatch | None
     weights: Weights | None
     parts: list[tuple[Part, np.ndarray, np.ndarray]]
 
@@ -39,7 +40,7 @@ class SlabTask:
         """Describe the planes `first` to `last` - 1 of a cube."""
         made = source.resampler
         parts = [(dataclasses.replace(part, among=None), *source.runs(part)) for part in source.parts(first, last)]
-        return cls(made.grid, made.options, made.direction, made.compat, source.weights, parts)
+        return cls(made.grid, made.options, made.direction, made.compat, made.watch, source.weights, parts)
 
     @property
     def first(self) -> int:
@@ -80,6 +81,7 @@ class SlabTask:
             return
         n_threads = site.resources.n_threads
         resampler = SlabResampler(self.grid, self.options, self.direction, n_threads, self.compat)
+        resampler.watch = self.watch
         runs = {part: (starts, stops) for part, starts, stops in self.parts}
 
         def make(part: Part, into: SlabResult | None) -> Slab:

@@ -110,6 +110,29 @@ class Finished:
             return file.primary.header.copy()
 
 
+class ExposureWatch:
+    """What an extra sees of an exposure, where that is reduced: maybe by another process. All hooks do nothing here.
+
+    It is sent there before it has seen anything; what it has seen is kept with the exposure.
+    """
+
+    def see_rows(self, header: "Header", rows: "np.ndarray") -> object:
+        """Return what there is in rows, calibrated and without sky; from several threads, and not to be changed.
+
+        Rows of a slice lie together; the rows of an exposure come in any order, each once.
+        """
+
+    def add(self, found: object) -> None:
+        """Hear what `see_rows` returned; in the order of the rows."""
+
+    def sky_found(self, header: "Header", spectrum: "Spectrum") -> None:
+        """Hear of the sky spectrum of the exposure, whose pixel table has this `header`, before it is subtracted."""
+
+    def seen(self) -> "dict[str, np.ndarray]":
+        """Return all that was seen."""
+        return {}
+
+
 class Collector:
     """What an extra does in a run: collects, then writes. All hooks but `write` do nothing here.
 
@@ -136,14 +159,11 @@ class Collector:
         """
         return 0, 0
 
-    def see_rows(self, header: "Header", rows: "np.ndarray") -> None:
-        """See rows of an exposure, calibrated and without sky; from several threads, and not to be changed.
+    def watch_exposure(self) -> ExposureWatch | None:
+        """Return who looks at an exposure while it is reduced."""
 
-        Rows of a slice lie together; the rows of an exposure come in any order, each once.
-        """
-
-    def sky_found(self, header: "Header", spectrum: "Spectrum") -> None:
-        """Hear of the sky spectrum of an exposure, whose pixel table has this `header`, before it is subtracted."""
+    def add_exposure(self, header: "Header", seen: "dict[str, np.ndarray]") -> None:
+        """Hear what was seen of an exposure, whose pixel table has this `header` now; in the order of the exposures."""
 
     def close(self) -> None:
         """Hear that the run has ended, also by an error."""
@@ -237,6 +257,17 @@ class Extras:
 
     def __iter__(self) -> Iterator[Collector]:
         return iter(self._collectors)
+
+    def watches(self) -> dict[str, ExposureWatch]:
+        """Return who looks at an exposure, by the name of the extra."""
+        found = {collector.extra.name: collector.watch_exposure() for collector in self._collectors}
+        return {name: watch for name, watch in found.items() if watch is not None}
+
+    def add_exposure(self, header: "Header", seen: "Mapping[str, dict[str, np.ndarray]]") -> None:
+        """Tell what those have seen who looked at an exposure."""
+        for collector in self._collectors:
+            if collector.extra.name in seen:
+                collector.add_exposure(header, seen[collector.extra.name])
 
     def close(self) -> None:
         """Tell all of them that the run has ended."""

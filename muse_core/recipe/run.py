@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from astropy.io.fits import Card, Header
 
-from muse_core.engine.cluster import CLUSTER_VARIABLE, cluster_address, connect
+from muse_core.engine.cluster import cluster_address, connect
 from muse_core.engine.executor import Executor, Site
 from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.plan import Plan
@@ -27,7 +27,7 @@ from muse_core.model.cards import card
 from muse_core.model.compat import KEYWORD as COMPAT_KEYWORD
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_values
-from muse_core.recipe.extras import Extras, wanted
+from muse_core.recipe.extras import ExposureWatch, Extras, wanted
 from muse_core.steps.refraction import Method
 
 if TYPE_CHECKING:
@@ -121,6 +121,8 @@ class Run:
         End before the first row is read.
     extras : Extras
         What is made beyond the products of the reference.
+    watches : dict of str to ExposureWatch
+        Who of the extras looks at an exposure while it is reduced.
     """
 
     environment: Environment
@@ -133,6 +135,7 @@ class Run:
     ends_at_failed_step: bool = True
     plan_only: bool = False
     extras: Extras = dataclasses.field(default_factory=Extras)
+    watches: dict[str, ExposureWatch] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def prepare(
@@ -172,11 +175,6 @@ class Run:
             marks=[] if compat == Compat.reference() else [card(*_COMPAT_CARD)],
         )
         cluster = cluster_address(os.environ)
-        if cluster is not None and extras:
-            _LOG.warning(
-                "%s: not used, since what %s makes looks at the work in this process", CLUSTER_VARIABLE, extras
-            )
-            cluster = None
         if resources.resume is not None:
             name = fingerprint(frames, recipe.version, parameters)
             journal = Journal(resources.resume / f"{recipe.NAME}-{name}")
@@ -211,7 +209,8 @@ class Run:
     def of_exposure(self, number: int, header: Header) -> Self:
         """Return what the reduction of an exposure needs of the run; the rest is that of where it is reduced."""
         factory = self.factory.of_exposure(number, header)
-        return dataclasses.replace(self, factory=factory, journal=Journal(), executor=Executor())
+        own = {"journal": Journal(), "executor": Executor(), "extras": Extras(), "watches": self.extras.watches()}
+        return dataclasses.replace(self, factory=factory, **own)
 
     def or_ignore(self, error: DataError, consequence: str) -> None:
         """Raise the error of a step, unless the reference is to be reproduced, which goes on without it."""

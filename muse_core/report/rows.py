@@ -6,7 +6,7 @@ the sky, whose mean is below the median of all columns of the slice.
 """
 
 import dataclasses
-import threading
+from typing import Self
 
 import numpy as np
 
@@ -21,13 +21,15 @@ _STRIDE = 4
 _BIN = 1.25
 #: Part of the columns of a slice that is taken for sky.
 _QUANTILE = 0.25
+#: What there is of each slice, and of each bin.
+_OF_SLICES, _OF_BINS = ("level", "ratio", "noise", "peak"), ("sums", "weights", "counts")
 #: Rows of a file that are read at once.
 _AT_A_TIME = 1 << 20
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class RowStatistics:
-    """Statistics of the rows of an exposure, added chunk by chunk, of whole slices each; from several threads.
+    """Statistics of the rows of an exposure, added chunk by chunk, of whole slices each.
 
     Attributes
     ----------
@@ -61,7 +63,6 @@ class RowStatistics:
     sums: np.ndarray = None
     weights: np.ndarray = None
     counts: np.ndarray = None
-    _lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
 
     def __post_init__(self):
         n = max(1, int(np.ceil((self.lbda_max - self.lbda_min) / _BIN)) + 1)
@@ -77,14 +78,13 @@ class RowStatistics:
         if not len(rows):
             return
         flags = rows["dq"]
-        with self._lock:
-            self.n_rows += len(rows)
-            flagged = flags[flags != 0].view(np.uint32)
-            self.n_flagged += len(flagged)
-            for flag in DQ:
-                n = int(np.count_nonzero(flagged & np.uint32(int(flag) & 0xFFFFFFFF)))
-                if n:
-                    self.flags[flag.name] = self.flags.get(flag.name, 0) + n
+        self.n_rows += len(rows)
+        flagged = flags[flags != 0].view(np.uint32)
+        self.n_flagged += len(flagged)
+        for flag in DQ:
+            n = int(np.count_nonzero(flagged & np.uint32(int(flag) & 0xFFFFFFFF)))
+            if n:
+                self.flags[flag.name] = self.flags.get(flag.name, 0) + n
         keys = slice_key(rows["origin"])
         edges = np.flatnonzero(np.diff(keys.astype(np.int64))) + 1
         for begin, end in zip([0, *edges], [*edges, len(rows)], strict=True):
@@ -110,14 +110,42 @@ class RowStatistics:
         scaled = (sky - np.median(sky)) / np.sqrt(variance)
         place = ((lbda - self.lbda_min) / _BIN).astype(np.int64).clip(0, len(self.sums) - 1)
         size = len(self.sums)
-        with self._lock:
-            self.level[ifu - 1, number - 1] = middle
-            self.peak[ifu - 1, number - 1] = means.max()
-            self.ratio[ifu - 1, number - 1] = SIGMA_PER_MAD * np.median(np.abs(scaled - np.median(scaled)))
-            self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(data))
-            self.sums += np.bincount(place, sky, minlength=size)
-            self.weights += np.bincount(place, variance, minlength=size)
-            self.counts += np.bincount(place, minlength=size)
+        self.level[ifu - 1, number - 1] = middle
+        self.peak[ifu - 1, number - 1] = means.max()
+        self.ratio[ifu - 1, number - 1] = SIGMA_PER_MAD * np.median(np.abs(scaled - np.median(scaled)))
+        self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(data))
+        self.sums += np.bincount(place, sky, minlength=size)
+        self.weights += np.bincount(place, variance, minlength=size)
+        self.counts += np.bincount(place, minlength=size)
+
+    def include(self, other: "RowStatistics") -> None:
+        """Add the statistics of other rows, of other slices, with the same bins."""
+        for name in _OF_SLICES:
+            own, found = getattr(self, name), getattr(other, name)
+            np.copyto(own, found, where=np.isfinite(other.level))
+        for name in _OF_BINS:
+            getattr(self, name)[:] += getattr(other, name)
+        for flag, n in other.flags.items():
+            self.flags[flag] = self.flags.get(flag, 0) + n
+        self.n_rows += other.n_rows
+        self.n_flagged += other.n_flagged
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return all that there is."""
+        flags = np.array([self.flags.get(flag.name, 0) for flag in DQ])
+        counts = np.array([self.n_rows, self.n_flagged])
+        arrays = {name: getattr(self, name) for name in (*_OF_SLICES, *_OF_BINS)}
+        return {"range": np.array([self.lbda_min, self.lbda_max]), "flags": flags, "rows": counts, **arrays}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Self:
+        """Return the statistics of which `arrays` has made these."""
+        made = cls(*arrays["range"].tolist())
+        made.n_rows, made.n_flagged = arrays["rows"].tolist()
+        made.flags = {flag.name: n for flag, n in zip(DQ, arrays["flags"].tolist(), strict=True) if n}
+        for name in (*_OF_SLICES, *_OF_BINS):
+            setattr(made, name, arrays[name])
+        return made
 
     @property
     def residual(self) -> np.ndarray:

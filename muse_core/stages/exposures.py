@@ -15,7 +15,6 @@ from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
 from muse_core.model.facts import tell
 from muse_core.model.header import get_float, get_string
-from muse_core.recipe.extras import Extras
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
 from muse_core.stages.locate import Located, LocationOptions, calibrate_and_locate
@@ -29,10 +28,11 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReducedExposure:
-    """An exposure whose rows are in the store, on the sky, and where that is."""
+    """An exposure whose rows are in the store, on the sky, where that is, and what `Run.watches` have seen of it."""
 
     table: StoredTable
     located: Located
+    seen: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
 
 
 #: Gets the run, the store of the rows, an exposure, the number, in the store, of its first row, and the position of the
@@ -85,8 +85,7 @@ class _Task:
 
     def split(self) -> "tuple[_Task, ReduceExposure]":
         """Return the exposure, and the reduction with all calibrations."""
-        run = dataclasses.replace(self.run, extras=Extras())  # these stay here
-        return dataclasses.replace(self, run=run, reduce_one=None), self.reduce_one
+        return dataclasses.replace(self, reduce_one=None), self.reduce_one
 
     def joined(self, common: ReduceExposure) -> "_Task":
         """Return the task with the reduction."""
@@ -102,6 +101,7 @@ class _Task:
             done = run.journal.recall_exposure(self.number, store, run.factory, ReducedExposure)
             if done is None:
                 done = self.reduce_one(run, store, self.exposure, self.begin, self.reference)
+                done = dataclasses.replace(done, seen={name: watch.seen() for name, watch in run.watches.items()})
                 run.journal.record_exposure(self.number, done, store, (self.begin, self.end), run.factory)
         return done
 
@@ -159,6 +159,7 @@ def reduce_each(
     for task, done in zip(tasks, run.executor.map("exposures", tasks, [1] * len(tasks), run.site(store)), strict=True):
         run.factory.products += task.run.factory.products
         task.exposure.header = done.table.header  # where others have reduced it, it would be there twice
+        run.extras.add_exposure(done.table.header, done.seen)
         reduced.append(done)
     return reduced
 

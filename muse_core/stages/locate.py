@@ -99,6 +99,10 @@ class RowStep(Protocol):
         """Return the rows that are left, changed."""
 
 
+#: Limits of rows, and what each of `Run.watches` has found in them.
+_Found = tuple[RowLimits, list[object]]
+
+
 class _Location:
     """Sky subtraction, velocity, projection and position of the rows of an exposure, and its own pixel tables.
 
@@ -131,6 +135,7 @@ class _Location:
         self._run, self._table, self._options = run, table, options
         self._individual: PixelTableSaver | None = None
         self._positioned: PixelTableSaver | None = None
+        self._limits = RowLimits()
 
     def __enter__(self):
         run, table = self._run, self._table
@@ -148,8 +153,8 @@ class _Location:
     def __exit__(self, kind, value, traceback):
         self._products.__exit__(kind, value, traceback)
 
-    def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
-        """Return the rows of a chunk that are left, in place, and their limits."""
+    def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, _Found]:
+        """Return the rows of a chunk that are left, in place, and what was found in them."""
         original = None
         if self._subtraction is not None:
             if self._options.original is not None:
@@ -157,8 +162,7 @@ class _Location:
                 sort_rows(rows)
                 original = rows["data"].copy()
             rows = self._subtraction(rows)
-        for extra in self._run.extras:
-            extra.see_rows(self._table.header, rows)
+        seen = [watch.see_rows(self._table.header, rows) for watch in self._run.watches.values()]
         stays = self._projection is None and self._final is None
         limits = RowLimits.of(rows) if stays else None  # in pixels they are those from before the velocity correction
         if self._individual is None and self._positioned is None:
@@ -172,11 +176,18 @@ class _Location:
                 locate_rows(copy, positioning=self._own, flux_scale=self._scale)
                 self._positioned.write(chunk, copy)
             locate_rows(rows, positioning=self._final, flux_scale=self._scale)
-        return rows, limits or RowLimits.of(rows)
+        return rows, (limits or RowLimits.of(rows), seen)
 
-    def finish(self, limits: RowLimits) -> Located:
+    def add(self, found: _Found) -> None:
+        """Add what was found in a chunk; in the order of the chunks."""
+        limits, seen = found
+        self._limits.include(limits)
+        for watch, one in zip(self._run.watches.values(), seen, strict=True):
+            watch.add(one)
+
+    def finish(self) -> Located:
         """Complete the products with the limits of all rows."""
-        kept = None if self._is_on_sky else limits
+        kept = None if self._is_on_sky else self._limits
         for saver in (self._individual, self._positioned):
             if saver is not None:
                 saver.finish(kept if self._own is None else saver.limits)
@@ -214,11 +225,10 @@ def locate(
             if _moves_centre(table, subtraction):
                 table.write_limits(_limits_of_kept(run, before, store, subtraction))
             table.stored = before.without(subtraction.dropped(table, store))
-        limits = RowLimits()
         with _Location(run, table, options, reference, subtraction) as location:
             for found in write_pass(before, table.stored, store, location, run.resources.n_threads):
-                limits.include(found)
-            return location.finish(limits)
+                location.add(found)
+            return location.finish()
 
 
 def calibrate_and_locate(
@@ -255,10 +265,10 @@ def calibrate_and_locate(
             subtraction = None if find_subtraction is None else find_subtraction(table)
             if _moves_centre(table, subtraction):
                 table.write_limits(exposure.rows.limits(subtraction.kept))
-        loaded, limits, dropped = RowLimits(), RowLimits(), []
+        loaded, dropped = RowLimits(), []
         with _Location(run, table, options, reference, subtraction) as location:
 
-            def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, RowLimits | None, RowLimits]]:
+            def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, tuple[int, RowLimits | None, _Found]]:
                 before = None if is_completed else RowLimits.of(rows)
                 calibration(rows, chunk)
                 rows, found = location(rows, chunk)
@@ -266,13 +276,13 @@ def calibrate_and_locate(
 
             for n, before, found in load_pass(exposure.rows, store, table.stored.begin, step, run.resources.n_threads):
                 dropped.append(n)
-                limits.include(found)
+                location.add(found)
                 if before is not None:
                     loaded.include(before)
             table.stored = table.stored.without(dropped)
             if not is_completed:
                 calibration.complete(loaded, loaded)
-            return location.finish(limits)
+            return location.finish()
 
 
 def _moves_centre(table: StoredTable, subtraction: RowStep | None) -> bool:

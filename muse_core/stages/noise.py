@@ -17,7 +17,7 @@ from muse_core.io.noise import PATTERN, SIZED_COLUMNS, SPECTRAL, TAG, Encoding, 
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_float, get_int, get_string, is_nfm
 from muse_core.model.spectrum import Spectrum
-from muse_core.recipe.extras import Collector, Finished
+from muse_core.recipe.extras import Collector, ExposureWatch, Finished
 from muse_core.stages.cards import image_wcs, object_cards
 from muse_core.steps import dar
 from muse_core.steps.collapse import Collapse
@@ -26,7 +26,7 @@ from muse_core.steps.noise import correlation as coding
 from muse_core.steps.noise.correlation import box_factor, encode_pattern, encode_spectral
 from muse_core.steps.noise.layout import Layout
 from muse_core.steps.noise.measured import SIZES, SkyNoise, boxes_of, combined_sky_variance
-from muse_core.steps.noise.sums import LARGEST_REACH, CorrelationSums, scratch_bytes
+from muse_core.steps.noise.sums import LARGEST_REACH, CorrelationSums, CorrelationWatch, scratch_bytes
 from muse_core.steps.resample import ResampleOptions, SlabResult
 
 _LOG = logging.getLogger(__name__)
@@ -35,6 +35,16 @@ _ENCODINGS = (
     Encoding(16, 1 / coding.PATTERN_SCALE, 0.0, coding.PATTERN_BLANK),
     Encoding(8, 1 / coding.SPECTRAL_SCALE, -coding.SPECTRAL_ZERO / coding.SPECTRAL_SCALE, coding.SPECTRAL_BLANK),
 )
+
+
+def _code_pattern(values: np.ndarray) -> dict[str, np.ndarray]:
+    seen = np.isfinite(values)
+    means = np.where(seen, values, 0).sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1)
+    return {"codes": encode_pattern(values), "means": means}
+
+
+def _code_spectral(values: np.ndarray) -> dict[str, np.ndarray]:
+    return {"codes": encode_spectral(values)}
 
 
 def refraction_shift(grid: OutputGrid, header: Header) -> np.ndarray | None:
@@ -51,6 +61,21 @@ def refraction_shift(grid: OutputGrid, header: Header) -> np.ndarray | None:
         _LOG.info("Planes of the noise are spaced evenly: %s", error)
         return None
     return correction.shift_arcsec(lbda) / (3600 * min(grid.voxel_scales()))
+
+
+class _SkyWatch(ExposureWatch):
+    """Keeps how well the sky of an exposure is known."""
+
+    def __init__(self):
+        self._seen: dict[str, np.ndarray] = {}
+
+    def sky_found(self, header: Header, spectrum: Spectrum) -> None:
+        """Keep what `SkyNoise` needs of a spectrum."""
+        self._seen = {"lbda": spectrum.lbda, "stat": spectrum.stat, "count": spectrum.count}
+
+    def seen(self) -> dict[str, np.ndarray]:
+        """Return that."""
+        return self._seen
 
 
 class NoiseCollector(Collector):
@@ -71,9 +96,14 @@ class NoiseCollector(Collector):
         layout = Layout.of(grid, options)
         return scratch_bytes(grid, layout.neighbourhood), layout.product_bytes(grid)
 
-    def sky_found(self, header: Header, spectrum: Spectrum) -> None:
-        """Keep how well the sky of an exposure is known."""
-        self._skies.append(SkyNoise(spectrum.lbda, spectrum.stat, spectrum.count))
+    def watch_exposure(self) -> "_SkyWatch":
+        """Return who looks how well the sky of an exposure is known."""
+        return _SkyWatch()
+
+    def add_exposure(self, header: Header, seen: dict[str, np.ndarray]) -> None:
+        """Keep how well it is."""
+        if seen:
+            self._skies.append(SkyNoise(**seen))
 
     def begin_cube(self, header: Header, source: SlabSource, options: ResampleOptions) -> None:
         """Choose the planes, and watch the resampling."""
@@ -96,31 +126,27 @@ class NoiseCollector(Collector):
             self._lbda,
             _ENCODINGS,
         )
-        self._sums = CorrelationSums(
-            grid, layout, self._keep_pattern, self._keep_spectral, self.run.resources.n_threads
-        )
+        watch = CorrelationWatch(grid, layout, _code_pattern, _code_spectral)
+        self._sums = CorrelationSums(watch, self._keep_pattern, self._keep_spectral)
         if len(layout.neighbourhood.offsets):
-            source.resampler.watch = self._sums.watch
+            source.resampler.watch = watch
 
-    def _keep_pattern(self, plane: int, values: np.ndarray) -> None:
-        offsets = self._layout.neighbourhood.offsets.tolist()
-        seen = np.isfinite(values)
-        means = np.where(seen, values, 0).sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1)
-        mean = dict(zip(map(tuple, offsets), means.tolist(), strict=True))
+    def _keep_pattern(self, plane: int, kept: dict[str, np.ndarray]) -> None:
+        offsets = map(tuple, self._layout.neighbourhood.offsets.tolist())
+        mean = dict(zip(offsets, kept["means"].tolist(), strict=True))
         self._factors[plane] = [box_factor(mean, size) for size in SIZES]
-        self._writer.write(PATTERN, plane, encode_pattern(values))
+        self._writer.write(PATTERN, plane, kept["codes"])
 
-    def _keep_spectral(self, plane: int, values: np.ndarray) -> None:
-        self._writer.write(SPECTRAL, plane, encode_spectral(values))
+    def _keep_spectral(self, plane: int, kept: dict[str, np.ndarray]) -> None:
+        self._writer.write(SPECTRAL, plane, kept["codes"])
 
     def add_planes(self, first: int, result: SlabResult) -> None:
-        """Add planes to the image in which sky is looked for."""
+        """Keep the coefficients, and add planes to the image in which sky is looked for."""
+        self._sums.add(result.seen)
         self._white.add_planes(first, result.data, result.dq)
 
     def end_cube(self) -> None:
-        """Look at planes that were taken over from an interrupted run."""
-        for plane in self._sums.missing():
-            self._source.plane(plane)
+        """Leave the resampling alone."""
         self._source.resampler.watch = None
 
     def write(self, products: Sequence[Finished]) -> None:
@@ -164,8 +190,6 @@ class NoiseCollector(Collector):
     def _sky_variance(self) -> np.ndarray:
         """Return the variance of the sky that was subtracted, in each plane; NaN if it is not known."""
         if len(self._skies) != len(self._shares):
-            if self._skies:
-                _LOG.warning("The noise of the sky is not known of exposures that an interrupted run has reduced")
             return np.full(self._grid.nz, np.nan)
         length = self._grid.voxel_length(np.arange(self._grid.nz))
         return combined_sky_variance([sky.variance(self._lbda, length) for sky in self._skies], self._shares)

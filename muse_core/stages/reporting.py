@@ -11,7 +11,7 @@ from astropy.io.fits import Header
 from muse_core.cplapi.messages import PACKAGE_LOGGER, step_of
 from muse_core.engine.progress import peak_memory
 from muse_core.model.header import get_float, get_string
-from muse_core.recipe.extras import Collector, Finished
+from muse_core.recipe.extras import Collector, ExposureWatch, Finished
 from muse_core.recipe.run import Run
 from muse_core.report.checks import LIMITS
 from muse_core.report.products import ProductFile
@@ -42,6 +42,31 @@ class _Listener(logging.Handler):
                 self.warnings[text] = self.warnings.get(text, 0) + 1
 
 
+class _RowWatch(ExposureWatch):
+    """Makes statistics of the rows of an exposure."""
+
+    def __init__(self):
+        self._statistics: RowStatistics | None = None
+
+    def see_rows(self, header: Header, rows: np.ndarray) -> RowStatistics:
+        """Return the statistics of some rows."""
+        low, high = (get_float(header, f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}") for end in ("LOW", "HIGH"))
+        statistics = RowStatistics(low or 4600.0, high or 9400.0)
+        statistics.add(rows)
+        return statistics
+
+    def add(self, found: RowStatistics) -> None:
+        """Add them up."""
+        if self._statistics is None:
+            self._statistics = found
+        else:
+            self._statistics.include(found)
+
+    def seen(self) -> dict[str, np.ndarray]:
+        """Return them."""
+        return {} if self._statistics is None else self._statistics.arrays()
+
+
 class ReportCollector(Collector):
     """Listens to the log, looks at the rows without sky, and writes page and numbers."""
 
@@ -62,14 +87,14 @@ class ReportCollector(Collector):
         logger.removeHandler(self._listener)
         logger.setLevel(self._level)
 
-    def see_rows(self, header: Header, rows: np.ndarray) -> None:
-        """Add rows to the statistics of their exposure."""
-        date = get_string(header, "DATE-OBS", "")
-        statistics = self._rows.get(date)
-        if statistics is None:
-            low, high = (get_float(header, f"ESO DRS MUSE PIXTABLE LIMITS LAMBDA {end}") for end in ("LOW", "HIGH"))
-            statistics = self._rows.setdefault(date, RowStatistics(low or 4600.0, high or 9400.0))
-        statistics.add(rows)
+    def watch_exposure(self) -> "_RowWatch":
+        """Return who makes statistics of the rows of an exposure."""
+        return _RowWatch()
+
+    def add_exposure(self, header: Header, seen: dict[str, np.ndarray]) -> None:
+        """Keep the statistics of an exposure."""
+        if seen:
+            self._rows[get_string(header, "DATE-OBS", "")] = RowStatistics.from_arrays(seen)
 
     def write(self, products: Sequence[Finished]) -> None:
         """Measure the products, write page and numbers."""

@@ -333,8 +333,8 @@ def _model_sky(
     in_spaxels = mask_in_spaxels(mask, *white_light.grid.crval[:2])
     sky = _SkyRows(run, table, store, in_spaxels, white_light, options.from_sky_rows)
     result.spectrum = sky.spectrum(model.sampling, spectrum_sigma)
-    for extra in run.extras:
-        extra.sky_found(table.header, result.spectrum)
+    for watch in run.watches.values():
+        watch.sky_found(table.header, result.spectrum)
     if options.method == "simple":
         result.lines, result.continuum = None, continuum_of_spectrum(result.spectrum)
         return

@@ -23,6 +23,7 @@ class Bench:
 
     def __init__(self, folder: Path, sof: Path):
         self.folder, self._sof, self._number = folder, sof, 0
+        self.last = folder
         self.scratch, self.resume = folder / "scratch", folder / "resume"
         for made in (self.scratch, self.resume):
             made.mkdir(parents=True)
@@ -34,12 +35,13 @@ class Bench:
         resume: bool = False,
         scratch: str | None = None,
         address: str | None = None,
+        extras: str = "",
         **how,
     ):
         """Start a run; return its process and its folder."""
         self._number += 1
-        folder = self.folder / f"run{self._number}"
-        environment = {"OMP_NUM_THREADS": "2", "MUSE_SCRATCH": scratch or str(self.scratch)}
+        self.last = folder = self.folder / f"run{self._number}"
+        environment = {"OMP_NUM_THREADS": "2", "MUSE_SCRATCH": scratch or str(self.scratch), "MUSE_EXTRAS": extras}
         if cluster is not None:
             environment["MUSE_CLUSTER"] = str(cluster.file)
         if address is not None:

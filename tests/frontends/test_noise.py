@@ -134,14 +134,14 @@ def test_with_esorex_and_the_plugin(datasets, made, tmp_path):
 
 
 def test_from_an_interrupted_run(datasets, tmp_path):
-    """Planes that were taken over are looked at again."""
+    """What was seen of exposure and planes is taken over with them."""
     sof = str(datasets["small"].sofs["none"])
     (tmp_path / "resume").mkdir()
     sums = {}
     for label, how, status in (("killed", {"records": 3}, -signal.SIGKILL), ("again", {}, 0), ("whole", {}, 0)):
         resume = {"MUSE_RESUME": str(tmp_path / "resume")} if label != "whole" else {}
         environment = {"OMP_NUM_THREADS": "1", "MUSE_EXTRAS": "noise", **resume}
-        arguments = ["muse_scipost", "--skymethod=none", "--resample=linear", sof]
+        arguments = ["muse_scipost", "--skymethod=simple", "--resample=linear", sof]
         process = child.start(tmp_path / label, arguments, environment, planes=2, **how)
         process.join()
         output = (tmp_path / label / child.OUTPUT).read_text()
@@ -149,6 +149,7 @@ def test_from_an_interrupted_run(datasets, tmp_path):
         sums[label] = _sums(tmp_path / label)
         if label == "again":
             assert "planes: taken over" in output
+            assert np.all(read_noise(tmp_path / label / NAME).noise["SKY_VARIANCE"][1:-1] > 0)
     assert sums["killed"] == {}
     assert sums["again"] == sums["whole"]
     assert (NAME, 1) in sums["whole"]

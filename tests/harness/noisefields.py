@@ -21,7 +21,7 @@ from muse_core.steps.noise.correlation import (
     quadratic_form,
 )
 from muse_core.steps.noise.layout import Layout
-from muse_core.steps.noise.sums import CorrelationSums
+from muse_core.steps.noise.sums import CorrelationSums, CorrelationWatch
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
 
 NX, NY, NZ = 46, 30, 72
@@ -131,17 +131,20 @@ class Field:
         pattern = np.empty((len(self.layout.pattern), n, *shape), np.int16)
         spectral = np.empty((len(self.layout.spectral), self.layout.neighbourhood.depth, *shape), np.uint8)
 
-        def keep_pattern(plane, values):
-            pattern[self.layout.pattern.tolist().index(plane)] = encode_pattern(values)
+        def keep_pattern(plane, kept):
+            pattern[self.layout.pattern.tolist().index(plane)] = kept["codes"]
 
-        def keep_spectral(plane, values):
-            spectral[self.layout.spectral.tolist().index(plane)] = encode_spectral(values)
+        def keep_spectral(plane, kept):
+            spectral[self.layout.spectral.tolist().index(plane)] = kept["codes"]
 
-        sums = CorrelationSums(GRID, self.layout, keep_pattern, keep_spectral, 2)
-        self.resampler.watch = sums.watch
+        self.resampler.watch = watch = CorrelationWatch(
+            GRID, self.layout, lambda v: {"codes": encode_pattern(v)}, lambda v: {"codes": encode_spectral(v)}
+        )
         cube = self.resampler.slab(self.rows, self.weights, 0, GRID.nz)
         self.resampler.watch = None
-        assert sums.missing() == []
+        sums = CorrelationSums(watch, keep_pattern, keep_spectral)
+        sums.add(cube.seen)
+        assert sums.complete
         self.stat = np.where(cube.dq == 0, cube.stat, 0).astype(float)
         self.correlation = Correlation(self.layout, pattern, spectral)
 

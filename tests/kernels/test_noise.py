@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kernels.test_resample import GRIDS, PIX, cells_of, near, table, weight
 
 from muse_core.steps.noise.layout import Layout, Neighbourhood
-from muse_core.steps.noise.sums import CorrelationSums
+from muse_core.steps.noise.sums import CorrelationSums, CorrelationWatch
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler, SlabSize
 
 METHODS = [
@@ -43,18 +43,21 @@ def dense(grid, rows, weights, options):
 def found(grid, rows, weights, options, layout, thickness=None, n_threads=2, n_bands=1):
     """Return the coefficients of pattern and spectral part by plane, made in slabs."""
     made = {}, {}
-    sums = CorrelationSums(grid, layout, made[0].__setitem__, made[1].__setitem__, n_threads)
+    watch = CorrelationWatch(grid, layout, *[lambda values: {"values": values}] * 2)
+    sinks = [lambda plane, kept, part=part: part.update({plane: kept["values"]}) for part in made]
+    sums = CorrelationSums(watch, *sinks)
     resampler = SlabResampler(grid, options, CosmicRayDirection.ALL, n_threads)
-    resampler.watch = sums.watch
+    resampler.watch = watch
     for first in range(0, grid.nz, thickness or grid.nz):
         last = min(first + (thickness or grid.nz), grid.nz)
         if n_bands == 1:
-            resampler.slab(rows, weights, first, last)
+            sums.add(resampler.slab(rows, weights, first, last).seen)
             continue
         into = resampler.blank_slab(last - first)
-        for band in SlabSize(last - first, n_bands).bands(grid, options):
-            resampler.slab(rows, weights, first, last, band=band, into=into)
-    assert sums.missing() == []
+        bands = SlabSize(last - first, n_bands).bands(grid, options)
+        seen = [resampler.slab(rows, weights, first, last, band=band, into=into).seen for band in bands]
+        sums.add(watch.join(seen))
+    assert sums.complete
     return made
 
 

@@ -2,7 +2,7 @@
 """Correlation coefficients of voxels, exact for independent rows, from the rows as they are resampled."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,132 +11,103 @@ from muse_core.errors import Stopped
 from muse_core.model.grid import OutputGrid
 from muse_core.steps.noise.correlation import overlap
 from muse_core.steps.noise.layout import Layout, Neighbourhood
-from muse_core.steps.resample.slab import Band, SortedSlab
+from muse_core.steps.resample.slab import SortedSlab
 
 #: Neighbouring cells that a voxel takes rows from, at most (cython_ext/noise.pyx).
 LARGEST_REACH = 8
-#: Gets a plane and its coefficients, float64, shape (n_offsets, ny, nx); NaN where there is no voxel or no neighbour.
-Sink = Callable[[int, np.ndarray], None]
-
-
-class _Sums:
-    """Sums of the voxels of a plane, which come in bands; shape (ny, nx, n)."""
-
-    def __init__(self, ny: int):
-        self._ny, self._seen = ny, 0
-        self.values: np.ndarray | None = None
-
-    @property
-    def complete(self) -> bool:
-        """Are all bands there?"""
-        return self._seen == self._ny
-
-    def put(self, band: Band, values: np.ndarray) -> None:
-        """Add the rows of the grid that a band makes; bands come one after the other."""
-        if len(values) == self._ny:
-            self.values = values
-        else:
-            if self.values is None:
-                self.values = np.empty((self._ny, *values.shape[1:]))
-            self.values[band.first : band.last] = values
-        self._seen += band.last - band.first
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Job:
-    """Coefficients of the voxels of a plane with the neighbours.
-
-    Attributes
-    ----------
-    plane : int
-        The plane.
-    neighbourhood : Neighbourhood
-        The neighbours.
-    depth : int
-        Number of planes after it in which they are.
-    sink : Sink
-        Gets the result.
-    pairs : _Sums
-        Of pairs, as of `pair_sums`.
-    selves : dict of int to _Sums
-        Of the voxels of later planes, by their distance.
-    """
-
-    plane: int
-    neighbourhood: Neighbourhood
-    depth: int
-    sink: Sink
-    pairs: _Sums
-    selves: dict[int, _Sums]
-
-    @property
-    def complete(self) -> bool:
-        """Is all there?"""
-        return self.pairs.complete and all(found.complete for found in self.selves.values())
+#: Names of the two parts of the product, see `Layout`.
+PATTERN, SPECTRAL = "pattern", "spectral"
+#: What is known of a plane: sums of pairs, and of the voxels of later planes with themselves, by their distance.
+_PAIRS = "pairs"
+#: What is known of planes of both parts: arrays, named "part plane what".
+Seen = dict[str, np.ndarray]
+#: Makes, of the coefficients of a plane, float64, shape (n_offsets, ny, nx), what is kept of them, by name. Where there
+#: is no voxel or no neighbour they are NaN. Names are of letters only.
+Coder = Callable[[np.ndarray], dict[str, np.ndarray]]
+#: Gets a plane, and what is kept of it.
+Sink = Callable[[int, dict[str, np.ndarray]], None]
 
 
 def scratch_bytes(grid: OutputGrid, neighbourhood: Neighbourhood) -> int:
-    """Return the memory in bytes that `CorrelationSums` takes at most."""
+    """Return the memory in bytes that a watch takes at most, beside what it returns."""
     n = noise_kernels.n_sums(neighbourhood.depth, neighbourhood.radius, True)
     return 8 * grid.nx * grid.ny * (3 * n + 8)
 
 
-class CorrelationSums:
-    """Finds the coefficients while the slabs of a cube are made; any slabs and threads give the same bits.
+@dataclasses.dataclass(frozen=True, slots=True)
+class CorrelationWatch:
+    """Finds the coefficients while slabs of a cube are made (`SlabWatch`); any slabs and threads give the same bits.
 
-    Parameters
+    Attributes
     ----------
     grid : OutputGrid
         Grid of the cube.
     layout : Layout
         What is wanted.
-    pattern, spectral : Sink
-        Get the coefficients of a plane of the pattern and of the spectral part, in the order of the offsets.
-    n_threads : int
-        Number of threads.
+    pattern, spectral : Coder
+        Of a plane of the pattern, and of the spectral part; coefficients are in the order of the offsets.
     """
 
-    def __init__(self, grid: OutputGrid, layout: Layout, pattern: Sink, spectral: Sink, n_threads: int = 1):
-        self._grid, self._n_threads = grid, n_threads
-        column = Neighbourhood(0, layout.neighbourhood.depth)
-        self._jobs = [self._job(int(plane), layout.neighbourhood, pattern) for plane in layout.pattern]
-        self._jobs += [self._job(int(plane), column, spectral) for plane in layout.spectral]
-        self._jobs.sort(key=lambda job: job.plane)
+    grid: OutputGrid
+    layout: Layout
+    pattern: Coder
+    spectral: Coder
 
-    def _job(self, plane: int, neighbourhood: Neighbourhood, sink: Sink) -> _Job:
-        depth, ny = min(neighbourhood.depth, self._grid.nz - 1 - plane), self._grid.ny
-        return _Job(plane, neighbourhood, depth, sink, _Sums(ny), {dz: _Sums(ny) for dz in range(1, depth + 1)})
+    def __call__(self, slab: SortedSlab, stop: np.ndarray, n_threads: int) -> Seen:
+        """Look at the rows of a slab, or of a band of one."""
+        seen: Seen = {}
+        for part, planes in ((PATTERN, self.layout.pattern), (SPECTRAL, self.layout.spectral)):
+            neighbourhood, whole = self._neighbourhood(part), slab.band.last - slab.band.first == self.grid.ny
+            first, last = np.searchsorted(planes, [slab.first - neighbourhood.depth, slab.last])
+            for plane in planes[first:last].tolist():
+                sums = self._look(slab, part, plane, stop, n_threads)
+                seen |= self.coded(sums) if whole else sums
+        return seen
 
-    def missing(self) -> list[int]:
-        """Return the planes that have not been seen, and are needed."""
-        planes = {job.plane for job in self._jobs if not job.pairs.complete}
-        planes |= {job.plane + dz for job in self._jobs for dz, found in job.selves.items() if not found.complete}
-        return sorted(planes)
+    def join(self, bands: Sequence[Seen]) -> Seen:
+        """Return what is known of the planes of a slab, given what is of its bands."""
+        return self.coded({name: np.concatenate([band[name] for band in bands]) for name in bands[0]})
 
-    def watch(self, slab: SortedSlab, stop: np.ndarray) -> None:
-        """Look at the rows of a slab, or of a band of one; see `SlabResampler.watch`."""
-        for job in list(self._jobs):
-            if job.plane >= slab.last or job.plane + job.depth < slab.first:
-                continue
-            together = slab.first <= job.plane and job.plane + job.depth < slab.last
-            if slab.first <= job.plane and not job.pairs.complete:
-                found = self._sum(slab, job.plane, job.depth, job.neighbourhood.radius, together, stop)
-                n = found.shape[2] - (job.depth if together else 0)
-                job.pairs.put(slab.band, found[:, :, :n])
-                for dz, selves in job.selves.items() if together else ():
-                    selves.put(slab.band, found[:, :, n + dz - 1])
-            for dz, selves in job.selves.items() if not together else ():
-                if slab.first <= job.plane + dz < slab.last and not selves.complete:
-                    selves.put(slab.band, self._sum(slab, job.plane + dz, 0, 0, False, stop)[:, :, 0])
-            if job.complete:
-                self._jobs.remove(job)
-                selves = {dz: found.values for dz, found in job.selves.items()}
-                job.sink(job.plane, coefficients(job.neighbourhood, job.pairs.values, selves))
+    def coded(self, seen: Seen) -> Seen:
+        """Replace sums by what is kept, in planes of which all is known."""
+        done: Seen = {}
+        for (part, plane), known in _by_plane(seen).items():
+            if _PAIRS in known and len(known) == 1 + self._depth(part, plane):
+                pairs, coder = known.pop(_PAIRS), self.pattern if part == PATTERN else self.spectral
+                selves = {int(dz): values for dz, values in known.items()}
+                known = coder(coefficients(self._neighbourhood(part), pairs, selves))
+            done |= {f"{part} {plane} {what}": values for what, values in known.items()}
+        return done
 
-    def _sum(self, slab: SortedSlab, plane: int, depth: int, radius: int, selves: bool, stop) -> np.ndarray:
+    def _neighbourhood(self, part: str) -> Neighbourhood:
+        whole = self.layout.neighbourhood
+        return whole if part == PATTERN else Neighbourhood(0, whole.depth)
+
+    def _depth(self, part: str, plane: int) -> int:
+        """Return the number of planes after one in which its neighbours are."""
+        return min(self._neighbourhood(part).depth, self.grid.nz - 1 - plane)
+
+    def _look(self, slab: SortedSlab, part: str, plane: int, stop: np.ndarray, n_threads: int) -> Seen:
+        depth = self._depth(part, plane)
+        together = slab.first <= plane and plane + depth < slab.last
+        known: dict[str, np.ndarray] = {}
+        if slab.first <= plane:
+            found = self._sum(slab, plane, depth, self._neighbourhood(part).radius, together, stop, n_threads)
+            n = found.shape[2] - (depth if together else 0)
+            known[_PAIRS] = found[:, :, :n]
+            if together:
+                known |= {str(dz): found[:, :, n + dz - 1] for dz in range(1, depth + 1)}
+        for dz in range(1, depth + 1) if not together else ():
+            if slab.first <= plane + dz < slab.last:
+                known[str(dz)] = self._sum(slab, plane + dz, 0, 0, False, stop, n_threads)[:, :, 0]
+        return {f"{part} {plane} {what}": values for what, values in known.items()}
+
+    def _sum(
+        self, slab: SortedSlab, plane: int, depth: int, radius: int, selves: bool, stop: np.ndarray, n_threads: int
+    ) -> np.ndarray:
         """Return the sums of the rows of the grid that are made."""
         band, planes = slab.band, np.arange(plane, plane + depth + 1)
-        sums = np.zeros((band.last - band.first, self._grid.nx, noise_kernels.n_sums(depth, radius, selves)))
+        sums = np.zeros((band.last - band.first, self.grid.nx, noise_kernels.n_sums(depth, radius, selves)))
         noise_kernels.pair_sums(
             slab.cells,
             slab.offsets,
@@ -146,22 +117,63 @@ class CorrelationSums:
             band.high,
             band.first,
             band.last,
-            self._grid.wavelength(planes),
-            self._grid.voxel_length(planes),
+            self.grid.wavelength(planes),
+            self.grid.voxel_length(planes),
             slab.code,
             slab.weighting,
             plane - slab.low,
             depth,
             radius,
             selves,
-            np.empty((self._n_threads, -(-noise_kernels.scratch_size(slab.weighting["reach"]) // 8))),
+            np.empty((n_threads, -(-noise_kernels.scratch_size(slab.weighting["reach"]) // 8))),
             sums,
             stop,
-            self._n_threads,
+            n_threads,
         )
         if stop[0]:
             raise Stopped("the noise of the cube was stopped")
         return sums
+
+
+class CorrelationSums:
+    """Puts together what a watch has seen in slab after slab, in their order.
+
+    Parameters
+    ----------
+    watch : CorrelationWatch
+        The watch.
+    pattern, spectral : Sink
+        Get what is kept of the planes of both parts.
+    """
+
+    def __init__(self, watch: CorrelationWatch, pattern: Sink, spectral: Sink):
+        self._watch, self._sinks = watch, {PATTERN: pattern, SPECTRAL: spectral}
+        self._sums: Seen = {}
+        self._left = len(watch.layout.pattern) + len(watch.layout.spectral)
+
+    @property
+    def complete(self) -> bool:
+        """Are all planes there?"""
+        return not self._left
+
+    def add(self, seen: Seen) -> None:
+        """Add what was seen in a slab."""
+        known = _by_plane(self._watch.coded(self._sums | seen))
+        self._sums = {}
+        for (part, plane), values in known.items():
+            if any(what == _PAIRS or what.isdigit() for what in values):
+                self._sums |= {f"{part} {plane} {what}": array for what, array in values.items()}
+            else:
+                self._left -= 1
+                self._sinks[part](plane, values)
+
+
+def _by_plane(seen: Seen) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+    found: dict[tuple[str, int], dict[str, np.ndarray]] = {}
+    for name, values in seen.items():
+        part, plane, what = name.split()
+        found.setdefault((part, int(plane)), {})[what] = values
+    return found
 
 
 def coefficients(neighbourhood: Neighbourhood, pairs: np.ndarray, selves: dict[int, np.ndarray]) -> np.ndarray:

@@ -3,7 +3,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -81,12 +82,15 @@ class SlabResult:
         `DQ.MISSING` where there are no data; with nearest, the flags of the row.
     cosmic_rays : ndarray of int32
         Rows newly flagged as cosmic ray in these planes: indices into the rows of the slab, ascending.
+    seen : dict of str to ndarray
+        What `SlabResampler.watch` has seen in the rows.
     """
 
     data: np.ndarray
     stat: np.ndarray
     dq: np.ndarray
     cosmic_rays: np.ndarray
+    seen: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     def blank(self, n_threads: int = 1) -> None:
         """Set `data` and `stat` to NaN in all flagged voxels, as a cube on disk has them."""
@@ -125,6 +129,16 @@ class SortedSlab:
     spaxels: np.ndarray
     code: int | None
     weighting: dict
+
+
+class SlabWatch(Protocol):
+    """Looks at the rows of slabs; can be sent to another machine, and what it sees comes back with the planes."""
+
+    def __call__(self, slab: SortedSlab, stop: np.ndarray, n_threads: int) -> dict[str, np.ndarray]:
+        """Return what is seen in a slab, or in a band of one; another thread that sets `stop` ends the work."""
+
+    def join(self, bands: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Return what is seen in a slab, given what was in its bands, from the lowest up."""
 
 
 def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
@@ -249,11 +263,11 @@ class SlabResampler:
 
     Attributes
     ----------
-    watch : callable, optional
-        Gets the `SortedSlab` of each slab, or band of one, that has been made, and `stop`.
+    watch : SlabWatch, optional
+        Looks at each slab that has been made.
     """
 
-    watch: Callable[[SortedSlab, np.ndarray], None] | None = None
+    watch: SlabWatch | None = None
 
     def __init__(
         self,
@@ -329,7 +343,7 @@ class SlabResampler:
         Returns
         -------
         SlabResult
-            The planes; or `into`, with the cosmic rays of the band.
+            The planes; or `into`, with the cosmic rays of the band and what is seen in it.
 
         Raises
         ------
@@ -385,16 +399,18 @@ class SlabResampler:
                 self.n_threads,
             )
         _go_on(stop)
+        seen = {}
         if self.watch is not None:
             made_rows = Band(0, self.grid.ny, 0, self.grid.ny) if band is None else band
             sorted_rows = (cells, offsets, self._parameters, self._spaxels)
-            self.watch(SortedSlab(first, last, low, made_rows, *sorted_rows, self._code, self._weighting), stop)
+            slab = SortedSlab(first, last, low, made_rows, *sorted_rows, self._code, self._weighting)
+            seen = self.watch(slab, stop, self.n_threads)
         if band is None:
-            return SlabResult(data, stat, dq, cosmic_rays)
+            return SlabResult(data, stat, dq, cosmic_rays, seen)
         for name in ("data", "stat", "dq"):
             found = getattr(made, name)[:, band.first - bottom : band.last - bottom]
             getattr(into, name)[:, band.first : band.last] = found
-        return SlabResult(into.data, into.stat, into.dq, cosmic_rays)
+        return SlabResult(into.data, into.stat, into.dq, cosmic_rays, seen)
 
     def blank_slab(self, n_planes: int) -> SlabResult:
         """Return room for the planes of a slab, whatever is in it."""
