@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Real schedulers and workers, each a process of its own, as a user starts them."""
 
+import collections
 import contextlib
 import os
 import shutil
@@ -113,13 +114,14 @@ class Cluster:
         lines = (self.moments / "counts").read_text().splitlines()
         return [(phase, int(number)) for phase, number in map(str.split, lines)]
 
-    def tasks(self) -> int:
-        """Return how many tasks of runs the workers have been given."""
+    def tasks(self) -> collections.Counter:
+        """Return how many tasks of each kind the workers have been given."""
         from distributed import Client
 
         with Client(scheduler_file=str(self.file), set_as_default=False) as client:
             states = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.task_prefixes)
-            return sum(sum(states[name].state_counts.values()) for name in states if name in ("exposure", "slab"))
+        kinds = [name for name in states if name in ("exposure", "slab")]
+        return collections.Counter({name: sum(states[name].state_counts.values()) for name in kinds})
 
     def close(self) -> None:
         """End all processes."""

@@ -21,8 +21,9 @@ TAKEN_OVER = "taken over from the interrupted run"
 class Bench:
     """Runs the same reduction in one process or on a cluster."""
 
-    def __init__(self, folder: Path, sof: Path):
-        self.folder, self._sof, self._number = folder, sof, 0
+    def __init__(self, folder: Path, sof: Path, *arguments: str):
+        self.folder, self._number = folder, 0
+        self._arguments = [*(arguments or ("muse_scipost", KINDS, SKY)), str(sof)]
         self.last = folder
         self.scratch, self.resume = folder / "scratch", folder / "resume"
         for made in (self.scratch, self.resume):
@@ -48,8 +49,7 @@ class Bench:
             environment["MUSE_CLUSTER"] = address
         if resume:
             environment["MUSE_RESUME"] = str(self.resume)
-        arguments = ["muse_scipost", KINDS, SKY, str(self._sof)]
-        return child.start(folder, arguments, environment, **{"planes": PLANES, **how}), folder
+        return child.start(folder, self._arguments, environment, **{"planes": PLANES, **how}), folder
 
     def run(self, cluster: Cluster | None = None, *, status: int = 0, **how) -> tuple[dict, str]:
         """Run to the end; return the products and what was said."""
