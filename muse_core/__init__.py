@@ -5,7 +5,9 @@
 """
 
 import importlib
+from typing import Any
 
+#: Above the recipes of ESO that it reproduces (2.8.7), so that esorex prefers it when both are installed.
 __version__ = "2.9.0"
 __author__ = "The muse-scipost developers"
 __email__ = "the issue tracker of muse-scipost"
@@ -27,7 +29,7 @@ _PYTHON_CPL = {
 __all__ = ["__version__", "cpl_versions", *_PYTHON_CPL]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import names of python-cpl when they are first asked for."""
     if name not in _PYTHON_CPL:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,7 @@ from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.recipe.run import Run
+    from muse_core.stages.opening import OpenedExposure
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ class MuseScipostSubtractSky(base.Recipe):
         original = p.orig if p.orig or run.compat.original_always_kept else None
         location = stages.locate.LocationOptions(individual=True, original=original)
 
-        def subtraction(run, table):
+        def subtraction(run: "Run", table: "OpenedExposure") -> stages.sky.SkySubtraction:
             stages.sky.require_sky(run, table, calibrated=True)
             scale = stages.sky.flat_level_ratio(table.header, sky=p.flux_sky, lamp=p.flux_lamp)
             return stages.sky.SkySubtraction.of(run, sky, table, scale, noted=True)

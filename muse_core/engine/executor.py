@@ -90,7 +90,7 @@ class Executor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         pass
 
     @property

@@ -8,7 +8,7 @@ not grouped by slice (MUSE's are). Chunks depend on the files alone, so results 
 import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -259,10 +259,10 @@ class ExposureRows:
         for file in self.files:
             file.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self.close()
 
 

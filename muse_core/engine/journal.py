@@ -17,7 +17,7 @@ import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self, TypeVar
 
 import numpy as np
 
@@ -161,7 +161,7 @@ class Journal:
         except OSError:
             return 0  # there is none, or `__enter__` says what is wrong with it
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         if self._path is None:
             return self
         with contextlib.ExitStack() as opened:
@@ -188,7 +188,7 @@ class Journal:
             self._opened = opened.pop_all()
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         if self._path is None:
             return
         if not self._lasts or kind is None or issubclass(kind, _LASTING):

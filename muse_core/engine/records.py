@@ -143,7 +143,7 @@ def _has_type(value: object, schema: type) -> bool:
 class _Writer(_Walker):
     """Turns values into what JSON has; collects the arrays."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
 
     def items(self, value: Any, schemas: tuple, where: str, kind: type = tuple) -> list:

@@ -411,7 +411,7 @@ class SlabSource:
 class FlaggedRows:
     """Numbers of the rows that were flagged as cosmic rays; few, so kept in memory."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._parts: list[np.ndarray] = []
         self._sorted: np.ndarray | None = None
 

@@ -14,7 +14,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 
@@ -276,7 +276,14 @@ class RowStore:
             self._get(start, rows[a:b])
         return Window(rows, starts, offsets[:-1])
 
-    def _choose(self, starts, stops, out: np.ndarray, choose, stop: np.ndarray | None) -> np.ndarray:
+    def _choose(
+        self,
+        starts: np.ndarray,
+        stops: np.ndarray,
+        out: np.ndarray,
+        choose: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        stop: np.ndarray | None,
+    ) -> np.ndarray:
         """Read runs piece by piece; put the rows that `choose` wants into `out`, return which of all they are."""
         kind = np.min_scalar_type(max(int((stops - starts).sum()), 1 << 16))
         numbers = [np.empty(0, kind)]
@@ -317,10 +324,10 @@ class RowStore:
         """Give the memory or the scratch file back."""
         self._rows = np.empty(0, ROW)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self.close()
 
 
@@ -559,7 +566,7 @@ class KeptRowStore(ScratchRowStore):
         if self._sync_error is not None:
             raise ResourceError(describe_os_error(self._sync_error, self._path)) from self._sync_error
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         super().__exit__(kind, value, traceback)
         if kind is None and self._sync_error is not None:
             self._finish_sync()

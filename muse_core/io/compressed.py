@@ -4,7 +4,9 @@
 import bz2
 import gzip
 import lzma
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 _READERS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ", lzma.LZMAFile))
 
@@ -15,7 +17,7 @@ class Decompressor:
     #: What a damaged file raises, besides OSError, EOFError and zlib.error.
     errors = (lzma.LZMAError,)
 
-    def __init__(self, path: Path, opener):
+    def __init__(self, path: Path, opener: Callable[[Path], IO[bytes]]) -> None:
         self._path, self._opener, self._file, self._at_end = path, opener, None, False
 
     def read(self, n_bytes: int) -> bytes:

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from astropy.io import fits
@@ -160,10 +161,10 @@ class CubeWriter:
         """Complete the file."""
         return self._writer.finish()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._writer.__exit__(kind, value, traceback)
 
 

@@ -22,7 +22,7 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from muse_core.errors import ProductError, ResourceError
 from muse_core.io.files import close_quietly, copy, create, describe_os_error, sync, write_all
@@ -136,7 +136,7 @@ class Delivery:
         self._busy = threading.Lock()  # held while products get their places, and while the hidden folder is removed
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         try:
             with _undisturbed():
                 self._enter(self._destination.directory)
@@ -180,7 +180,7 @@ class Delivery:
         with contextlib.suppress(OSError):  # on a full disk there is only a bit less to say to others
             write_all(self._lock.fileno(), json.dumps(owner).encode())
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         with _undisturbed():
             self._leave()
 

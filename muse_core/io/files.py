@@ -10,6 +10,10 @@ import errno
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 #: Bytes of a file that are copied at once.
 _PIECE = 1 << 20
@@ -32,7 +36,7 @@ def describe_os_error(error: OSError, path: Path, needed: int | None = None) -> 
     return f"{path}: {error.strerror or error}"
 
 
-def write_all(descriptor: int, data, position: int | None = None) -> None:
+def write_all(descriptor: int, data: "Buffer", position: int | None = None) -> None:
     """Write all of some bytes, from a position of the file on or from where it stands.
 
     Raises
@@ -52,7 +56,7 @@ def write_all(descriptor: int, data, position: int | None = None) -> None:
         view = view[done:]
 
 
-def read_all(descriptor: int, out, position: int) -> None:
+def read_all(descriptor: int, out: "Buffer", position: int) -> None:
     """Fill a buffer with the bytes of a file from a position on.
 
     Raises

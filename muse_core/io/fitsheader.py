@@ -16,7 +16,7 @@ CARD = 80
 _GOOD_CARD = re.compile(
     rb"(?:HIERARCH [A-Z0-9_. -]+?|[A-Z0-9_-]{1,8} *)= *"
     rb"(?:'(?:[^']|'')*'|[TF]|[+-]?\d+(?:\.\d*)?(?:E[+-]?\d\d?)?|) *(?:/.*)?"
-    rb"|(?:COMMENT|HISTORY|CONTINUE|END| {8}).*"
+    rb"|(?:COMMENT|HISTORY|END| {8}).*"
 )
 #: What astropy raises about headers that it does not understand.
 _UNREADABLE = (VerifyError, ValueError, KeyError, TypeError, IndexError)
@@ -45,9 +45,14 @@ def parse_header(raw: bytes, where: str) -> fits.Header:
     raw = raw.translate(PRINTABLE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AstropyUserWarning)
-        for i in range(0, len(raw), CARD):
-            if not _GOOD_CARD.fullmatch(raw, i, min(i + CARD, len(raw))):
-                _check_card(raw[i : i + CARD].decode("ascii"), where)
+        end = 0
+        while end < len(raw):
+            begin, end = end, min(end + CARD, len(raw))
+            good = _GOOD_CARD.fullmatch(raw, begin, end)
+            while raw.startswith(b"CONTINUE", end):  # it belongs to the card before it, whatever that is
+                good, end = None, min(end + CARD, len(raw))
+            if not good:
+                _check_card(raw[begin:end].decode("ascii"), where)
         try:
             return fits.Header.fromstring(raw.decode("ascii"))
         except _UNREADABLE as error:
@@ -57,7 +62,7 @@ def parse_header(raw: bytes, where: str) -> fits.Header:
 def _check_card(text: str, where: str) -> None:
     card = fits.Card.fromstring(text)
     try:
-        keyword, value = card.keyword, card.value
+        keyword, value, _ = card.keyword, card.value, str(card)  # as it will be written again
     except _UNREADABLE as error:
         key, _, rest = text.removeprefix("HIERARCH ").partition("=")
         raise InputError(

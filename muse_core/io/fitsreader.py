@@ -17,7 +17,7 @@ import tempfile
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -104,7 +104,7 @@ class Hdu:
         """Return an error about this HDU."""
         return InputError(f"{self.where}: {text}")
 
-    def _number(self, key: str, default: int | None = None, choices=None) -> int:
+    def _number(self, key: str, default: int | None = None, choices: Collection[int] | None = None) -> int:
         """Return a keyword of the structure: a whole number from 0, or one of `choices`."""
         value = self.header.get(key, default)
         good = isinstance(value, int) and not isinstance(value, bool)
@@ -325,7 +325,7 @@ class FitsFile:
     def __enter__(self) -> "FitsFile":
         return self
 
-    def __exit__(self, kind, value, traceback) -> None:
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -335,7 +335,7 @@ class FitsFile:
             if descriptor is not None:
                 close_quietly(descriptor)
 
-    def __del__(self):
+    def __del__(self) -> None:
         if getattr(self, "_descriptor", None) is not None:
             close_quietly(self._descriptor)
         for file in (getattr(self, "_stream", None), getattr(self, "_copy", None)):

@@ -8,6 +8,7 @@ import contextlib
 import os
 import threading
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from astropy.io import fits
@@ -172,10 +173,10 @@ class FitsStreamWriter:
             self._partial.unlink(missing_ok=True)
             self._partial = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         if self._partial is not None:
             self.abort()
 

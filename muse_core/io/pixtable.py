@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 from astropy.io import fits
@@ -134,10 +135,10 @@ class PixelTableFile:
         """Close the file; it is opened again when rows are read."""
         self._file.close()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self.close()
 
     @property
@@ -317,7 +318,7 @@ class PixelTableWriter:
 
     def __init__(
         self,
-        path,
+        path: str | os.PathLike[str],
         header: fits.Header,
         n_rows: int,
         *,
@@ -327,7 +328,7 @@ class PixelTableWriter:
         flat_field: FlatFieldSpectrum | None = None,
         further: Mapping[str, str] = MappingProxyType({}),
         as_table: bool = False,
-    ):
+    ) -> None:
         units = {
             **further,
             "xpos": position_unit,
@@ -393,14 +394,16 @@ class PixelTableWriter:
         """Remove what has been written."""
         self._writer.abort()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._writer.__exit__(kind, value, traceback)
 
 
-def write_pixel_table(path, table: PixelTable, header: fits.Header, *, as_table: bool = False) -> Path:
+def write_pixel_table(
+    path: str | os.PathLike[str], table: PixelTable, header: fits.Header, *, as_table: bool = False
+) -> Path:
     """Write a table that is in memory; `header` is the complete primary header."""
     with PixelTableWriter(
         path,

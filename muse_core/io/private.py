@@ -8,7 +8,7 @@ import contextlib
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from muse_core.io.folders import LOCK, lock_folder
 
@@ -154,10 +154,10 @@ class PrivateFolder:
         """Let the folder go."""
         os.close(self._fd)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self.close()
 
 

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -85,7 +86,7 @@ class CardList:
         else:
             self._cards[item.keyword] = item
 
-    def set(self, key: str, value, comment: str = "") -> None:
+    def set(self, key: str, value: Any, comment: str = "") -> None:
         """Add or replace a keyword."""
         self._cards[key] = card(key, value, comment)
 
@@ -100,17 +101,17 @@ class CardList:
     def __getitem__(self, key: str) -> fits.Card:
         return self._cards[key]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[fits.Card]:
         return itertools.chain(self._cards.values(), self._commentary)
 
 
-def _parameter_text(value) -> str:
+def _parameter_text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _default_text(value) -> str:
+def _default_text(value: Any) -> str:
     return f"Default: '{value}'" if isinstance(value, str) else f"Default: {_parameter_text(value)}"
 
 
@@ -464,7 +465,7 @@ def _rename_radecsys(cards: CardList) -> None:
         cards.set("RADESYS", old.value, old.comment)
 
 
-def _qc_value(item: fits.Card, qc: QcSpec):
+def _qc_value(item: fits.Card, qc: QcSpec) -> Any:
     return np.float32(item.value) if qc.type == "float" else item.value
 
 

@@ -32,7 +32,7 @@ def fold(total: int) -> int:
     return total
 
 
-def word_sum(data, phase: int = 0) -> int:
+def word_sum(data: bytes | np.ndarray, phase: int = 0) -> int:
     """Return the ones' complement sum of `data` as big-endian 32-bit words, zero-padded at both ends.
 
     Parameters
@@ -80,7 +80,7 @@ def encode_checksum(total: int) -> str:
 class DataMD5:
     """DATAMD5 of a file, from the first bytes and the padded length of each data unit."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._md5 = hashlib.md5(usedforsecurity=False)
 
     def add_unit(self, first: bytes, length: int) -> None:
@@ -222,7 +222,9 @@ def _replacing(path: Path) -> Iterator[int]:
         raise
 
 
-def _write_signed(source: int, units: list[tuple[fits.Header, int, int]], target: int, md5: bool, checksum: bool):
+def _write_signed(
+    source: int, units: list[tuple[fits.Header, int, int]], target: int, md5: bool, checksum: bool
+) -> None:
     """Write HDUs, given by header, start and length of the data in `source`, with signatures."""
     primary = units[0][0]
     primary.remove("DATAMD5", ignore_missing=True)

@@ -180,7 +180,7 @@ def _read_spectrum(path: Path, tag: str, extname: str | None, column: str, *, ch
 
 
 def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:
-    def numbers(*keys):
+    def numbers(*keys: str) -> tuple[float, ...]:
         return tuple(get_float(header, key, 0.0, compat, _MASK) for key in keys)
 
     cd = numbers("CD1_1", "CD1_2", "CD2_1", "CD2_2")

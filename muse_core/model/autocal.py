@@ -38,7 +38,7 @@ class AutocalFactors:
     npts: np.ndarray | None = None
     corr_orig: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         expected = (len(self.edges) - 1, N_IFU, N_SLICE)
         for name in ("corr", "npts", "corr_orig"):
             array = getattr(self, name)

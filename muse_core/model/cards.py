@@ -6,6 +6,7 @@ No card is continued on another one, which CPL cannot read: a long comment, then
 
 import math
 import re
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
@@ -31,7 +32,7 @@ def format_number(value: float, digits: int) -> str:
 _EMPTY = "'        '"
 
 
-def _format_value(value) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "T" if value else "F"
     if isinstance(value, (int, np.integer)):
@@ -53,7 +54,7 @@ def _printable(text: str) -> str:
     return bytes(byte if 0x20 <= byte < 0x7F else 0x20 for byte in raw).decode()
 
 
-def card(key: str, value, comment: str = "") -> fits.Card:
+def card(key: str, value: Any, comment: str = "") -> fits.Card:
     """Make a card; keys longer than 8 characters or with blanks become HIERARCH cards.
 
     Parameters
@@ -91,7 +92,7 @@ def card(key: str, value, comment: str = "") -> fits.Card:
     return fits.Card.fromstring(image[:CARD].ljust(CARD))
 
 
-def set_card(header: fits.Header, key: str, value, comment: str = "") -> None:
+def set_card(header: fits.Header, key: str, value: Any, comment: str = "") -> None:
     """Set a keyword, replacing an existing card in place; the value stays exact until `formatted`."""
     fitting = card(key, value, comment).comment
     value = _printable(value) if isinstance(value, str) else value

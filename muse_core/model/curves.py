@@ -64,7 +64,7 @@ class ResponseCurve:
     mode: str | None = None
     where: str = "STD_RESPONSE"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         arrays = _as_curve(self.where, 1, **{"lambda": self.lbda, "response": self.response, "resperr": self.error})
         for name, array in zip(("lbda", "response", "error"), arrays, strict=True):
             object.__setattr__(self, name, array)
@@ -93,7 +93,7 @@ class ExtinctionCurve:
     extinction: np.ndarray
     where: str = "EXTINCT_TABLE"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         arrays = _as_curve(self.where, 1, **{"lambda": self.lbda, "extinction": self.extinction})
         for name, array in zip(("lbda", "extinction"), arrays, strict=True):
             object.__setattr__(self, name, array)
@@ -126,7 +126,7 @@ class TelluricCurve:
     flat_field_corrected: bool = False
     where: str = "STD_TELLURIC"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         columns = {"lambda": self.lbda, "ftelluric": self.transmission, "ftellerr": self.error}
         for name, array in zip(("lbda", "transmission", "error"), _as_curve(self.where, 1, **columns), strict=True):
             object.__setattr__(self, name, array)
@@ -159,7 +159,7 @@ class OffsetList:
     flux_scale: np.ndarray | None = None
     where: str = "OFFSET_LIST"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, column in (
             ("RA_OFFSET", "ra_offset"),
             ("DEC_OFFSET", "dec_offset"),

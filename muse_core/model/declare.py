@@ -10,11 +10,12 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from muse_core.errors import ParameterError
 
 UNLIMITED = -1
+T = TypeVar("T")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -83,7 +84,7 @@ class InputSpec:
     maximum: int
     help: str
 
-    def with_(self, **changes) -> "InputSpec":
+    def with_(self, **changes: Any) -> "InputSpec":
         """Return the frames as another recipe takes them."""
         return dataclasses.replace(self, **changes)
 
@@ -135,17 +136,17 @@ class ProductSpec:
     science: bool = True
     suffix: str = ".fits"
 
-    def with_(self, **changes) -> "ProductSpec":
+    def with_(self, **changes: Any) -> "ProductSpec":
         """Return the product as another recipe makes it."""
         return dataclasses.replace(self, **changes)
 
 
-def parameter(default, *, help, **properties):  # noqa: A002 (that is its name)
+def parameter(default: Any, *, help: str, **properties: Any) -> Any:  # noqa: A002 (that is its name)
     """Declare a field of a group of parameters, under the name of the field; `properties` as in `ParameterSpec`."""
     return use(ParameterSpec(name="", default=default, help=help, **properties))
 
 
-def use(declared, *, names: Mapping[str, str] | None = None, **changes):
+def use(declared: Any, *, names: Mapping[str, str] | None = None, **changes: Any) -> Any:
     """Declare a field of the parameters of a recipe, or of a group, by a declaration that stands elsewhere.
 
     Parameters
@@ -165,7 +166,9 @@ def use(declared, *, names: Mapping[str, str] | None = None, **changes):
     return dataclasses.field(default=declared(**changes), metadata={"group": declared, "names": names or {}})
 
 
-def _fields(cls, defaults=None, names: Mapping[str, str] | None = None) -> Iterator[tuple[dataclasses.Field, Any]]:
+def _fields(
+    cls: type, defaults: Any = None, names: Mapping[str, str] | None = None
+) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
     """Yield the fields of `cls` with the `ParameterSpec` of each, or the list of these pairs if it is a group."""
     for field in dataclasses.fields(cls):
         default = field.default if defaults is None else getattr(defaults, field.name)
@@ -177,7 +180,7 @@ def _fields(cls, defaults=None, names: Mapping[str, str] | None = None) -> Itera
             yield field, dataclasses.replace(spec, name=name, default=default)
 
 
-def parameter_specs(cls) -> tuple[ParameterSpec, ...]:
+def parameter_specs(cls: type) -> tuple[ParameterSpec, ...]:
     """Return the declared parameters of the dataclass `cls`, those of its groups included, in order."""
     specs: list[ParameterSpec] = []
     for _, declared in _fields(cls):
@@ -185,7 +188,7 @@ def parameter_specs(cls) -> tuple[ParameterSpec, ...]:
     return tuple(specs)
 
 
-def parameter_values(parameters) -> list[tuple[ParameterSpec, Any]]:
+def parameter_values(parameters: Any) -> list[tuple[ParameterSpec, Any]]:
     """Return each parameter of an instance of a parameter dataclass with its value, in order."""
     found: list[tuple[ParameterSpec, Any]] = []
     for field, declared in _fields(type(parameters)):
@@ -206,7 +209,7 @@ def did_you_mean(found: str, known: Iterable[str], form: str = "{!r}") -> str:
     return f"; did you mean {form.format(lower[near[0]])}?" if found and near else ""
 
 
-def checked_value(spec: ParameterSpec, value):
+def checked_value(spec: ParameterSpec, value: Any) -> Any:
     """Return `value` as the type of `spec`.
 
     Integers are accepted for floats; nothing else is converted.
@@ -238,7 +241,7 @@ def checked_value(spec: ParameterSpec, value):
     return value
 
 
-def from_settings(cls, settings: Mapping[str, Any], context: str):
+def from_settings(cls: type[T], settings: Mapping[str, Any], context: str) -> T:
     """Make a parameter object from a (partial) mapping of short or full names to values.
 
     Parameters
@@ -266,7 +269,7 @@ def from_settings(cls, settings: Mapping[str, Any], context: str):
     return cls(**{field.name: _value(field, declared, values) for field, declared in _fields(cls)})
 
 
-def _value(field: dataclasses.Field, declared, values: Mapping[str, Any]):
+def _value(field: dataclasses.Field[Any], declared: Any, values: Mapping[str, Any]) -> Any:
     if not isinstance(declared, list):
         return values.get(declared.name, declared.default)
     group = {inner.name: values.get(spec.name, spec.default) for inner, spec in declared}

@@ -33,14 +33,14 @@ class FilterCurve:
     zp_vega: float | None = None
     zp_ab: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if len(self.lbda) < 2 or len(self.lbda) != len(self.throughput) or np.any(np.diff(self.lbda) < 0):
             raise InputError(
                 f"filter {self.name!r}: found {len(self.lbda)} wavelengths and {len(self.throughput)} throughputs, "
                 "expected at least two of each, with ascending wavelengths"
             )
 
-    def __call__(self, lbda) -> np.ndarray:
+    def __call__(self, lbda: np.ndarray) -> np.ndarray:
         """Return the throughput at wavelengths in Angstrom (float64)."""
         return np.interp(lbda, self.lbda, self.throughput, left=0.0, right=0.0)
 

@@ -74,13 +74,13 @@ class CelestialGrid:
     def _wcs(self) -> WCS:
         return WCS(Header(self.cards()), naxis=2)
 
-    def sky(self, x, y) -> np.ndarray:
+    def sky(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Right ascension and declination of pixels: float64 of shape (n, 2); less than 180 degrees from CRVAL1."""
         positions = self._wcs.wcs_pix2world(np.column_stack([x, y]), 1)
         positions[:, 0] += 360 * np.rint((self.crval[0] - positions[:, 0]) / 360)
         return positions
 
-    def pixels(self, positions) -> np.ndarray:
+    def pixels(self, positions: np.ndarray) -> np.ndarray:
         """x and y of positions of shape (n, 2): float64 of the same shape; NaN far from the tangent point."""
         return self._wcs.wcs_world2pix(positions, 1)
 

@@ -8,6 +8,7 @@ and can change its size by a pixel, so it is part of the definition.
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from astropy.io.fits import Card, Header
@@ -50,7 +51,7 @@ class TableLimits:
         return cls.from_extremes(values)
 
     @classmethod
-    def from_extremes(cls, extremes, origin: tuple[float, float] = (0.0, 0.0)) -> "TableLimits":
+    def from_extremes(cls, extremes: Iterable[float], origin: tuple[float, float] = (0.0, 0.0)) -> "TableLimits":
         """Make limits from the extremes of the rows.
 
         Parameters
@@ -256,14 +257,14 @@ class OutputGrid:
             "scale_y": self.scale[1],
         }
 
-    def wavelength(self, plane, *, logarithmic: bool | None = None):
+    def wavelength(self, plane: np.ndarray, *, logarithmic: bool | None = None) -> np.ndarray:
         """Wavelength in Angstrom of the centre of a plane (counted from 0; a number or an array)."""
         step = np.asarray(plane, np.float64) + 1 - self.crpix[2]
         if self.is_logarithmic if logarithmic is None else logarithmic:
             return self.crval[2] * _exp(step * self.cd33 / self.crval[2])
         return step * self.cd33 + self.crval[2]
 
-    def voxel_length(self, plane):
+    def voxel_length(self, plane: np.ndarray) -> np.ndarray:
         """Size in wavelength of the voxels of a plane, in Angstrom; shape as `plane`."""
         plane = np.asarray(plane, np.float64)
         if self.is_logarithmic:
@@ -271,7 +272,7 @@ class OutputGrid:
             return self.crval[2] * _exp((plane - self.crpix[2]) * step) * (math.exp(1.5 * step) - math.exp(0.5 * step))
         return np.full(plane.shape, abs(self.cd33))
 
-    def plane(self, lbda) -> np.ndarray:
+    def plane(self, lbda: np.ndarray) -> np.ndarray:
         """Plane (from 0, clamped to the grid) of each wavelength; float32 in Angstrom to int32, shape (n,)."""
         lbda = np.ascontiguousarray(lbda, np.float32)
         planes = np.empty(lbda.shape, np.int32)
@@ -458,14 +459,14 @@ def _touches(grid: OutputGrid, corners: list[tuple[float, float]]) -> bool:
     )
 
 
-def _same_hemisphere(position, reference) -> bool:
+def _same_hemisphere(position: tuple[float, float], reference: tuple[float, float]) -> bool:
     """Are two positions in deg less than 90 degrees apart, as far as a tangential plane reaches?"""
     ra, dec = (math.radians(value) for value in position[:2])
     ra0, dec0 = (math.radians(value) for value in reference[:2])
     return math.sin(dec) * math.sin(dec0) + math.cos(dec) * math.cos(dec0) * math.cos(ra - ra0) > 0
 
 
-def spatial_steps(header: Header, step, celestial: bool) -> tuple[float, float]:
+def spatial_steps(header: Header, step: float, celestial: bool) -> tuple[float, float]:
     """Size of a voxel along both axes in deg (or spaxels), where no other grid is prescribed."""
     if not celestial:
         return step[0] or 1.0, step[1] or 1.0
@@ -553,6 +554,6 @@ def lround(x: float) -> int:
     return whole + (x - whole >= 0.5)
 
 
-def _exp(x):
+def _exp(x: np.ndarray) -> np.ndarray:
     """Exponential of the C library, whose last digit the positions of voxels depend on."""
     return np.vectorize(math.exp, otypes=[np.float64])(x)

@@ -7,6 +7,7 @@ Headers are `astropy.io.fits.Header`; HIERARCH keywords are named without that p
 import contextlib
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from astropy.io.fits import Header
@@ -143,13 +144,13 @@ def stated(header: Header, *keys: str, tag: str = PIXEL_TABLE) -> str:
     return ", ".join(repr(_value(header, key)) if has(header, key, tag) else "nothing" for key in keys)
 
 
-def _value(header: Header, key: str):
+def _value(header: Header, key: str) -> Any:
     """Return the value of a card, None if there is no card or no value in it."""
     value = header.get(key)
     return None if isinstance(value, Undefined) else value
 
 
-def _unusable(tag: str, keyword: Keyword, key: str, value, default):
+def _unusable(tag: str, keyword: Keyword, key: str, value: Any, default: Any) -> Any:
     message = f"{tag}: keyword {key}: found {value!r}, expected {keyword.expected}"
     if keyword.unusable is Reaction.ERROR:
         raise InputError(message)

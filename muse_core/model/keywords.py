@@ -66,7 +66,7 @@ class Keyword:
         unit = f" {self.unit}" if self.unit else ""
         return f"{kind} from {self.low:g} to {self.high:g}{unit}"
 
-    def is_usable(self, value) -> bool:
+    def is_usable(self, value: object) -> bool:
         """Is a value of the right type and in the range?"""
         if self.kind in (str, bool) or isinstance(value, bool):
             return isinstance(value, self.kind)

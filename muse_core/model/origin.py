@@ -6,6 +6,7 @@ x - offset 0...127.
 """
 
 import numpy as np
+import numpy.typing as npt
 
 N_IFU = 24
 N_SLICE = 48
@@ -20,7 +21,9 @@ X_MASK = 0x7F
 SLICE_KEY_MASK = 0x7FF  # IFU and slice together: groups the rows of one slice
 
 
-def encode(x, y, ifu, slice_number, offset):
+def encode(
+    x: npt.ArrayLike, y: npt.ArrayLike, ifu: npt.ArrayLike, slice_number: npt.ArrayLike, offset: npt.ArrayLike
+) -> np.ndarray:
     """Encode CCD positions.
 
     Parameters
@@ -44,26 +47,26 @@ def encode(x, y, ifu, slice_number, offset):
     return np.asarray(value, np.uint32)
 
 
-def ifu_of(origin):
+def ifu_of(origin: npt.ArrayLike) -> np.ndarray:
     """IFU number of each row."""
     return (np.asarray(origin) >> IFU_SHIFT) & IFU_MASK
 
 
-def slice_of(origin):
+def slice_of(origin: npt.ArrayLike) -> np.ndarray:
     """Slice number (on the CCD) of each row."""
     return np.asarray(origin) & SLICE_MASK
 
 
-def slice_key(origin):
+def slice_key(origin: npt.ArrayLike) -> np.ndarray:
     """IFU and slice as one number, ascending in the order of the merged table."""
     return np.asarray(origin) & SLICE_KEY_MASK
 
 
-def y_of(origin):
+def y_of(origin: npt.ArrayLike) -> np.ndarray:
     """Vertical CCD position of each row, in pixels from 1."""
     return (np.asarray(origin) >> Y_SHIFT) & Y_MASK
 
 
-def x_of(origin, offset):
+def x_of(origin: npt.ArrayLike, offset: npt.ArrayLike) -> np.ndarray:
     """Horizontal CCD position of each row, in pixels from 1, with the slice's offset."""
     return ((np.asarray(origin) >> X_SHIFT) & X_MASK) + offset

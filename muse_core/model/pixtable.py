@@ -58,7 +58,7 @@ class PixelTable:
     flat_field: FlatFieldSpectrum | None = None
     weight: np.ndarray | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.rows.dtype != ROW:
             raise TypeError(f"rows: found {self.rows.dtype}, expected {ROW}")
 

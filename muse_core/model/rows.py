@@ -7,6 +7,7 @@ a row. ``stat`` is the variance of ``data``. The state of the positions is not p
 """
 
 import numpy as np
+import numpy.typing as npt
 
 #: One row of a pixel table: positions (pix, rad or deg), wavelength in Angstrom, value, flags, variance, origin.
 ROW = np.dtype(
@@ -34,7 +35,15 @@ FIELD_OF_COLUMN = {
 COLUMNS = tuple(FIELD_OF_COLUMN)
 
 
-def make_rows(xpos, ypos, lbda, data, dq, stat, origin) -> np.ndarray:
+def make_rows(
+    xpos: npt.ArrayLike,
+    ypos: npt.ArrayLike,
+    lbda: npt.ArrayLike,
+    data: npt.ArrayLike,
+    dq: npt.ArrayLike,
+    stat: npt.ArrayLike,
+    origin: npt.ArrayLike,
+) -> np.ndarray:
     """Pack columns (arrays or scalars) into an array of `ROW`."""
     columns = np.broadcast_arrays(xpos, ypos, lbda, data, dq, stat, origin)
     rows = np.empty(columns[0].shape, ROW)

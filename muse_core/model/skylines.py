@@ -5,6 +5,7 @@ import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from muse_core.errors import DataError
 
@@ -39,7 +40,14 @@ class SkyLines:
     dq: np.ndarray
 
     @classmethod
-    def from_columns(cls, name, group, lbda, flux, dq=None) -> "SkyLines":
+    def from_columns(
+        cls,
+        name: npt.ArrayLike,
+        group: npt.ArrayLike,
+        lbda: npt.ArrayLike,
+        flux: npt.ArrayLike,
+        dq: npt.ArrayLike | None = None,
+    ) -> "SkyLines":
         """Make a list from anything that converts to columns of equal length."""
         group = np.array(group, np.int32)
         return cls(
@@ -53,7 +61,7 @@ class SkyLines:
     def __len__(self) -> int:
         return len(self.lbda)
 
-    def take(self, index) -> "SkyLines":
+    def take(self, index: np.ndarray) -> "SkyLines":
         """Return the lines of `index` (boolean mask or row numbers), in that order."""
         return SkyLines(*(getattr(self, f.name)[index] for f in dataclasses.fields(self)))
 
@@ -95,7 +103,9 @@ class SkyLines:
         return strongest
 
 
-def lines_from_oh(name, lbda, v_u, e_u, j_u, a) -> SkyLines:
+def lines_from_oh(
+    name: np.ndarray, lbda: np.ndarray, v_u: np.ndarray, e_u: np.ndarray, j_u: np.ndarray, a: np.ndarray
+) -> SkyLines:
     """Make lines from OH transitions in thermal equilibrium at 200 K; one group per upper vibrational level.
 
     Parameters

@@ -6,6 +6,7 @@ Nothing heavy is imported before `Recipe.run`: front-ends list and describe reci
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ from muse_core.model.declare import InputSpec, ParameterSpec, ProductSpec
 if TYPE_CHECKING:
     from muse_core.engine.plan import Plan
     from muse_core.io.delivery import Destination
+    from muse_core.io.products import Product
     from muse_core.recipe.run import Run
 
 VERSION = __version__
@@ -67,14 +69,14 @@ class Recipe(ui.PyRecipe):
     PARAMETERS: ClassVar[tuple[ParameterSpec, ...]]
     destination: "Destination | None" = None
 
-    def __init_subclass__(cls, **keywords):
+    def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         cls.PARAMETERS = declare.parameter_specs(cls.Parameters)
         cls._name, cls._synopsis, cls._version = cls.NAME, cls.SYNOPSIS, VERSION
         cls._author, cls._email, cls._copyright = AUTHOR, EMAIL, COPYRIGHT
         cls._description = f"{cls.ALGORITHM}\n\n{declare.describe_frames(cls.raw_tag(), cls.INPUTS, cls.PRODUCTS)}"
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.parameters = ui.ParameterList([self._parameter(spec) for spec in self.PARAMETERS])
         self._log = logging.getLogger(f"muse_core.recipes.{self.NAME}")  # wherever the file of the recipe is
@@ -102,7 +104,7 @@ class Recipe(ui.PyRecipe):
         """
         raise NotImplementedError(f"{self.NAME} has no process()")
 
-    def run(self, frameset, settings):
+    def run(self, frameset: ui.FrameSet, settings: Mapping[str, Any]) -> ui.FrameSet:
         """Reduce the frames of `frameset`; write products to `destination`.
 
         Parameters
@@ -131,7 +133,7 @@ class Recipe(ui.PyRecipe):
             products, destination = run.factory.products, run.factory.destination
         return ui.FrameSet([_product_frame(product, destination) for product in products])
 
-    def plan(self, frameset, settings) -> "Plan":
+    def plan(self, frameset: ui.FrameSet, settings: Mapping[str, Any]) -> "Plan":
         """Say what `run` would need with the same arguments: rows, voxels, memory, disk, time; nothing is written.
 
         Returns
@@ -154,7 +156,9 @@ class Recipe(ui.PyRecipe):
                 return made.plan
         raise RuntimeError(f"{self.NAME} ran without a plan")
 
-    def _prepare(self, frameset, settings, *, plan_only: bool = False) -> "tuple[Run, Any]":
+    def _prepare(
+        self, frameset: ui.FrameSet, settings: Mapping[str, Any], *, plan_only: bool = False
+    ) -> "tuple[Run, Any]":
         """Return context and parameters of a call; the frames of `frameset` get their groups."""
         groups = {spec.tag: spec.group for spec in self.INPUTS}
         frames = []
@@ -175,7 +179,7 @@ class Recipe(ui.PyRecipe):
         destination = self.destination or Destination(working_folder())
         return Run.prepare(self, frames, parameters, destination, plan_only=plan_only), parameters
 
-    def _log_inputs(self, frames, parameters) -> None:
+    def _log_inputs(self, frames: Any, parameters: Any) -> None:
         """Log, as details, what the run depends on; the parameters in the form of a recipe configuration file."""
         for frame in frames:
             self._log.debug("input frame %s %s", frame.path, frame.tag)
@@ -186,7 +190,7 @@ class Recipe(ui.PyRecipe):
             if name.startswith(("MUSE_", "OMP_")):
                 self._log.debug("environment: %s=%s", name, os.environ[name])
 
-    def _parameter(self, spec: ParameterSpec):
+    def _parameter(self, spec: ParameterSpec) -> Any:
         """Make the PyCPL parameter of a declared one."""
         keywords = {
             "name": f"{self.context()}.{spec.name}",
@@ -202,7 +206,7 @@ class Recipe(ui.PyRecipe):
         return parameter
 
 
-def _product_frame(product, destination: "Destination"):
+def _product_frame(product: "Product", destination: "Destination") -> ui.Frame:
     """Make the frame of a product that has its place."""
     name = destination.text(product.path.name)
     if not Path(name).is_file():

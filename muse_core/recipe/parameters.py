@@ -30,7 +30,7 @@ class WavelengthRange:
     lambdamin: float = parameter(4000.0, unit="Angstrom", help="Pixels below this wavelength are not loaded.")
     lambdamax: float = parameter(10000.0, unit="Angstrom", help="Pixels above this wavelength are not loaded.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.lambdamin >= self.lambdamax:
             found = f"{self.lambdamin:g} and {self.lambdamax:g}"
             raise ParameterError(f"parameters lambdamin, lambdamax: found {found}, expected a range")

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -137,7 +137,7 @@ class _Location:
         self._positioned: PixelTableSaver | None = None
         self._limits = RowLimits()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         run, table = self._run, self._table
         with contextlib.ExitStack() as stack:
             if self._options.individual:
@@ -150,7 +150,7 @@ class _Location:
             self._products = stack.pop_all()
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._products.__exit__(kind, value, traceback)
 
     def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, _Found]:

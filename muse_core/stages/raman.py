@@ -190,7 +190,7 @@ def _band(run: Run, options: RamanOptions, table: StoredTable, rows: np.ndarray)
 
 def _selected(
     pointing: Pointing, table: StoredTable, bands: dict[RamanBand, _Band], band: RamanBand, sky_mask: SkyMask | None
-):
+) -> np.ndarray:
     """Return the rows of a band that are good and on sky by the masks of all bands."""
     if band not in bands:
         return np.empty(0, next(iter(bands.values())).rows.dtype)

@@ -185,7 +185,7 @@ def load_lsf(run: Run, *, for_sky: bool = True) -> LsfCubes | HermiteProfiles:
     return lsf
 
 
-def _require(method: str, lsf, lines, continuum, compat: Compat) -> None:
+def _require(method: str, lsf: object, lines: object, continuum: object, compat: Compat) -> None:
     """Check that the method has what it needs."""
     missing = [tag for tag, found in (("LSF_PROFILE", lsf), ("SKY_LINES", lines)) if not found]
     if method == "subtract-model":

@@ -3,6 +3,7 @@
 
 import dataclasses
 import threading
+from typing import Self
 
 import numpy as np
 from astropy.io.fits import Header
@@ -104,8 +105,8 @@ class PixelTableSaver:
         self._writer.set_primary(self._header())
         self._factory.register(self._writer.finish(), self._tag)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._writer.__exit__(kind, value, traceback)

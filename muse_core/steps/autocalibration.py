@@ -53,7 +53,7 @@ def autocalibrated_card(method: str) -> tuple[str, str, str]:
     return KEYWORD, method, _COMMENTS[method]
 
 
-def sky_limits(image, dq) -> tuple[float, float]:
+def sky_limits(image: np.ndarray, dq: np.ndarray) -> tuple[float, float]:
     """Range of values of the sky in a white-light image: median -+ 5 median absolute deviations.
 
     Parameters
@@ -76,7 +76,7 @@ def sky_limits(image, dq) -> tuple[float, float]:
     return middle - half_width, middle + half_width
 
 
-def deepfield_mask(image, dq):
+def deepfield_mask(image: np.ndarray, dq: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Make the mask of the sky for method ``deepfield`` from a white-light image.
 
     Pixels outside `sky_limits`, and those without data, are objects. Objects are opened with a full 3 x 3 kernel and
@@ -132,7 +132,7 @@ class SliceStatistics:
         self._sums = np.zeros(shape, np.float64)
         self._counts = np.zeros(shape, np.int32)
 
-    def add(self, rows, selected=None) -> None:
+    def add(self, rows: np.ndarray, selected: np.ndarray = None) -> None:
         """Add rows. Threads may add rows of different slices at the same time.
 
         Parameters
@@ -192,12 +192,12 @@ class SliceStatistics:
         return AutocalFactors(self._edges, corr, npts, corr_orig)
 
 
-def _clipped_mean(values, nstop: int = _NSTOP, by_mad: bool = True) -> tuple[float, float]:
+def _clipped_mean(values: np.ndarray, nstop: int = _NSTOP, by_mad: bool = True) -> tuple[float, float]:
     values = np.ascontiguousarray(values)
     return autocal_kernels.clipped_mean(values, np.empty_like(values), nstop, by_mad)[:2]
 
 
-def _bin_factors(flux, npts, corr) -> bool:
+def _bin_factors(flux: np.ndarray, npts: np.ndarray, corr: np.ndarray) -> bool:
     """Set the factors of one bin; all arrays of shape (24, 48), NaN in `flux` without a measured flux.
 
     Returns
@@ -227,7 +227,7 @@ def _bin_factors(flux, npts, corr) -> bool:
     return True
 
 
-def _fill_from_half(flux, half_flux) -> None:
+def _fill_from_half(flux: np.ndarray, half_flux: np.ndarray) -> None:
     """Set the fluxes of both halves of an IFU, shape (2,), and give them to slices (48,) without a flux."""
     counts = [0, 0]
     for half, part in enumerate(_HALVES):
@@ -242,7 +242,7 @@ def _fill_from_half(flux, half_flux) -> None:
         flux[part][np.isnan(flux[part])] = half_flux[half]
 
 
-def _despike(corr):
+def _despike(corr: np.ndarray) -> np.ndarray:
     """Compare each bin of `corr`, shape (n_bin, ...), to its neighbours, in place; return replaced values, else NaN.
 
     Bins are treated in ascending order, so that the lower neighbour is a corrected one. The first and the last bin are
@@ -261,7 +261,7 @@ def _despike(corr):
     return before
 
 
-def apply_factors(rows, factors: AutocalFactors) -> None:
+def apply_factors(rows: np.ndarray, factors: AutocalFactors) -> None:
     """Multiply ``data`` by the factor of each row and ``stat`` by its square, in place, whatever the flags.
 
     Parameters

@@ -109,7 +109,7 @@ class DarCorrection:
             index=RefractiveIndex.of(Air.from_header(header, compat), method),
         )
 
-    def shift_arcsec(self, lbda):
+    def shift_arcsec(self, lbda: np.ndarray) -> np.ndarray:
         """Shift along the parallactic angle at wavelengths in Angstrom (float64): negative bluewards."""
         lbda = np.asarray(lbda, np.float64)
         return self.scale * (self.index(self.lambda_ref / 1e4) - self.index(lbda * 1e-4))

@@ -95,17 +95,19 @@ class ResidualShift:
                     cards.append((new, np.float32(get_float(header, old)), header.comments[old]))
         return cards
 
-    def correct(self, rows) -> None:
+    def correct(self, rows: np.ndarray) -> None:
         """Shift the positions of `rows` (ndarray of ROW, in pix), in place."""
         darcheck_kernels.shift_positions(rows, self.lbda_ref, self.scale, self.x, self.y)
 
 
-def reset_cosmic_rays(rows) -> None:
+def reset_cosmic_rays(rows: np.ndarray) -> None:
     """Clear the cosmic-ray flag of all rows (ndarray of ROW), in place."""
     rows["dq"] &= ~np.int32(DQ.COSMIC_RAY)
 
 
-def measure_shift(data, dq, stat, lbda, header: Header, compat: Compat = OURS) -> ResidualShift:
+def measure_shift(
+    data: np.ndarray, dq: np.ndarray, stat: np.ndarray, lbda: np.ndarray, header: Header, compat: Compat = OURS
+) -> ResidualShift:
     """Measure how positions drift with wavelength.
 
     Parameters
@@ -168,7 +170,7 @@ def measure_shift(data, dq, stat, lbda, header: Header, compat: Compat = OURS) -
     )
 
 
-def _set_up(lbda, header: Header) -> _Setup:
+def _set_up(lbda: np.ndarray, header: Header) -> _Setup:
     """Reference wavelength, half size of the stamps and order of the polynomials: wide where nothing is corrected."""
     first, last = lbda[1], lbda[-2]
     middle = (first + last) / 2
@@ -186,7 +188,7 @@ def _set_up(lbda, header: Header) -> _Setup:
     return _Setup(lbda_ref, half_size, order)
 
 
-def _median_of_planes(data, dq):
+def _median_of_planes(data: np.ndarray, dq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median of the good values of up to three planes, and where there are any.
 
     Returns
@@ -207,7 +209,9 @@ def _median_of_planes(data, dq):
     return image, n > 0
 
 
-def _plane_offsets(data, dq, stat, positions, setup: _Setup, compat: Compat):
+def _plane_offsets(
+    data: np.ndarray, dq: np.ndarray, stat: np.ndarray, positions: np.ndarray, setup: _Setup, compat: Compat
+) -> np.ndarray:
     """Mean of (reference position - position in the plane) over objects, shape (n_plane, 2); NaN without any."""
     n_planes = len(data)
     plane, which = (i.ravel() for i in np.indices((n_planes, len(positions))))
@@ -224,7 +228,15 @@ def _plane_offsets(data, dq, stat, positions, setup: _Setup, compat: Compat):
         return sums / np.bincount(plane, minlength=n_planes)[:, None]
 
 
-def _object_offsets(data, dq, stat, plane, positions, setup: _Setup, compat: Compat):
+def _object_offsets(
+    data: np.ndarray,
+    dq: np.ndarray,
+    stat: np.ndarray,
+    plane: np.ndarray,
+    positions: np.ndarray,
+    setup: _Setup,
+    compat: Compat,
+) -> np.ndarray:
     """Offsets of objects at `positions`, shape (n, 2), in planes (n,); NaN for those that cannot be measured."""
     offsets = np.full(positions.shape, np.nan)
     ny, nx = data.shape[1:]
@@ -260,7 +272,9 @@ def _object_offsets(data, dq, stat, plane, positions, setup: _Setup, compat: Com
     return offsets
 
 
-def _marginal_centroid(values, good, inside, axis: int, coordinate):
+def _marginal_centroid(
+    values: np.ndarray, good: np.ndarray, inside: np.ndarray, axis: int, coordinate: np.ndarray
+) -> np.ndarray:
     """Centroid of stamps, shape (n, ny, nx), summed along an axis after their mean is subtracted; shape (n,).
 
     Columns (rows) with bad pixels are scaled up; those below zero, and those without a good pixel, are left out.
@@ -276,7 +290,7 @@ def _marginal_centroid(values, good, inside, axis: int, coordinate):
     return np.divide((profile * where).sum(axis=1), total, out=centre, where=total > 0)
 
 
-def _start_values(values, good, x, guess):
+def _start_values(values: np.ndarray, good: np.ndarray, x: np.ndarray, guess: np.ndarray) -> np.ndarray:
     """First guesses of the Gaussians, shape (n, 7): median, half width along the row of the peak, no correlation."""
     n = len(values)
     background = np.nanmedian(np.where(good, values, np.nan).reshape(n, -1), axis=1)
@@ -291,7 +305,9 @@ def _start_values(values, good, x, guess):
     return _parameters(background, np.maximum(peak, 0), guess, sigma)
 
 
-def _start_values_of_reference(values, good, x, guess, widest: float):
+def _start_values_of_reference(
+    values: np.ndarray, good: np.ndarray, x: np.ndarray, guess: np.ndarray, widest: float
+) -> np.ndarray:
     """First guesses where ESO's recipe starts, shape (n, 7).
 
     The width is the distance of the centre from the first place in the row of the peak where the profile crosses half
@@ -312,7 +328,7 @@ def _start_values_of_reference(values, good, x, guess, widest: float):
     return _parameters(background, peak, guess, sigma)
 
 
-def _parameters(background, peak, guess, sigma):
+def _parameters(background: np.ndarray, peak: np.ndarray, guess: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """Parameters of round Gaussians, shape (n, 7)."""
     start = np.zeros((len(guess), gaussfit.N_PARAMETERS))
     start[:, gaussfit.BACKGROUND] = background
@@ -322,7 +338,7 @@ def _parameters(background, peak, guess, sigma):
     return start
 
 
-def _fit_polynomial(t, offsets, order: int, axis: str, compat: Compat):
+def _fit_polynomial(t: np.ndarray, offsets: np.ndarray, order: int, axis: str, compat: Compat) -> np.ndarray:
     """Coefficients of a polynomial through offsets, clipped at 3 sigma, with value 0 at t = 0; shape (order + 1,)."""
     good = np.isfinite(offsets)
     while True:

@@ -5,6 +5,8 @@ Used by the check of the refraction correction and by the FWHM quality control. 
 the median is the background, and touching objects are one.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,7 +14,7 @@ FULL_3X3 = np.ones((3, 3), bool)
 _SHIFTED_MINIMUM = 1e-10  # smallest weight of a centroid whose object has values <= 0
 
 
-def median(values) -> float:
+def median(values: np.ndarray) -> float:
     """Median of a non-empty array in its own precision; for an even number ``a + (b - a) / 2`` of the central two."""
     values = np.ravel(values)
     half = values.size // 2
@@ -22,13 +24,15 @@ def median(values) -> float:
     return float(low + (high - low) / 2)
 
 
-def clear_rim(mask) -> None:
+def clear_rim(mask: np.ndarray) -> None:
     """Set the outermost pixels of a 2-D boolean array to False, in place."""
     mask[[0, -1], :] = False
     mask[:, [0, -1]] = False
 
 
-def detect_sources(image, sigmas, valid=None, strict=True):
+def detect_sources(
+    image: np.ndarray, sigmas: Iterable[float], valid: np.ndarray | None = None, strict: bool = True
+) -> tuple[np.ndarray, int, float]:
     """Detect objects at the first of several thresholds that finds any.
 
     A threshold is median + sigma * d, where d is the mean absolute deviation from the median. Pixels above it are
@@ -75,7 +79,7 @@ def detect_sources(image, sigmas, valid=None, strict=True):
     return labels, n, sigma
 
 
-def centroids(image, labels, n) -> np.ndarray:
+def centroids(image: np.ndarray, labels: np.ndarray, n: int) -> np.ndarray:
     """Flux-weighted centroids of labelled objects.
 
     The weights are the pixel values; an object with a value <= 0 is shifted so that its smallest weight is 1e-10.

@@ -159,7 +159,7 @@ def _running_mean(values: np.ndarray, symmetric: bool, skip: int) -> np.ndarray:
     return mean
 
 
-def _lines(lbda, data, index, other):
+def _lines(lbda: np.ndarray, data: np.ndarray, index: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Intercept and gradient of segments of a curve; a segment of no length is constant."""
     step = np.where(other > index, lbda[other] - lbda[index], 1.0)
     gradient = (data[other] - data[index]) / step

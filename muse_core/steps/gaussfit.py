@@ -6,6 +6,7 @@ ESO's recipe end, which was found by experiment with its library.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ class GaussianFits:
     converged: np.ndarray
 
 
-def gaussian(parameters, x, y, jacobian: bool = False):
+def gaussian(parameters: np.ndarray, x: np.ndarray, y: np.ndarray, jacobian: bool = False) -> Any:
     """Evaluate Gaussians of given volume on a constant background.
 
     Parameters
@@ -88,7 +89,9 @@ class AtMinimum:
         """Does a fit end without success where its Gaussian is exactly 0 in a pixel? Shape as `vanishes`."""
         return np.zeros_like(vanishes)
 
-    def ended(self, which, chi2, decrease, step, parameters) -> np.ndarray:
+    def ended(
+        self, which: np.ndarray, chi2: np.ndarray, decrease: np.ndarray, step: np.ndarray, parameters: np.ndarray
+    ) -> np.ndarray:
         """Is this the end?
 
         Parameters
@@ -134,7 +137,9 @@ class Early(AtMinimum):
         """Does a fit end without success where its Gaussian is exactly 0 in a pixel?"""
         return vanishes
 
-    def ended(self, which, chi2, decrease, step, parameters) -> np.ndarray:
+    def ended(
+        self, which: np.ndarray, chi2: np.ndarray, decrease: np.ndarray, step: np.ndarray, parameters: np.ndarray
+    ) -> np.ndarray:
         """Is this the end?"""
         length, previous, count = (step**2).sum(axis=1), self._previous[which], self._count[which]
         negligible = length <= self.negligible * (parameters**2).sum(axis=1)
@@ -145,7 +150,9 @@ class Early(AtMinimum):
         return (count >= self.count) & ((length > previous) | negligible)
 
 
-def _normal_equations(values, weights, x, y, parameters):
+def _normal_equations(
+    values: np.ndarray, weights: np.ndarray, x: np.ndarray, y: np.ndarray, parameters: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Chi square (n,), the matrix (n, 7, 7) and right-hand side (n, 7) of the step that lowers it, and who vanishes.
 
     The last is whether the Gaussian is exactly 0 in a pixel that counts, shape (n,).
@@ -159,7 +166,7 @@ def _normal_equations(values, weights, x, y, parameters):
     return (residuals**2).sum(axis=1), matrix, side, vanishes
 
 
-def _solve(normal, gradient, damping):
+def _solve(normal: np.ndarray, gradient: np.ndarray, damping: np.ndarray) -> np.ndarray:
     """Step (n, 7) of Levenberg and Marquardt."""
     damped = normal.copy()
     diagonal = np.einsum("nii->ni", damped)
@@ -170,7 +177,14 @@ def _solve(normal, gradient, damping):
         return np.stack([np.linalg.lstsq(n, g, rcond=None)[0] for n, g in zip(damped, gradient, strict=True)])
 
 
-def fit_gaussians(values, weights, x, y, start, end: type[AtMinimum] = AtMinimum) -> GaussianFits:
+def fit_gaussians(
+    values: np.ndarray,
+    weights: np.ndarray,
+    x: np.ndarray,
+    y: np.ndarray,
+    start: np.ndarray,
+    end: type[AtMinimum] = AtMinimum,
+) -> GaussianFits:
     """Fit Gaussians by the method of Levenberg and Marquardt.
 
     Parameters

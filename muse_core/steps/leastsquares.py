@@ -152,10 +152,12 @@ def minimise(residuals: Callable[[np.ndarray], np.ndarray], start: np.ndarray, n
                 return Minimum(x, code, n_calls, fnorm)
 
 
-def _termination(actual, predicted, ratio, delta, xnorm, gradient, exhausted) -> int:
+def _termination(
+    actual: float, predicted: float, ratio: float, delta: float, xnorm: float, gradient: float, exhausted: bool
+) -> int:
     """Termination code after a trial step, 0 to go on."""
 
-    def flat(tolerance):
+    def flat(tolerance: float) -> bool:
         return abs(actual) <= tolerance and predicted <= tolerance and 0.5 * ratio <= 1
 
     code = int(flat(TOLERANCE)) + 2 * int(delta <= TOLERANCE * xnorm)

@@ -78,13 +78,13 @@ def fwhm_qc(
     ]
 
 
-def _arcsec_matrix(grid: OutputGrid, spaxel_size) -> np.ndarray:
+def _arcsec_matrix(grid: OutputGrid, spaxel_size: tuple[float, float]) -> np.ndarray:
     if grid.celestial:
         return np.abs(np.reshape(grid.cd, (2, 2))) * 3600.0
     return np.diag(spaxel_size)
 
 
-def _to_arcsec(pixels, matrix, compat: Compat) -> tuple[float, float]:
+def _to_arcsec(pixels: np.ndarray, matrix: np.ndarray, compat: Compat) -> tuple[float, float]:
     if min(pixels) < 0:
         return -1.0, -1.0
     x = matrix[0, 0] * pixels[0] + matrix[0, 1] * pixels[1]
@@ -92,7 +92,7 @@ def _to_arcsec(pixels, matrix, compat: Compat) -> tuple[float, float]:
     return float(x), float(y)
 
 
-def _fwhm_pixels(image, x: int, y: int) -> tuple[float, float]:
+def _fwhm_pixels(image: np.ndarray, x: int, y: int) -> tuple[float, float]:
     """Widths along the row and the column through a pixel (counted from 1)."""
     ny, nx = image.shape
     if not (1 <= x <= nx and 1 <= y <= ny) or not image[y - 1, x - 1] > 0:
@@ -100,7 +100,7 @@ def _fwhm_pixels(image, x: int, y: int) -> tuple[float, float]:
     return _fwhm(image[y - 1].astype(np.float64), x - 1), _fwhm(image[:, x - 1].astype(np.float64), y - 1)
 
 
-def _fwhm(values, peak: int) -> float:
+def _fwhm(values: np.ndarray, peak: int) -> float:
     """Full width at half maximum around `peak`, above half the level of the neighbouring minima; -1 if undefined."""
     if len(values) < _SHORTEST_AXIS:
         return -1.0
@@ -112,7 +112,7 @@ def _fwhm(values, peak: int) -> float:
     return -1.0 if right is None or left is None else left + right
 
 
-def _crossing(values, level: float) -> float | None:
+def _crossing(values: np.ndarray, level: float) -> float | None:
     """Distance in pixels at which values, from the first on, fall to `level`; None if they do not, or are NaN."""
     below = np.flatnonzero(~(values > level))
     if below.size == 0 or np.isnan(values[below[0]]):
@@ -121,7 +121,7 @@ def _crossing(values, level: float) -> float | None:
     return i - 1 + (values[i - 1] - level) / (values[i - 1] - values[i])
 
 
-def _noise(values, peak: int) -> float:
+def _noise(values: np.ndarray, peak: int) -> float:
     """Mean of the minima on both sides of a peak, in the values smoothed over three pixels."""
     padded = np.pad(values, 1, mode="edge")
     smooth = (padded[:-2] + padded[1:-1] + padded[2:]) / 3

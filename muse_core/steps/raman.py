@@ -11,7 +11,8 @@ of rows by them. The rows of either band are selected by the masks of both bands
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def is_covered(lbda_low: float, lbda_high: float) -> bool:
     return lbda_low <= BANDS[1].centre and lbda_high >= BANDS[0].centre
 
 
-def in_band(lbda, band: RamanBand, width: float) -> np.ndarray:
+def in_band(lbda: np.ndarray, band: RamanBand, width: float) -> np.ndarray:
     """Whether wavelengths (float32, Angstrom) lie in the window of a band; both ends included."""
     lbda = np.asarray(lbda, np.float64)
     return (lbda >= band.centre - width / 2) & (lbda <= band.centre + width / 2)
@@ -100,7 +101,9 @@ class RamanFit:
         return cards + [(f"RAMAN FLUX {band.name}", np.float32(flux)) for band, flux in fluxes]
 
 
-def _line_spectra(rows, weighted_bands, lines: RamanLines, lsf: LsfCubes, compat: Compat) -> np.ndarray:
+def _line_spectra(
+    rows: np.ndarray, weighted_bands: Any, lines: RamanLines, lsf: LsfCubes, compat: Compat
+) -> np.ndarray:
     """Spectrum of the lines at each row, shape (n,): sum over `weighted_bands`, pairs of a band and its factor."""
     spectrum = np.zeros(len(rows))
     for key, first, end in slice_ranges(rows):
@@ -120,7 +123,7 @@ def _line_spectra(rows, weighted_bands, lines: RamanLines, lsf: LsfCubes, compat
     return spectrum
 
 
-def sort_by_slice(rows) -> np.ndarray:
+def sort_by_slice(rows: np.ndarray) -> np.ndarray:
     """Rows (ndarray of ROW) in the order IFU, slice, wavelength, input order; `rows` themselves if they are."""
     keys, lbda = rows["origin"] & SLICE_KEY_MASK, rows["lbda"]
     ascending = (keys[1:] > keys[:-1]) | ((keys[1:] == keys[:-1]) & (lbda[1:] >= lbda[:-1]))
@@ -176,10 +179,10 @@ def fit_raman(tables: Sequence, lines: RamanLines, lsf: LsfCubes, compat: Compat
     return fit
 
 
-def _fit_as_reference(tables, spectra) -> RamanFit:
+def _fit_as_reference(tables: Sequence[np.ndarray], spectra: Sequence[np.ndarray]) -> RamanFit:
     ends = np.cumsum([len(rows) for rows in tables])
 
-    def residuals(parameters):
+    def residuals(parameters: np.ndarray) -> np.ndarray:
         out = np.empty(ends[-1])
         for rows, spectrum, flux, end in zip(tables, spectra, parameters[N_SHAPE:], ends, strict=True):
             raman_kernels.residuals(rows, spectrum, parameters[:N_SHAPE], flux, True, out[end - len(rows) : end])
@@ -191,7 +194,7 @@ def _fit_as_reference(tables, spectra) -> RamanFit:
     return RamanFit(minimum.x[:N_SHAPE], minimum.x[N_SHAPE:], minimum.norm**2, rounded=True)
 
 
-def _root_of_moments(rows, spectrum) -> np.ndarray:
+def _root_of_moments(rows: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     """Matrix R, shape (7, 7), with |R (flux * (1, p in units of positions), -1)|^2 the sum of the squared residuals."""
     gram = np.zeros((8, 8))
     if len(rows):
@@ -204,18 +207,18 @@ def _root_of_moments(rows, spectrum) -> np.ndarray:
     return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * size
 
 
-def _fit_moments(tables, spectra) -> RamanFit:
+def _fit_moments(tables: Sequence[np.ndarray], spectra: Sequence[np.ndarray]) -> RamanFit:
     from scipy.optimize import least_squares  # here, because its import takes longer than the recipe's
 
     roots = [_root_of_moments(rows, spectrum) for rows, spectrum in zip(tables, spectra, strict=True)]
 
-    def residuals(parameters):
+    def residuals(parameters: np.ndarray) -> np.ndarray:
         shape = np.concatenate([[1.0], parameters[:N_SHAPE]])
         return np.concatenate(
             [r[:, :6] @ (f * shape) - r[:, 6] for r, f in zip(roots, parameters[N_SHAPE:], strict=True)]
         )
 
-    def jacobian(parameters):
+    def jacobian(parameters: np.ndarray) -> np.ndarray:
         shape = np.concatenate([[1.0], parameters[:N_SHAPE]])
         out = np.zeros((7 * len(roots), len(parameters)))
         for k, (root, flux) in enumerate(zip(roots, parameters[N_SHAPE:], strict=True)):
@@ -232,7 +235,7 @@ def _fit_moments(tables, spectra) -> RamanFit:
     return RamanFit(best.x[:N_SHAPE] / unit, best.x[N_SHAPE:], 2 * best.cost)
 
 
-def _starts(roots):
+def _starts(roots: Any) -> Iterator[Any]:
     """Start values: a flat shape, and the shape that each band alone would have."""
     shapes = [np.zeros(N_SHAPE)]
     for root in roots:
@@ -246,7 +249,7 @@ def _starts(roots):
         yield np.concatenate([shape, fluxes])
 
 
-def subtract_raman(rows, fit: RamanFit, lines: RamanLines, lsf: LsfCubes, compat: Compat = OURS) -> None:
+def subtract_raman(rows: np.ndarray, fit: RamanFit, lines: RamanLines, lsf: LsfCubes, compat: Compat = OURS) -> None:
     """Subtract the Raman lines of both bands from ``data``, in place, whatever the flags.
 
     Parameters

@@ -120,7 +120,7 @@ class RefractiveIndex:
     p3: float = 0.0
     factor: float = 0.0
 
-    def __call__(self, lbda_um):
+    def __call__(self, lbda_um: np.ndarray) -> np.ndarray:
         """Return n for wavelengths in micrometre (float64)."""
         s = 1 / (lbda_um * lbda_um)
         dry = self.c + self.a1 / (self.b1 - s) + self.a2 / (self.b2 - s)

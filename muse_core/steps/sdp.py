@@ -158,7 +158,9 @@ def spectral_resolution(lbda: float, nfm: bool) -> float:
     return float(np.interp(lbda, *(_RESOLUTION_NFM if nfm else _RESOLUTION_WFM)))
 
 
-def sky_resolution(exposures: Sequence[SdpExposure], header: Header, compat: Compat = OURS):
+def sky_resolution(
+    exposures: Sequence[SdpExposure], header: Header, compat: Compat = OURS
+) -> tuple[tuple[float, bool], tuple[float, bool]]:
     """Image quality.
 
     Parameters

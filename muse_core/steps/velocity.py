@@ -281,7 +281,9 @@ def velocity_kms(header: Header, frame: str, compat: Compat = OURS) -> float:
     return float(ASTRONOMICAL_UNIT_KM * ((barycentric if frame == "bary" else heliocentric) @ target)) + rotation
 
 
-def _rotation_velocity_kms(target, julian_date, latitude, longitude_west, elevation_m) -> float:
+def _rotation_velocity_kms(
+    target: np.ndarray, julian_date: float, latitude: float, longitude_west: float, elevation_m: float
+) -> float:
     """Velocity of the telescope towards a unit vector by the rotation of the Earth."""
     dec, ra = math.asin(target[2]), math.atan2(target[1], target[0])
     midnight = math.floor(julian_date - 0.5) + 0.5

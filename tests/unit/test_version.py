@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The version is the same wherever it is written."""
+"""The version is written once; the distribution and the list of changes have the same."""
 
 import re
-import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import muse_core
@@ -11,6 +11,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_one_version():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    meson = re.search(r"version: '([^']*)'", (ROOT / "meson.build").read_text())[1]
-    assert muse_core.__version__ == project == meson
+    assert metadata.version("muse-scipost") == muse_core.__version__
+    assert (
+        re.search(r"^## (\S+)", (ROOT / "CHANGES.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+        == muse_core.__version__
+    )
+
+
+def test_it_is_written_nowhere_else():
+    for name in ("pyproject.toml", "meson.build"):
+        assert muse_core.__version__ not in (ROOT / name).read_text(encoding="utf-8")

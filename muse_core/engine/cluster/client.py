@@ -13,8 +13,8 @@ import os
 import queue
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
 import distributed
 
@@ -99,7 +99,7 @@ class DaskExecutor(Executor):
             raise
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         client, self._client = self._client, None
         if client is not None:
             client.close(timeout=0.2 if kind is not None and not issubclass(kind, Exception) else 5)
@@ -196,7 +196,7 @@ class DaskExecutor(Executor):
         future = self._submit(look, self._question, address, f"look-{secrets.token_hex(4)}")
         self._asked[future] = address
 
-    def _submit(self, function, *arguments) -> distributed.Future:
+    def _submit(self, function: Callable[..., Any], *arguments: Any) -> distributed.Future:
         *arguments, address, key = arguments
         future = self._client.submit(
             function, *arguments, key=key, workers=[address], allow_other_workers=False, pure=False

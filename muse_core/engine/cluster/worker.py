@@ -12,6 +12,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dask
 import distributed
@@ -162,7 +163,7 @@ def look(question: Question) -> Facts:
     return Facts(platform.node(), worker.state.nthreads, _memory(worker), versions(), problems)
 
 
-def _memory(worker) -> int:
+def _memory(worker: Any) -> int:
     """Return the memory of a task: what MUSE_MAX_MEMORY says there, or what Dask allows without holding it."""
     text = os.environ.get(MEMORY_VARIABLE, "")
     limits = [parse_size(text, MEMORY_VARIABLE)] if text else []
@@ -172,7 +173,7 @@ def _memory(worker) -> int:
     return min(limits) if limits else int(DEFAULT_SHARE * available_memory())
 
 
-def _resources(worker, memory_bytes: int, folder: Path, n_rows: int) -> Resources:
+def _resources(worker: Any, memory_bytes: int, folder: Path, n_rows: int) -> Resources:
     """Return what a task may use; its draft of so many rows lies on the worker's own disk, if there is room."""
     used = max((resident_memory() or 0) - BASE_BYTES, 0)  # for other things than what is counted for a run
     own = Path(worker.local_directory)
@@ -267,7 +268,7 @@ def perform(parcel: Parcel, order: Order) -> Report:
     return Report(messages)
 
 
-def _is_called_off(worker) -> Callable[[], bool]:
+def _is_called_off(worker: Any) -> Callable[[], bool]:
     """Return what says whether nobody waits for the task of this thread any more."""
     key = worker.get_current_task()
 
@@ -290,7 +291,7 @@ def _one_at_a_time(is_called_off: Callable[[], bool]) -> Iterator[None]:
 
 
 class _Collector(logging.Handler):
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.messages: list[Message] = []
 

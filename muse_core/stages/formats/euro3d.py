@@ -3,6 +3,8 @@
 
 import dataclasses
 import itertools
+import os
+from typing import Self
 
 import numpy as np
 from astropy.io.fits import Header
@@ -84,7 +86,7 @@ class Euro3D:
                 writer.write(4 + 2 * number, 0, np.where(missing, np.int32(DQ.MISSING), 0).astype(np.int32).reshape(-1))
             product.run.factory.register(writer.finish(), TAG)
 
-    def _primary(self, path) -> Header:
+    def _primary(self, path: str | os.PathLike[str]) -> Header:
         product = self._product
         unit = product.table.data_unit
         cards = [*product.cards, card("BUNIT", unit)] if unit else product.cards
@@ -113,10 +115,10 @@ class Euro3D:
             object_name=product.object_name,
         )
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._spool.close()
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """DATACUBE_FINAL and its images in the formats Cube and xCube."""
 
+from typing import Self
+
 import numpy as np
 from astropy.io.fits import Header
 
@@ -61,8 +63,8 @@ class PlainCube:
                 product.write_image(view, image, product.table.data_unit)
         product.run.factory.register(self._writer.finish(), TAG)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._writer.__exit__(kind, value, traceback)

@@ -2,6 +2,7 @@
 """DATACUBE_FINAL as a science data product of ESO (format sdpCube)."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
@@ -84,8 +85,8 @@ class SdpCube:
             set_card(self._primary, item.keyword, item.value, item.comment)
         run.factory.register(self._writer.finish(), TAG)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind, value, traceback):
+    def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self._writer.__exit__(kind, value, traceback)

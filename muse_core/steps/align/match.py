@@ -155,7 +155,9 @@ def _within(separations: np.ndarray, cosines: np.ndarray, radius: float) -> np.n
     return separations[np.hypot(separations[:, 0] * cosines, separations[:, 1]) < radius]
 
 
-def _most_frequent(separations: np.ndarray, cosines: np.ndarray, radius: float, nbins: int):
+def _most_frequent(
+    separations: np.ndarray, cosines: np.ndarray, radius: float, nbins: int
+) -> tuple[np.ndarray, int, float] | None:
     """Return the middle of the fullest bin of a histogram over +-radius, its count as count and weight; or None.
 
     Of bins that are equally full it is the first, right ascension running fastest. What is less than a bin below the
@@ -171,7 +173,7 @@ def _most_frequent(separations: np.ndarray, cosines: np.ndarray, radius: float, 
     return (np.array([x, y]) + 0.5) * step - radius, len(bins), float(counts.max())
 
 
-def _median(separations: np.ndarray, cosines: np.ndarray, radius: float):
+def _median(separations: np.ndarray, cosines: np.ndarray, radius: float) -> tuple[np.ndarray, int, float] | None:
     """Return the median separation, the number of pairs, and that over the variance as weight; or None."""
     near = _within(separations, cosines, radius)
     n = len(near)

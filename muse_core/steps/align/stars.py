@@ -66,7 +66,7 @@ class DetectionOptions:
     fraction: float = 0.10
     bad_pixel_distance: float = 5.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for low, high, name in (
             (self.srcmin, self.srcmax, "src"),
             (*self.roundness, "round"),

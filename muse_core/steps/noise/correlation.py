@@ -204,7 +204,7 @@ class LocalCorrelation:
             self._kept[key] = values - self._pattern((dz, 0, 0))
         return self._kept[key]
 
-    def _within(self, dy: int, dx: int, here, there) -> np.ndarray | float:
+    def _within(self, dy: int, dx: int, here: np.ndarray, there: np.ndarray) -> np.ndarray | float:
         """Return the coefficients with a neighbour in the same plane, of the voxels `here`."""
         if (dy, dx) == (0, 0):
             return 1.0

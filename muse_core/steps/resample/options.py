@@ -58,7 +58,7 @@ class ResampleOptions:
     pixfrac: tuple[float, float, float] = INTERNAL_PIXFRAC
     step: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ParameterError(f"resample: found {self.method!r}, expected one of {', '.join(METHODS)}")
         if self.crtype not in COSMIC_RAY_TYPES:

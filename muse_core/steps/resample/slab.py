@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.cython_ext import cosmics as cosmics_kernels
@@ -438,7 +439,7 @@ class SlabResampler:
         small = all(0 < drop <= _NARROW for drop in drops)
         return small and all(np.all(np.abs(step - expected) <= _REGULAR) for step, expected in steps)
 
-    def _buffer(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+    def _buffer(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
         size = math.prod(shape)
         kept = self._buffers.get(name)
         if kept is None or kept.size < size:
@@ -448,13 +449,24 @@ class SlabResampler:
             )  # slabs differ; what is not used costs nothing
         return kept[:size].reshape(shape)
 
-    def _output(self, name: str, shape: tuple[int, ...], dtype) -> np.ndarray:
+    def _output(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
         return self._buffer(f"{name}{self._turn}", shape, dtype) if self._reuses_output else np.empty(shape, dtype)
 
     def _statistics_buffer(self, name: str, needed: bool, n_rows: int) -> np.ndarray | None:
         return self._buffer(name, (n_rows + _PADDING,), np.float32) if needed else None
 
-    def _sort(self, rows, weights, values, variances, low: int, high: int, bottom: int, top: int, stop):
+    def _sort(
+        self,
+        rows: np.ndarray,
+        weights: np.ndarray | None,
+        values: np.ndarray | None,
+        variances: np.ndarray | None,
+        low: int,
+        high: int,
+        bottom: int,
+        top: int,
+        stop: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
         n_planes, n_spaxels, n_rows = high - low, self.grid.nx * (top - bottom), len(rows)
         if n_planes * n_spaxels > _INT32 or n_rows > _INT32:
@@ -491,7 +503,18 @@ class SlabResampler:
         return cells, offsets, starts, fullest
 
     def _reject(
-        self, cells, offsets, values, variances, starts, fullest, low: int, first: int, last: int, ny: int, stop
+        self,
+        cells: np.ndarray,
+        offsets: np.ndarray,
+        values: np.ndarray,
+        variances: np.ndarray | None,
+        starts: np.ndarray,
+        fullest,
+        low: int,
+        first: int,
+        last: int,
+        ny: int,
+        stop: np.ndarray,
     ) -> np.ndarray:
         """Flag cosmic rays in `cells` as far as the planes first...last - 1 need it; return the rows flagged there."""
         n_rows, reach = int(starts[-1]), self.options.reach

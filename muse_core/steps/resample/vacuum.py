@@ -21,7 +21,7 @@ def _density_ratio() -> float:
     return density / (101325 * _MOLAR_MASS / (_STANDARD_COMPRESSIBILITY * _GAS_CONSTANT * 288.15))
 
 
-def refractive_index(lbda) -> np.ndarray:
+def refractive_index(lbda: np.ndarray) -> np.ndarray:
     """Refractive index of standard air at (air) wavelengths in Angstrom."""
     s = (1e4 / np.asarray(lbda, np.float64)) ** 2  # inverse square micrometres
     return 1 + 1e-8 * (5792105 / (238.0185 - s) + 167917 / (57.362 - s)) * _density_ratio()

@@ -113,7 +113,7 @@ class _ImageModel(_LineModel):
         slope, offset = parameters[-2:]
         return self.lines.lbda * (1 + slope) + (offset - PIVOT * slope)
 
-    def line_spectrum(self, kept, flux, parameters):
+    def line_spectrum(self, kept: np.ndarray, flux: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         return line_spectrum(self.spectrum.lbda, self.wavelengths(parameters)[kept], flux, self.image)
 
     def start(self) -> np.ndarray:
@@ -147,7 +147,7 @@ class _HermiteModel(_LineModel):
         terms = tuple(np.array([h]) for h in (h3, h4, h5, h6))
         return HermiteProfile(np.array([w0, w1, w2]), terms, slit_width=2.61, bin_width=1.25)
 
-    def line_spectrum(self, kept, flux, parameters):
+    def line_spectrum(self, kept: np.ndarray, flux: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         return hermite_spectrum(self.spectrum.lbda, self.lines.lbda[kept], flux, self.profile(parameters))
 
     def start(self) -> np.ndarray:

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Made by make_stubs.py from rows.pyx.
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+def constants() -> tuple[dict[str, int], dict[str, int]]: ...
+def index(
+    rows: npt.NDArray[np.void],
+    per_entry: int,
+    per_extent: int,
+    wavelengths: npt.NDArray[np.float32],
+    extents: npt.NDArray[np.float32],
+) -> None: ...
+def limits(rows: npt.NDArray[np.void], out: npt.NDArray[np.float64], slices: Buffer) -> None: ...
+def sort_space(rows: npt.NDArray[np.void]) -> int: ...
+def sort(rows: npt.NDArray[np.void], pairs: npt.NDArray[np.uint64], buffer: npt.NDArray[np.void]) -> bool: ...
