@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """MUSE pixel tables to datacubes: ESO's recipe muse_scipost in Python.
 
-`Recipe` runs the recipe from Python in the manner of python-cpl; the steps of the reduction are in `muse_core.steps`.
+`Recipe` runs the recipe from Python in the manner of python-cpl; `PixelTable`, `Cube` and all steps for notebooks are
+in `muse_core.api`, the steps on arrays in `muse_core.steps`.
 """
 
 import importlib
@@ -26,11 +27,15 @@ _PYTHON_CPL = {
     "esorex": ("esorex", ""),
     "logger": ("logger", ""),
 }
-__all__ = ["__version__", "cpl_versions", *_PYTHON_CPL]
+#: What notebooks use, of `muse_core.api`.
+_API = ("Cube", "PixelTable", "Region")
+__all__ = ["__version__", "cpl_versions", *_API, *_PYTHON_CPL]
 
 
 def __getattr__(name: str) -> Any:
-    """Import names of python-cpl when they are first asked for."""
+    """Import names of notebooks and of python-cpl when they are first asked for."""
+    if name in _API:
+        return getattr(importlib.import_module("muse_core.api"), name)
     if name not in _PYTHON_CPL:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _PYTHON_CPL[name]
@@ -40,4 +45,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """Name what can be imported too."""
-    return sorted({*globals(), *_PYTHON_CPL})
+    return sorted({*globals(), *_API, *_PYTHON_CPL})

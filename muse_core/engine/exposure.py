@@ -170,11 +170,34 @@ class ExposureRows:
         self.n_rows = start
         #: Are the rows of each file grouped by ascending slice?
         self.grouped = all(grouped for _, _, grouped in found)
+        self._choice: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def choose(self, choice: Callable[[np.ndarray], np.ndarray]) -> None:
+        """Leave out further rows from now on: all for which a function of rows, as they are in the files, is False.
+
+        Raises
+        ------
+        DataError
+            None is left.
+        """
+        self._choice = choice
+        buffers = _Buffers.for_chunks(chunk.file_stop - chunk.file_start for chunk in self.chunks)
+        with self:
+            counts = list(map_in_order(lambda chunk: len(self.load(chunk, buffers.rows)), self.chunks, self._n_threads))
+        if not sum(counts):
+            raise DataError(f"{self.files[0].path} ...: found no rows of those that are asked for, expected some")
+        edges = np.cumsum([0, *counts]).tolist()
+        self.chunks = [
+            dataclasses.replace(chunk, start=a, stop=b, row=a)
+            for chunk, a, b in zip(self.chunks, edges[:-1], edges[1:], strict=True)
+            if b > a
+        ]
+        self.n_rows = edges[-1]
 
     @property
     def is_cut(self) -> bool:
         """Can a file have rows outside of the range?"""
-        return any(self._cut)
+        return any(self._cut) or self._choice is not None
 
     def _scan(self, part: int) -> tuple[np.ndarray, list[int], bool]:
         """Find the edges of the chunks of a file, and how many rows each keeps."""
@@ -201,10 +224,11 @@ class ExposureRows:
     def load(self, chunk: Chunk, buffer: np.ndarray | None = None, columns: Sequence[str] = COLUMNS) -> np.ndarray:
         """Return the rows of a chunk, in `buffer` if it is large enough; only `columns` are read."""
         out = rows_in(chunk.file_stop - chunk.file_start, buffer)
+        columns = columns if self._choice is None else COLUMNS
         rows = self.files[chunk.part].read(chunk.file_start, chunk.file_stop, out, columns)
         if self._cut[chunk.part]:
             rows = rows[self._inside(rows["lbda"])]
-        return rows
+        return rows if self._choice is None else rows[self._choice(rows)]
 
     def limits(self, select: Callable[[np.ndarray], np.ndarray] | None = None) -> RowLimits:
         """Return the limits of the rows, as they are in the files; of those that `select` leaves."""

@@ -249,6 +249,23 @@ class ProductFactory:
             part._raw = _of_date(self._raw, date)  # those of all exposures are many
         return part
 
+    def elsewhere(self, destination: Destination) -> "ProductFactory":
+        """Return a factory of products in another place, whose headers tell what those of ours would tell now."""
+        other = copy.copy(self)
+        other.destination, other._directory, other._folder = (destination, *[destination.directory] * 2)
+        other._raw, other._calibrations = list(self._raw), dict(self._calibrations)
+        other._counters, other._expected, other.products = {}, [], []
+        return other
+
+    def include(self, other: "ProductFactory") -> None:
+        """List the raw frames and calibrations of another factory, too."""
+        self._raw += [frame for frame in other._raw if frame not in self._raw]
+        self._calibrations |= {key: md5 for key, md5 in other._calibrations.items() if key not in self._calibrations}
+
+    def note(self, spec: ParameterSpec, value: object) -> None:
+        """Let the headers of what is made from now on tell of a further parameter."""
+        self._parameters = [*self._parameters, (spec, value)]
+
     def adopt(self, made: Made) -> None:
         """Count the products of an exposure, see `of_exposure`, among ours."""
         self.products += [dataclasses.replace(p, path=self._directory / p.path.name) for p in made.products]

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 
 import numpy as np
+from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, load_pass, write_pass
 from muse_core.engine.progress import timed
@@ -23,6 +24,7 @@ from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import calibrate_rows
 
 _LOG = logging.getLogger(__name__)
+_REVERTED = "%s was made without flat-field spectrum correction: correction taken back"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +165,57 @@ def calibrate(
     return table
 
 
+def correct_refraction(run: Run, table: StoredTable, store: RowStore, reference: float) -> bool:
+    """Correct the positions, in pix, of rows that are in the store for refraction.
+
+    Returns
+    -------
+    bool
+        Whether it was done: not if the header says that it is not wanted, or `reference` switches it off.
+
+    Raises
+    ------
+    DataError
+        The exposure cannot be corrected.
+    """
+    correction = _refraction(run, table, reference)
+    if correction is None:
+        return False
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
+        calibrate_rows(rows, dar=correction, compat=run.compat)
+        return rows, RowLimits.of(rows)
+
+    limits = RowLimits()
+    with timed("Refraction", table.stored.n_rows):
+        for found in write_pass(table.stored, table.stored, store, step, run.resources.n_threads):
+            limits.include(found)
+    correction.write_cards(table.header)
+    table.write_limits(limits)
+    return True
+
+
+def revert_flat_field(run: Run, table: StoredTable, store: RowStore, curves: FluxCurves) -> None:
+    """Take the correction by the flat-field spectrum back if the response was made without it."""
+    response = curves.response
+    if table.flat_field is None or not _must_revert(table.header, curves):
+        return
+    _LOG.warning(_REVERTED, response.where)
+    factor = flatfield.FlatFieldFactor.of(table.flat_field, flatfield.Mode.DIVIDE)
+
+    def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, None]:
+        calibrate_rows(rows, flat_field=factor, compat=run.compat)
+        return rows, None
+
+    write_pass(table.stored, table.stored, store, step, run.resources.n_threads)
+    flatfield.write_reverted(table.header)
+    table.flat_field = None
+
+
+def _must_revert(header: Header, curves: FluxCurves) -> bool:
+    return flatfield.must_revert(header, curves.response is None or curves.response.flat_field_corrected)
+
+
 def calibrate_flux(run: Run, table: StoredTable, store: RowStore, curves: FluxCurves) -> None:
     """Calibrate the flux of rows that are in the store.
 
@@ -202,11 +255,9 @@ def _flat_field(
     header, spectrum, mode = exposure.header, exposure.attached, flatfield.Mode.NOTHING
     if exposure.spectra:
         spectrum, mode = flatfield.average(exposure.spectra, instrument_mode(header)), flatfield.Mode.MULTIPLY
-    response = curves.response
-    corrected = response is None or response.flat_field_corrected
-    if spectrum is None or not flatfield.must_revert(header, corrected):
+    if spectrum is None or not _must_revert(header, curves):
         return spectrum, flatfield.FlatFieldFactor.of(spectrum, mode) if mode else None
-    _LOG.warning("%s was made without flat-field spectrum correction: correction taken back", response.where)
+    _LOG.warning(_REVERTED, curves.response.where)
     flatfield.write_reverted(header)
     return None, flatfield.FlatFieldFactor.of(spectrum, mode | flatfield.Mode.DIVIDE)
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
 from muse_core.engine.progress import timed
@@ -38,8 +39,13 @@ def find_weights(run: Run, exposures: Sequence[OpenedExposure], method: str) -> 
     """
     if len(exposures) < 2:
         return exposures[0].weights
-    values = exposure_weights([exposure.header for exposure in exposures], method, run.compat)
-    return None if values is None else Weights(first_rows(exposures)[:-1], np.asarray(values, np.float32))
+    return weigh(run, [exposure.header for exposure in exposures], first_rows(exposures)[:-1], method)
+
+
+def weigh(run: Run, headers: Sequence[Header], first_rows: np.ndarray, method: str) -> Weights | None:
+    """Return the weights of exposures by their headers, given their first rows in the store; errors as above."""
+    values = exposure_weights(headers, method, run.compat)
+    return None if values is None else Weights(first_rows, np.asarray(values, np.float32))
 
 
 def require_several(exposures: Sequence[OpenedExposure]) -> None:

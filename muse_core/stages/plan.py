@@ -29,7 +29,7 @@ from muse_core.stages.formats import FORMATS
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import Pointing
 from muse_core.steps.offsets import require_match
-from muse_core.steps.resample import ResampleOptions
+from muse_core.steps.resample import INTERNAL_PIXFRAC, ResampleOptions
 
 _LOG = logging.getLogger(__name__)
 #: Bytes of a voxel in the journal and while columns wait, of a spaxel in an image that accumulates, of a value.
@@ -42,7 +42,7 @@ _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
 #: Copies while tables and images of all exposures are written.
 _TABLE_COPIES = 1.0
 #: Further copies of the rows of a band while its image is made, and how that is.
-_BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions())
+_BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions(pixfrac=INTERNAL_PIXFRAC))
 #: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; and the
 #: part by which rows are not spread evenly.
 _PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 4 << 20, 10 << 20, 15 << 20, 1.03

@@ -17,7 +17,7 @@ from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs, object_cards
 from muse_core.stages.tables import StoredTable
 from muse_core.steps.collapse import Collapse
-from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
+from muse_core.steps.resample import INTERNAL_PIXFRAC, ResampleOptions, SlabResampler, cosmic_ray_direction
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class WhiteLight:
 
 def own_cube(crsigma: float) -> OwnCube:
     """Return how an exposure is resampled; no cube is kept."""
-    return OwnCube(ResampleOptions(crsigma=crsigma))
+    return OwnCube(ResampleOptions(crsigma=crsigma, pixfrac=INTERNAL_PIXFRAC))
 
 
 def make_white_light(

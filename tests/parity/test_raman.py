@@ -75,7 +75,8 @@ class Bands:
     def _image(header, rows, settings):
         extremes = [f(rows[name]) for name in ("xpos", "ypos", "lbda") for f in (np.min, np.max)]
         grid = make_grid(header, TableLimits.from_extremes(extremes), "pix")
-        cube = SlabResampler(grid, ResampleOptions(), CosmicRayDirection.X).slab(rows, None, 0, grid.nz)
+        options = ResampleOptions(pixfrac=(0.6,) * 3)
+        cube = SlabResampler(grid, options, CosmicRayDirection.X).slab(rows, None, 0, grid.nz)
         rows["dq"][cube.cosmic_rays] |= DQ.COSMIC_RAY
         collapse = Collapse(grid, [white()])
         collapse.add_planes(0, cube.data, cube.dq)

@@ -2,7 +2,13 @@
 """From rows on the sky to voxels: output grid, cosmic-ray rejection, six methods of resampling."""
 
 from muse_core.model.resampling import METHODS, Method
-from muse_core.steps.resample.options import CosmicRayDirection, ResampleOptions, cosmic_ray_direction, parse_pixfrac
+from muse_core.steps.resample.options import (
+    INTERNAL_PIXFRAC,
+    CosmicRayDirection,
+    ResampleOptions,
+    cosmic_ray_direction,
+    parse_pixfrac,
+)
 from muse_core.steps.resample.slab import (
     Band,
     SlabResampler,
@@ -16,6 +22,7 @@ from muse_core.steps.resample.slab import (
 )
 
 __all__ = [
+    "INTERNAL_PIXFRAC",
     "METHODS",
     "Band",
     "CosmicRayDirection",

@@ -15,7 +15,8 @@ from muse_core.model.declare import leading_number
 from muse_core.model.resampling import METHODS
 
 COSMIC_RAY_TYPES = ("iraf", "mean", "median")  # in the order of their numbers in cosmics.pyx
-INTERNAL_PIXFRAC = (0.6, 0.6, 0.6)
+#: The recipes' default, and that of the cubes that steps make for themselves.
+DEFAULT_PIXFRAC, INTERNAL_PIXFRAC = (0.8, 0.8, 0.8), (0.6, 0.6, 0.6)
 
 _LOG = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class ResampleOptions:
     crsigma: float = 15.0
     ld: int = 1
     rc: float = 1.25
-    pixfrac: tuple[float, float, float] = INTERNAL_PIXFRAC
+    pixfrac: tuple[float, float, float] = DEFAULT_PIXFRAC
     step: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self) -> None:
