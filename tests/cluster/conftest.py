@@ -83,7 +83,7 @@ class Cluster:
         *,
         nanny: bool = False,
         memory: str = "1GB",
-        preload: Path | None = MOMENTS,
+        preload: Path | str | None = MOMENTS,
         prefix: Sequence[str] = (),
         host: str = "127.0.0.1",
         cwd: Path | None = None,

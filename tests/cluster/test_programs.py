@@ -48,7 +48,7 @@ def cluster(new_cluster):
     """A cluster of two workers."""
     made = new_cluster()
     for _ in range(2):
-        made.worker(preload=None)
+        made.worker(preload="muse_core.frontends.preload")
     return made
 
 

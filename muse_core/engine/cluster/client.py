@@ -134,9 +134,11 @@ class DaskExecutor(Executor):
     def _await_workers(self) -> None:
         """Wait for a worker, and for what those say that are there."""
         self._seen, told = time.monotonic(), False
-        while not self._workers or self._asked:
+        while True:
             self._look(strict=True)
-            if not self._workers and not self._asked and not told:
+            if self._workers and not self._asked:
+                return
+            if not self._asked and not told:
                 _LOG.info("Cluster %s: no workers yet, waiting for some", self._address)
                 told = True
             self._wait()
