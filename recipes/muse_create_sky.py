@@ -68,8 +68,7 @@ class MuseCreateSky(base.Recipe):
             wavelengths=p.wavelengths,
             curves=curves,
             save=frozenset({"skymodel"}),
-            row_seconds=options.row_seconds,
-            own_cubes=[stages.whitelight.own_cube(p.sky.thresholds(run.compat)[0])],
+            steps=[stages.sky.planned(stages.whitelight.own_cube(p.sky.thresholds(run.compat)[0]))],
         )
         with stages.plan.begin(run, work) as store, stages.exposures.naming(exposure):
             table = stages.calibrate.calibrate(run, exposure, store, 0, calibration)

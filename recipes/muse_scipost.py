@@ -10,7 +10,7 @@ from muse_core.model.declare import use
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
-    from muse_core.engine.slabs import OwnCube
+    from muse_core.engine.plan import ExposureStep
     from muse_core.engine.store import RowStore
     from muse_core.recipe.run import Run
     from muse_core.stages.exposures import ReducedExposure
@@ -121,9 +121,8 @@ class MuseScipost(base.Recipe):
             n_tables=len(save & {"individual", "positioned", "combined"}),
             saves_weights="combined" in save and weights is not None,
             stacked="stacked" in save,
-            row_seconds=steps.sky.row_seconds,
+            steps=steps.planned,
             in_one_pass=steps.need_no_barrier,
-            own_cubes=steps.own_cubes,
             bands=[] if steps.raman_lines is None else stages.raman.band_limits(p.raman_width),
         )
         with stages.plan.begin(run, work) as store:
@@ -179,12 +178,19 @@ class _ExposureSteps:
         )
 
     @property
-    def own_cubes(self) -> "list[OwnCube]":
-        """Cubes that steps make of each exposure."""
-        cubes = [] if self.darcheck == "none" else [stages.darcheck.OWN_CUBE]
-        if self.sky.is_modelled or self.autocalibration.method == "deepfield":
-            cubes.append(stages.whitelight.own_cube(self.raman.crsigma))
-        return cubes
+    def planned(self) -> "list[ExposureStep]":
+        """The steps between calibration and position, for the plan."""
+        planned = [] if self.darcheck == "none" else [stages.darcheck.PLANNED, stages.calibrate.PLANNED_FLUX]
+        if self.raman_lines is not None:
+            planned.append(stages.raman.PLANNED)
+        white_light = stages.whitelight.own_cube(self.raman.crsigma)
+        if self.autocalibration.method != "none":
+            levels = self.autocalibration.method == "deepfield" and self.known_sky.mask is None
+            planned.append(stages.autocalibration.planned(white_light if levels else None))
+            white_light = None if levels else white_light
+        if self.sky.is_modelled:
+            planned.append(stages.sky.planned(white_light))
+        return planned
 
     def reduce(
         self,

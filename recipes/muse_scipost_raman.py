@@ -74,6 +74,7 @@ class MuseScipostRaman(base.Recipe):
             curves=curves,
             save=frozenset({"individual", "raman"}),
             n_tables=1,
+            steps=[] if lines is None else [stages.raman.PLANNED],
             bands=[] if lines is None else stages.raman.band_limits(p.width),
         )
         with stages.plan.begin(run, work) as store, stages.exposures.naming(exposure):

@@ -23,6 +23,7 @@
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -208,6 +209,35 @@ static void replay_message(char *const *fields)
   }
 }
 
+/* How far the run is, in two lines on the terminal of standard error, if it is one and we are not in its background; the
+ * cursor waits at their begin. Who shows no messages gets none, but for python-cpl, which forks and logs them instead. */
+static int progress_shown = 0;
+
+static void hide_progress(void)
+{
+  if (progress_shown) {
+    fputs("\r\033[J", stderr);
+    fflush(stderr);
+    progress_shown = 0;
+  }
+}
+
+static void show_progress(char *const *fields)
+{
+  const char *terminal = getenv("TERM");
+  const pid_t foreground = tcgetpgrp(STDERR_FILENO);
+  if (!isatty(STDERR_FILENO) || (foreground >= 0 && foreground != getpgrp()) ||
+      (cpl_msg_get_level() == CPL_MSG_OFF && getpid() == loader) || !terminal || strcmp(terminal, "dumb") == 0) {
+    return;
+  }
+  struct winsize size;
+  const int width = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+  fflush(stdout);
+  fprintf(stderr, "\r\033[J%.*s\n%.*s\r\033[A", width, fields[0], width, fields[1]);
+  fflush(stderr);
+  progress_shown = 1;
+}
+
 static void add_product(cpl_recipe *recipe, char *const *fields)
 {
   cpl_frame *frame = cpl_frame_new();
@@ -226,7 +256,7 @@ static int receive_reply(FILE *stream, cpl_recipe *recipe)
   while ((kind = get(stream))) {
     const char which = *kind;
     cpl_free(kind);
-    const int count = which == 'M' ? 3 : which == 'G' ? 2 : which == 'R' ? 4 : which == 'X' ? 5 : which == 'T' ? 2 : 0;
+    const int count = which == 'M' ? 3 : which == 'S' ? 3 : which == 'G' ? 2 : which == 'R' ? 4 : which == 'X' ? 5 : which == 'T' ? 2 : 0;
     if (which == 'E') {
       return 1;
     }
@@ -234,7 +264,10 @@ static int receive_reply(FILE *stream, cpl_recipe *recipe)
       return 0;
     }
     if (which == 'M') {
+      hide_progress();
       replay_message(fields);
+    } else if (which == 'S') {
+      show_progress(fields);
     } else if (which == 'G') {
       cpl_frame *frame = cpl_frameset_get_position(recipe->frames, atol(fields[0]));
       cpl_frame_set_group(frame, (cpl_frame_group)atoi(fields[1]));
@@ -401,6 +434,7 @@ static int recipe_exec(cpl_plugin *plugin)
   send_request(request, recipe);
   fclose(request);
   const int complete = receive_reply(reply, recipe);
+  hide_progress();
   fclose(reply);
   sigaction(SIGPIPE, &previous, NULL);
   int ending = 0;

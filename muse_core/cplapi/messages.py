@@ -15,13 +15,89 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 PACKAGE_LOGGER = "muse_core"
 
 #: Why standard output or standard error cannot be written any more, by name.
 lost: dict[str, OSError] = {}
+
+
+class StatusLines:
+    """Up to two lines at the end of the terminal of standard error that make way for whatever else is written.
+
+    The cursor waits at the begin of the first one. A terminal that cannot move it up gets the first line only.
+    """
+
+    def __init__(self):
+        self._lock = threading.RLock()
+        self._lines: Sequence[str] = ()
+        self._shown = ""
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Is standard error a terminal, and are we not in its background?"""
+        try:
+            descriptor = sys.stderr.fileno()
+            if not os.isatty(descriptor):
+                return False
+        except (AttributeError, OSError, ValueError):  # closed, or replaced by something that is no file
+            return False
+        try:
+            return os.tcgetpgrp(descriptor) == os.getpgrp()
+        except OSError:  # not the terminal that controls us
+            return True
+
+    def draw(self, lines: Sequence[str]) -> None:
+        """Show other lines, or none."""
+        with self._lock:
+            if lines != self._lines:
+                self._lines = lines
+                self._erase()
+                self._write()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the lines away during the block, in which something else is written."""
+        with self._lock:
+            self._erase()
+            try:
+                yield
+            finally:
+                self._write()
+
+    def _erase(self) -> None:
+        shown, self._shown = self._shown, ""
+        if shown:
+            self._put("\r\033[J" if "\n" in shown else f"\r{' ' * len(shown)}\r")
+
+    def _write(self) -> None:
+        if not self._lines or "stderr" in lost or not self.is_possible():
+            return
+        try:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns - 1
+        except OSError:
+            width = 0
+        first, *more = (line.encode("ascii", "replace").decode()[: width if width > 0 else 79] for line in self._lines)
+        if os.environ.get("TERM", "dumb") == "dumb":
+            self._put(f"\r{first}\r")
+            self._shown = first
+        else:
+            self._shown = f"{first}\n{(more or [''])[0]}"
+            self._put(f"\r{self._shown}\r\033[A")
+
+    @staticmethod
+    def _put(text: str) -> None:
+        try:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        except OSError as error:
+            give_up("stderr", error)
+
+
+#: How far runs are, where that is shown on the terminal.
+status = StatusLines()
 
 
 def show(text: str = "", stream: str = "stdout") -> None:
@@ -33,10 +109,11 @@ def show(text: str = "", stream: str = "stdout") -> None:
         return
     file = getattr(sys, stream)
     try:
-        try:
-            print(text, file=file, flush=True)
-        except UnicodeEncodeError:
-            print(text.encode("ascii", "backslashreplace").decode(), file=file, flush=True)
+        with status.aside():
+            try:
+                print(text, file=file, flush=True)
+            except UnicodeEncodeError:
+                print(text.encode("ascii", "backslashreplace").decode(), file=file, flush=True)
     except OSError as error:
         give_up(stream, error)
 

@@ -32,6 +32,8 @@ POSITION_COLUMNS = ("xpos", "ypos", "lambda", "origin")
 CHUNK_ROWS = 1 << 18
 #: No chunk has more. The detector is 4112 pixels high, and a slice 90 wide at most.
 LONGEST_CHUNK = 2 * CHUNK_ROWS
+#: Names of the passes over the rows of an exposure.
+LOADING, LOOKING, CHANGING = "reading rows", "looking at rows", "changing rows"
 
 
 @dataclasses.dataclass(slots=True)
@@ -403,7 +405,7 @@ def load_pass(
             store.write(begin + chunk.start, rows)
         return result
 
-    return track("reading rows", map_in_order(work, source.chunks, n_threads), source.chunks)
+    return track(LOADING, map_in_order(work, source.chunks, n_threads), source.chunks)
 
 
 def read_pass(
@@ -418,7 +420,7 @@ def read_pass(
     def work(chunk: Chunk) -> T:
         return step(store.read(stored.begin + chunk.start, stored.begin + chunk.stop, buffers.rows), chunk)
 
-    return track("looking at rows", map_in_order(work, stored.chunks, n_threads), stored.chunks)
+    return track(LOOKING, map_in_order(work, stored.chunks, n_threads), stored.chunks)
 
 
 def write_pass(
@@ -458,4 +460,4 @@ def write_pass(
         return result
 
     chunks = zip(stored.chunks, final.chunks, strict=True)
-    return list(track("changing rows", map_in_order(work, chunks, n_threads), stored.chunks))
+    return list(track(CHANGING, map_in_order(work, chunks, n_threads), stored.chunks))

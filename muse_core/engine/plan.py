@@ -4,16 +4,34 @@
 import dataclasses
 import json
 
+from muse_core.engine.exposure import CHANGING, LOOKING
+from muse_core.engine.meter import PlannedStep
 from muse_core.engine.resources import BASE_BYTES, MEMORY_VARIABLE, RESUME_VARIABLE, SCRATCH_VARIABLE
+from muse_core.engine.slabs import OwnCube
 from muse_core.errors import ResourceError
 
-#: Processor seconds: of a run, for each row that is loaded, for each row of a table, for each voxel.
-START_SECONDS = 1.0
-ROW_SECONDS = 4.5e-7
-TABLE_SECONDS = 3e-8
-VOXEL_SECONDS = 3e-8
+#: Seconds until the work of a run begins.
+START_SECONDS = 1.5
+#: Step of a run in which others reduce the exposures, and the name of what they work on.
+EXPOSURES_STEP, EXPOSURES = "Exposures", "exposures"
 #: Part of the disk space that is expected without which a run does not start: the expectation may be too high.
 SURELY_NEEDED = 0.9
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExposureStep:
+    """A step between the calibration of an exposure and its place on the sky.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the log.
+    passes : tuple of OwnCube or str
+        What it does one after the other: cubes that it makes of the exposure, and passes over its rows, by name.
+    """
+
+    name: str
+    passes: tuple[OwnCube | str, ...] = (LOOKING, CHANGING)
 
 
 def size_text(n_bytes: float) -> str:
@@ -91,6 +109,8 @@ class Plan:
         Wall time.
     n_workers : int
         Workers of a cluster, each of which may take the memory; 0 without a cluster.
+    steps : tuple of PlannedStep
+        The steps, and how long each takes.
     """
 
     n_exposures: int
@@ -104,6 +124,7 @@ class Plan:
     seconds: float
     makes_cube: bool = False
     n_workers: int = 0
+    steps: tuple[PlannedStep, ...] = ()
 
     def __str__(self) -> str:
         cube = "cube of unknown size" if self.makes_cube else "no cube"
@@ -128,6 +149,8 @@ class Plan:
         """Return the plan of which the text was made."""
         values = json.loads(text)
         values |= {name: Disk(**values[name]) for name in ("scratch", "products")}
+        steps = [{**step, "passes": tuple(map(tuple, step["passes"]))} for step in values["steps"]]
+        values["steps"] = tuple(PlannedStep(**step) for step in steps)
         return cls(**values | {"grid": values["grid"] and tuple(values["grid"])})
 
     def problems(self) -> list[str]:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Progress of long loops, for whoever wants to show it (nobody by default), and a line in the log for each step."""
+"""What steps and passes over the data tell the meter of a run (nothing, if nobody watches), and the log."""
 
 import contextlib
-import contextvars
 import logging
 import re
 import resource
@@ -12,38 +11,51 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TypeVar
 
+from muse_core.engine.meter import current
+
 _LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 #: Unit of the largest resident memory of a process, in bytes.
 _RESIDENT_UNIT = 1 if sys.platform == "darwin" else 1024
-#: Called with the name of a step, how much of it is done, and how much there is.
-Reporter = Callable[[str, int, int], None]
-_REPORTER: contextvars.ContextVar[Reporter | None] = contextvars.ContextVar("reporter", default=None)
 
 
 @contextlib.contextmanager
-def reporting(reporter: Reporter) -> Iterator[None]:
-    """Have `reporter` called during the block, from the thread that entered it."""
-    token = _REPORTER.set(reporter)
+def stepping(step: str) -> Iterator[None]:
+    """Tell the meter of the run, if there is one, that the block is a step of it."""
+    meter = current()
+    if meter is None:
+        yield
+        return
+    meter.enter(step)
     try:
         yield
     finally:
-        _REPORTER.reset(token)
+        meter.leave()
 
 
-def track(step: str, items: Iterable[T], sizes: Iterable[Sized]) -> Iterator[T]:
-    """Yield `items` and report the sum of the `sizes` of those that are done."""
-    reporter = _REPORTER.get()
-    if reporter is None:
+def track(
+    step: str, items: Iterable[T], sizes: Iterable[Sized], n_workers: Callable[[], int] | None = None
+) -> Iterator[T]:
+    """Yield `items`, and tell the meter of the run, if there is one, the sum of the `sizes` of those that are done.
+
+    `n_workers` returns how many others work on them.
+    """
+    meter = current()
+    if meter is None:
         yield from items
         return
+
+    def tell() -> None:
+        n = n_workers() if n_workers is not None else None
+        meter.advance(step, done, total, "" if n is None else f", {n} worker{'s' * (n != 1)}")
+
     lengths = [len(size) for size in sizes]
     total, done = sum(lengths), 0
-    reporter(step, 0, total)
+    tell()
     for item, length in zip(items, lengths, strict=True):
         yield item
         done += length
-        reporter(step, done, total)
+        tell()
 
 
 def peak_memory() -> int:
@@ -69,7 +81,8 @@ def _status(key: str) -> int | None:
 def timed(step: str, n_rows: int, *, wanted: bool = True) -> Iterator[None]:
     """Log, after the block, the seconds of a step, and as details its rows and the peak memory so far; if wanted."""
     start = time.monotonic()
-    yield
+    with stepping(step):
+        yield
     if wanted:
         seconds, memory = time.monotonic() - start, peak_memory()
         facts = {"step": step, "seconds": seconds, "rows": n_rows, "peak_memory": memory}

@@ -37,6 +37,8 @@ _VOXEL_BYTES = 12
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
 _EMPTY_VOXELS_PER_ROW = 1000
 _SMALL_GRID = 10**8
+#: Name of the work on all planes of a cube.
+RESAMPLING = "resampling planes"
 
 
 def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> SlabSize:
@@ -378,7 +380,7 @@ class SlabSource:
     def from_plane(self, first: int) -> Iterator[Slab]:
         """Yield the planes from number `first` on."""
         ranges = slab_ranges(self.resampler.grid, self.thickness, first)
-        return track("resampling planes", self._slabs(ranges), [range(*planes) for planes in ranges])
+        return track(RESAMPLING, self._slabs(ranges), [range(*planes) for planes in ranges])
 
     def _slabs(self, ranges: list[tuple[int, int]]) -> Iterator[Slab]:
         if not ranges:

@@ -13,6 +13,7 @@ and back::
     M level component text                message; level 0 debug, 1 info, 2 warning, 3 error
     G number group                        group of the input frame of that number
     D text                                what the run would need, as JSON, if the worker was asked for a plan only
+    S line detail json                    how far the run is: for a terminal, and as JSON (`muse_core.engine.meter`)
     R file tag type level                 product, in the current folder; type and level as numbers
     X code text file line function        failure; code is CPL's
     T user system                         processor time in seconds
@@ -24,7 +25,7 @@ from typing import BinaryIO
 
 #: Number of fields after the kind, in a request and in a reply.
 REQUEST = {"F": 3, "P": 3, "E": 0}
-REPLY = {"M": 3, "D": 1, "G": 2, "R": 4, "X": 5, "T": 2, "E": 0}
+REPLY = {"M": 3, "S": 3, "D": 1, "G": 2, "R": 4, "X": 5, "T": 2, "E": 0}
 
 
 def encode(*fields) -> bytes:

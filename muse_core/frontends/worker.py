@@ -21,6 +21,7 @@ from muse_core import cplapi
 cplapi.use_standin()
 
 from muse_core.cplapi import messages, ui  # noqa: E402 (after the choice)
+from muse_core.engine.meter import watching  # noqa: E402
 from muse_core.errors import DataError, MissingFileError, ProductError  # noqa: E402
 from muse_core.frontends import ending, failure, protocol, registry  # noqa: E402
 from muse_core.io import litter  # noqa: E402
@@ -123,7 +124,7 @@ def _work(name: str, reply: Reply, *, only_plan: bool) -> None:
             frames.append(frame)
         else:
             settings[fields[0]] = _TYPES[fields[1]](fields[2])
-    with messages.forward_logging(reply):
+    with messages.forward_logging(reply), watching(lambda now: reply.send("S", now, now.detail, now.to_json())):
         error = run(name, frames, settings, reply, only_plan=only_plan)
     times = os.times()
     reply.send("T", times.user, times.system)

@@ -4,20 +4,23 @@
 Nothing heavy is imported before `Recipe.run`: front-ends list and describe recipes without it.
 """
 
+import contextlib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from muse_core import __version__
 from muse_core.cplapi import core, messages, ui
+from muse_core.engine import meter
 from muse_core.errors import ProductError
 from muse_core.io import sof
 from muse_core.model import declare
 from muse_core.model.declare import InputSpec, ParameterSpec, ProductSpec
 
 if TYPE_CHECKING:
+    from muse_core.engine.meter import Progress
     from muse_core.engine.plan import Plan
     from muse_core.io.delivery import Destination
     from muse_core.io.products import Product
@@ -56,6 +59,9 @@ class Recipe(ui.PyRecipe):
         Its parameters, one by one; made from `Parameters`.
     destination : muse_core.io.delivery.Destination, optional
         Where the products of an instance go; by default the current folder.
+    progress : callable, optional
+        Called during a run, by another thread, with a `muse_core.engine.meter.Progress`: when a step begins, and every
+        half second.
     """
 
     NAME: ClassVar[str]
@@ -68,6 +74,7 @@ class Recipe(ui.PyRecipe):
     ENDS_AT_FAILED_STEP: ClassVar[bool] = True
     PARAMETERS: ClassVar[tuple[ParameterSpec, ...]]
     destination: "Destination | None" = None
+    progress: "Callable[[Progress], object] | None" = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -124,7 +131,8 @@ class Recipe(ui.PyRecipe):
         MuseError
             Unusable parameters, inputs or machine; nothing is left under the name of a product then.
         """
-        with messages.forward_logging(core.Msg):
+        watch = contextlib.nullcontext() if self.progress is None else meter.watching(self.progress)
+        with messages.forward_logging(core.Msg), watch:
             run, parameters = self._prepare(frameset, settings)
             try:
                 self.process(run, parameters)
@@ -172,6 +180,7 @@ class Recipe(ui.PyRecipe):
         self._log.info("%s of muse-scipost %s", self.NAME, self.version)
         parameters = declare.from_settings(self.Parameters, values, self.context())
         self._log_inputs(frames, parameters)
+        meter.show("Opening inputs")
         from muse_core.io.delivery import Destination
         from muse_core.io.folders import working_folder
         from muse_core.recipe.run import Run

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io.fits import Card
 
+from muse_core.engine.progress import stepping, track
 from muse_core.errors import DataError, InputError
 from muse_core.io.calibration import offset_columns
 from muse_core.io.cube import write_fov_image
@@ -26,6 +27,8 @@ from muse_core.steps.align.stars import STAR, Detection, DetectionOptions, detec
 from muse_core.steps.detect import median
 
 _LOG = logging.getLogger(__name__)
+#: Name of the detection for who watches, and of what it goes through.
+STEP, IMAGES = "Detection of sources", "images"
 _AXES = ("RA", "DEC")
 _SECONDS = "s"
 
@@ -119,7 +122,9 @@ def detect_sources(run: Run, images: Sequence[FovImage], options: DetectionOptio
     DataError
         There are too few or too many in one.
     """
-    return [_sources(i, detect(i.data, options, i.where, run.compat), "detection") for i in images]
+    with stepping(STEP):
+        found = (_sources(i, detect(i.data, options, i.where, run.compat), "detection") for i in images)
+        return list(track(IMAGES, found, [(image,) for image in images]))
 
 
 def _sources(image: FovImage, detection: Detection, origin: str) -> Sources:

@@ -7,8 +7,10 @@ import logging
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, read_pass, write_pass
+from muse_core.engine.exposure import CHANGING, LOOKING, Chunk, read_pass, write_pass
+from muse_core.engine.plan import ExposureStep
 from muse_core.engine.progress import timed
+from muse_core.engine.slabs import OwnCube
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.autocal import edge_cards, factors_columns, read_autocal_factors
@@ -38,6 +40,13 @@ from muse_core.steps.sky.mask import mask_in_spaxels
 from muse_core.steps.sky.qc import mask_qc
 
 _LOG = logging.getLogger(__name__)
+#: Name of the step in the log.
+STEP = "Autocalibration"
+
+
+def planned(white_light: OwnCube | None) -> ExposureStep:
+    """Return the step in a plan; it makes a white-light image, unless mask or factors are given."""
+    return ExposureStep(STEP, (*(() if white_light is None else (white_light,)), LOOKING, CHANGING))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +140,7 @@ def autocalibrate(
     result = AutocalResult()
     if options.method == "none":
         return result
-    with timed("Autocalibration", table.stored.n_rows):
+    with timed(STEP, table.stored.n_rows):
         try:
             if given is not None:
                 if not is_autocalibrated(table.header):

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from astropy.io.fits import Header
 
-from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, load_pass, write_pass
+from muse_core.engine.exposure import CHANGING, Chunk, RowLimits, StoredExposure, load_pass, write_pass
+from muse_core.engine.plan import ExposureStep
 from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
@@ -25,6 +26,10 @@ from muse_core.steps.passes import calibrate_rows
 
 _LOG = logging.getLogger(__name__)
 _REVERTED = "%s was made without flat-field spectrum correction: correction taken back"
+#: Names of the steps in the log.
+STEP, FLUX_STEP = "Calibration", "Flux calibration"
+#: The latter in a plan.
+PLANNED_FLUX = ExposureStep(FLUX_STEP, (CHANGING,))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +159,7 @@ def calibrate(
             calibration(rows, chunk)
         return rows, (loaded, RowLimits.of(rows), len(chunk) - len(rows))
 
-    with timed("Calibration", exposure.rows.n_rows), exposure.rows:
+    with timed(STEP, exposure.rows.n_rows), exposure.rows:
         for a, b, n in load_pass(exposure.rows, store, first_row, step, run.resources.n_threads):
             before.include(a)
             after.include(b)
@@ -232,7 +237,7 @@ def calibrate_flux(run: Run, table: StoredTable, store: RowStore, curves: FluxCu
         calibrate_rows(rows, flux=calibration, compat=run.compat)
         return rows, None
 
-    with timed("Flux calibration", table.stored.n_rows):
+    with timed(FLUX_STEP, table.stored.n_rows):
         write_pass(table.stored, table.stored, store, step, run.resources.n_threads)
     write_calibrated(table)
 

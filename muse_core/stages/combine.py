@@ -25,6 +25,8 @@ from muse_core.stages.tables import PixelTableSaver, StoredTable
 from muse_core.steps.combine import combine_headers, exposure_weights
 
 _LOG = logging.getLogger(__name__)
+#: Name of the step in the log.
+TABLE_STEP = "Combined table"
 #: Exposures that point farther away from the others than this are named.
 _FAR_DEG = 0.5
 
@@ -105,7 +107,7 @@ def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | Non
 def save_combined(run: Run, table: StoredTable, store: RowStore, flagged: FlaggedRows | None = None) -> None:
     """Write PIXTABLE_COMBINED; rows that the cube flagged as cosmic rays carry that flag."""
     flagged = FlaggedRows() if flagged is None else flagged
-    with timed("Combined table", table.stored.n_rows), PixelTableSaver(run, table, "PIXTABLE_COMBINED") as saver:
+    with timed(TABLE_STEP, table.stored.n_rows), PixelTableSaver(run, table, "PIXTABLE_COMBINED") as saver:
         for chunk in table.stored.chunks:
             start, stop = table.stored.begin + chunk.start, table.stored.begin + chunk.stop
             rows = store.read(start, stop)

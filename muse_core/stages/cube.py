@@ -35,6 +35,8 @@ from muse_core.steps.resample.vacuum import air_to_vacuum
 from muse_core.steps.sdp import SdpExposure
 
 _LOG = logging.getLogger(__name__)
+#: Name of the step in the log.
+STEP = "Cube"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +122,7 @@ def make_cube(run: Run, inputs: CubeInputs | None, table: StoredTable, store: Ro
     """
     if inputs is None:
         return FlaggedRows()
-    with timed("Cube", table.stored.n_rows):
+    with timed(STEP, table.stored.n_rows):
         return _make_cube(run, inputs, table, store)
 
 

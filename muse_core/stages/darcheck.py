@@ -5,7 +5,8 @@ import logging
 
 import numpy as np
 
-from muse_core.engine.exposure import Chunk, RowLimits, write_pass
+from muse_core.engine.exposure import CHANGING, Chunk, RowLimits, write_pass
+from muse_core.engine.plan import ExposureStep
 from muse_core.engine.progress import timed
 from muse_core.engine.slabs import OwnCube, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
@@ -18,6 +19,8 @@ from muse_core.steps import darcheck
 from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
 
 _LOG = logging.getLogger(__name__)
+#: Name of the step in the log.
+STEP = "Check of the refraction"
 #: The cube of an exposure in which sources are looked for: values, variances and flags.
 OWN_CUBE = OwnCube(
     ResampleOptions(
@@ -28,6 +31,8 @@ OWN_CUBE = OwnCube(
     ),
     voxel_bytes=12,
 )
+#: The step in a plan.
+PLANNED = ExposureStep(STEP, (OWN_CUBE, CHANGING))
 
 
 def check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: bool) -> None:
@@ -46,7 +51,7 @@ def check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: 
     correct : bool
         Correct it.
     """
-    with timed("Check of the refraction", table.stored.n_rows):
+    with timed(STEP, table.stored.n_rows):
         _check_refraction(run, table, store, correct=correct)
 
 

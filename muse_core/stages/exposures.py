@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from muse_core.engine import meter
 from muse_core.engine.executor import Site
 from muse_core.engine.journal import exposure_name
+from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
+from muse_core.engine.progress import stepping
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
@@ -97,7 +100,7 @@ class _Task:
         n_rows, conditions = self.exposure.rows.n_rows, _conditions(self.exposure)
         tell(_LOG, "Exposure %d: %d rows of %s", self.number, n_rows, conditions, exposure=date, store=span)
         run = dataclasses.replace(self.run, journal=site.journal, resources=site.resources)
-        with naming(self.exposure), site.draft(self.begin, self.end) as store:
+        with meter.exposure(self.number), naming(self.exposure), site.draft(self.begin, self.end) as store:
             done = run.journal.recall_exposure(self.number, store, run.factory, ReducedExposure)
             if done is None:
                 done = self.reduce_one(run, store, self.exposure, self.begin, self.reference)
@@ -156,11 +159,13 @@ def reduce_each(
         )
     ]
     reduced: list[ReducedExposure] = []
-    for task, done in zip(tasks, run.executor.map("exposures", tasks, [1] * len(tasks), run.site(store)), strict=True):
-        run.factory.products += task.run.factory.products
-        task.exposure.header = done.table.header  # where others have reduced it, it would be there twice
-        run.extras.add_exposure(done.table.header, done.seen)
-        reduced.append(done)
+    made = run.executor.map(EXPOSURES, tasks, [1] * len(tasks), run.site(store))
+    with contextlib.nullcontext() if run.executor.crew is None else stepping(EXPOSURES_STEP):
+        for task, done in zip(tasks, made, strict=True):
+            run.factory.products += task.run.factory.products
+            task.exposure.header = done.table.header  # where others have reduced it, it would be there twice
+            run.extras.add_exposure(done.table.header, done.seen)
+            reduced.append(done)
     return reduced
 
 

@@ -26,6 +26,8 @@ from muse_core.steps.passes import locate_rows
 from muse_core.steps.velocity import VelocityCorrection
 
 _LOG = logging.getLogger(__name__)
+#: Names of the steps in the log: after the calibration, and with it.
+STEP, WHOLE_STEP = "Sky subtraction, position", "Calibration, sky subtraction, position"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,7 +222,7 @@ def locate(
         Subtraction of the sky.
     """
     before = table.stored
-    with timed("Sky subtraction, position", before.n_rows):
+    with timed(STEP, before.n_rows):
         if subtraction is not None:
             if _moves_centre(table, subtraction):
                 table.write_limits(_limits_of_kept(run, before, store, subtraction))
@@ -256,7 +258,7 @@ def calibrate_and_locate(
         Gets the table, with the header after the calibration; returns the subtraction of the sky.
     """
     table, exposure = calibration.table, calibration.exposure
-    with timed("Calibration, sky subtraction, position", exposure.rows.n_rows), exposure.rows:
+    with timed(WHOLE_STEP, exposure.rows.n_rows), exposure.rows:
         subtraction = None
         is_completed = find_subtraction is not None or options.needs_limits or not calibration.is_idle
         if is_completed:  # what is told from the header of the table follows from the calibrated rows

@@ -9,6 +9,7 @@ from pathlib import Path
 from astropy.io.fits import Header
 
 from muse_core.engine.exposure import ExposureRows
+from muse_core.engine.progress import track
 from muse_core.engine.slabs import Weights
 from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
@@ -104,7 +105,7 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
         The files of an exposure do not fit together.
     """
     paths = run.frames.all(tag)
-    files = [_open_file(run, path) for path in paths]
+    files = list(track("pixel tables", (_open_file(run, path) for path in paths), [(path,) for path in paths]))
     names = [str(path) for path in paths]
     headers = [file.header for file in files]
     groups = merge.group_exposures(headers, names, run.compat)

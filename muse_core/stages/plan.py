@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from muse_core.engine import plan as model
-from muse_core.engine.plan import Disk, Plan
+from muse_core.engine import meter
+from muse_core.engine.plan import START_SECONDS, Disk, ExposureStep, Plan
 from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
 from muse_core.engine.slabs import OwnCube, expected_slab_bytes, refuse_empty_grid
@@ -28,6 +28,7 @@ from muse_core.stages.footprint import Footprint
 from muse_core.stages.formats import FORMATS
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import Pointing
+from muse_core.stages.schedule import schedule
 from muse_core.steps.offsets import require_match
 from muse_core.steps.resample import INTERNAL_PIXFRAC, ResampleOptions
 
@@ -74,14 +75,12 @@ class Work:
         One of them has weights.
     stacked : bool
         An image of all slices is made.
-    row_seconds : float
-        Processor seconds for each row beside those of loading, positions and tables.
+    steps : sequence of ExposureStep
+        What is done to each exposure between its calibration and its position on the sky.
     keeps_rows : bool
         Rows go into the store.
     in_one_pass : bool
         They go from the file to the sky at once.
-    own_cubes : sequence of OwnCube
-        Cubes that steps make of each exposure.
     bands : sequence of tuple of float
         Wavelengths in Angstrom of which the rows of an exposure are in memory, and resampled into an image.
     images : sequence of int
@@ -98,12 +97,16 @@ class Work:
     n_tables: int = 0
     saves_weights: bool = False
     stacked: bool = False
-    row_seconds: float = 0.0
+    steps: Sequence[ExposureStep] = ()
     keeps_rows: bool = True
     in_one_pass: bool = False
-    own_cubes: Sequence[OwnCube] = ()
     bands: Sequence[tuple[float, float]] = ()
     images: Sequence[int] = ()
+
+    @property
+    def own_cubes(self) -> list[OwnCube]:
+        """Cubes that steps make of each exposure."""
+        return [one for step in self.steps for one in step.passes if isinstance(one, OwnCube)]
 
     @property
     def lengths(self) -> list[int]:
@@ -134,6 +137,9 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
             raise PlanMade(plan)
         tell(_LOG, "Plan: %s", plan, plan=plan)
         plan.require_space()
+        progress = meter.current()
+        if progress is not None:
+            progress.expect(plan.steps)
         run.factory.expect(work.save, len(work.exposures), 0 if work.cube is None else len(work.cube.filters))
         journal = run.journal
         lengths = work.lengths if work.keeps_rows else []
@@ -144,6 +150,7 @@ def begin(run: Run, work: Work) -> Iterator[RowStore]:
         ):
             run.executor.begin(run.site(store))
             yield store
+            meter.show("Finishing")
             run.extras.write(run)
 
 
@@ -193,9 +200,7 @@ def make_plan(run: Run, work: Work) -> Plan:
     if grid is not None and traits.spools:
         scratch_bytes += _SPOOLED * n_voxels
     n_workers = 0 if crew is None else crew.n_workers
-    row_seconds = model.ROW_SECONDS + work.row_seconds + work.n_tables * model.TABLE_SECONDS
-    seconds = n_rows * row_seconds / max(min(n_workers, len(work.exposures)), 1)
-    seconds += n_voxels * model.VOXEL_SECONDS / max(n_workers, 1)
+    steps = schedule(work, grid, resources.n_threads, crew)
     return Plan(
         n_exposures=len(work.exposures) + len(work.images),
         n_rows=n_rows,
@@ -206,7 +211,8 @@ def make_plan(run: Run, work: Work) -> Plan:
         scratch=_disk(run, scratch, scratch_bytes),
         products=_disk(run, run.factory.directory, product_bytes),
         n_threads=resources.n_threads,
-        seconds=model.START_SECONDS + seconds / resources.n_threads,
+        seconds=START_SECONDS + sum(step.total for step in steps),
+        steps=tuple(steps),
         n_workers=n_workers,
     )
 

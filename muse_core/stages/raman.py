@@ -7,6 +7,7 @@ import logging
 import numpy as np
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, write_pass
+from muse_core.engine.plan import ExposureStep
 from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ParameterError
@@ -30,6 +31,10 @@ from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels
 from muse_core.steps.sky.model import is_parametrised
 
 _LOG = logging.getLogger(__name__)
+#: Name of the step in the log.
+STEP = "Raman lines"
+#: The step in a plan.
+PLANNED = ExposureStep(STEP)
 
 
 def load_lines(run: Run) -> RamanLines | None:
@@ -115,7 +120,7 @@ def clean(
     """
     if lines is None or not (options.any_mode or is_ao(table.header)):
         return None
-    with timed("Raman lines", table.stored.n_rows):
+    with timed(STEP, table.stored.n_rows):
         return _clean(run, options, pointing, table, store, lines, lsf, sky_mask)
 
 

@@ -56,7 +56,7 @@ def rewrite(
         n_tables=1,
         keeps_rows=keeps_rows,
         in_one_pass=not keeps_rows,
-        own_cubes=[] if check == "none" else [darcheck.OWN_CUBE],
+        steps=[] if check == "none" else [darcheck.PLANNED],
     )
 
     def rewrite_one(

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from astropy.io.fits import Card, Header
 
-from muse_core.engine.exposure import Chunk, read_pass
+from muse_core.engine.exposure import LOOKING, Chunk, read_pass
+from muse_core.engine.plan import ExposureStep
 from muse_core.engine.progress import timed
+from muse_core.engine.slabs import OwnCube
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.lsf import read_lsf
@@ -52,7 +54,14 @@ from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
 from muse_core.steps.sky.subtract import continuum_cut, cut_rows, subtract_continuum, subtract_lines
 
 _LOG = logging.getLogger(__name__)
+#: Name of the step in the log.
+STEP = "Sky model"
 _BLOCK = 1 << 13  # rows of which a copy is put on the sky at a time
+
+
+def planned(white_light: OwnCube | None) -> ExposureStep:
+    """Return the step in a plan; it makes a white-light image, unless there is one."""
+    return ExposureStep(STEP, (*(() if white_light is None else (white_light,)), LOOKING, LOOKING))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -93,11 +102,6 @@ class SkyOptions:
     def is_modelled(self) -> bool:
         """Is the sky found in the exposure itself?"""
         return self.method in ("model", "simple")
-
-    @property
-    def row_seconds(self) -> float:
-        """Processor seconds for each row, for the plan of a run."""
-        return {"model": 4e-7, "simple": 3e-7, "subtract-model": 1e-7}.get(self.method, 0.0)
 
 
 def load_sky_inputs(
@@ -308,7 +312,7 @@ def model_sky(
         return result
     if method == "model" and not run.compat.slice_without_lsf_ignored:
         require_ifus(inputs.lsf, _ifus(table))
-    with timed("Sky model", table.stored.n_rows):
+    with timed(STEP, table.stored.n_rows):
         _model_sky(run, options, inputs, pointing, table, store, white_light, result)
     return result
 

@@ -22,6 +22,9 @@ from muse_core.stages.tables import StoredTable
 from muse_core.steps.order import sort_rows
 from muse_core.steps.resample.stacked import StackedGrid, stack, stack_slice, stacked_grid
 
+#: Name of the step in the log.
+STEP = "Stacked image"
+
 
 def make_stacked(
     run: Run, step: tuple[float, float, float], table: StoredTable, store: RowStore, flagged: FlaggedRows
@@ -41,7 +44,7 @@ def make_stacked(
     flagged : FlaggedRows
         Rows that were flagged as cosmic rays.
     """
-    with timed("Stacked image", table.stored.n_rows):
+    with timed(STEP, table.stored.n_rows):
         limits = TableLimits.from_header(table.header)
         natural = make_grid(table.header, limits, table.position_unit)
         grid = stacked_grid(limits, natural, step, run.compat)

@@ -54,6 +54,12 @@ def demo_plugin(build_plugin):
     return build_plugin(f"{RECIPES / 'demo.py'}:Demo")
 
 
+@pytest.fixture(scope="session")
+def scipost_plugin(build_plugin):
+    """Folder with the native plugin of muse_scipost."""
+    return build_plugin("muse_core.recipes.muse_scipost:MuseScipost")
+
+
 @pytest.fixture
 def clean_environment(tmp_path):
     """Environment of a fresh account."""

@@ -49,11 +49,6 @@ def ask(python, clean_environment, tmp_path):
     return call
 
 
-@pytest.fixture(scope="module")
-def scipost_plugin(build_plugin):
-    return build_plugin("muse_core.recipes.muse_scipost:MuseScipost")
-
-
 def test_same_description_as_the_reference(ask, scipost_plugin):
     ours, eso = ask("scipost", scipost_plugin), ask("scipost", ESO_PLUGINS)
     assert ours.pop("version") == [20900, "2.9.0"]

@@ -262,9 +262,7 @@ class DaskExecutor(Executor):
 
     def map(self, step: str, tasks: Iterable[Task[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
         """Yield what comes of tasks, in their order."""
-        n_workers = len(self._workers)
-        step = f"{step} ({n_workers} worker{'s' * (n_workers > 1)})"
-        return track(step, self._in_order(tasks, site), [range(size) for size in sizes])
+        return track(step, self._in_order(tasks, site), [range(size) for size in sizes], lambda: len(self._workers))
 
     def slabs(self, source: SlabSource, site: Site) -> Iterator[Slab]:
         """Yield the slabs of the final cube, in their order."""

@@ -11,7 +11,7 @@ from muse_core.errors import MissingFileError
 from muse_core.frontends import failure
 from muse_core.frontends.esorex import products, report
 from muse_core.frontends.esorex.options import Option
-from muse_core.frontends.progress import bars
+from muse_core.frontends.progress import watched
 from muse_core.io import sof
 
 CANNOT_OPEN, FAILED = 9, 255
@@ -136,7 +136,7 @@ def run(recipe, method: Callable, frames: ui.FrameSet, values: dict[str, object]
     domain = core.Msg.get_config()["domain"]
     core.Msg.set_config(domain=recipe.name, show_threadid=True)
     try:
-        with bars():
+        with watched(recipe.name, None if core.Msg.get_config()["level"] < core.Msg.SeverityLevel.OFF else False):
             return method(frames, values)
     except Exception as error:
         if isinstance(error, PlaceError) and (error.is_link or recipe.destination.shown):

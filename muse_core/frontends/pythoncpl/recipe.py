@@ -12,13 +12,16 @@ import sys
 import tempfile
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar
 
+from muse_core.cplapi import messages
 from muse_core.engine.cluster import CLUSTER_VARIABLE, cluster_address
+from muse_core.engine.meter import Progress
 from muse_core.errors import InputError, ProductError
 from muse_core.frontends import ending, protocol, registry
+from muse_core.frontends.progress import Wanted, display
 from muse_core.frontends.pythoncpl.logger import LogList
 from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError, Result, Stat
 from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
@@ -73,6 +76,9 @@ class Recipe:
         says or, if it says nothing, the current `distributed.Client`.
     extras : str or sequence of str, optional
         Products beyond those of ESO's recipe, see `muse_core.recipe.extras`. None: as ``MUSE_EXTRAS`` says.
+    progress : callable or bool, optional
+        Called with a `muse_core.engine.meter.Progress` twice a second; an exception that it raises ends the run. False:
+        nothing is shown. None: a bar in a notebook, a line on a terminal (standard error), else nothing.
 
     Examples
     --------
@@ -122,6 +128,7 @@ class Recipe:
         self.resume: str | os.PathLike | None = None
         self.cluster: str | os.PathLike | None = None
         self.extras: str | Sequence[str] | None = None
+        self.progress: Wanted = None
         self.threaded = threaded
         self.memory_dump = 0
         self.mtrace = False
@@ -253,6 +260,7 @@ class Recipe:
         calib: Mapping[str, Any] | None = None,
         env: Mapping[str, Any] | None = None,
         extras: str | Sequence[str] | None = None,
+        progress: Wanted = None,
     ) -> "Result | Threaded":
         """Run the recipe.
 
@@ -274,6 +282,9 @@ class Recipe:
             Parameters, calibration frames and environment variables for this call, on top of those of the object.
         extras : str or sequence of str, optional
             Products beyond those of ESO's recipe for this call, instead of those of the object.
+        progress : callable or bool, optional
+            What is told of the progress of this call, instead of that of the object. With `threaded` it is called by
+            another thread.
 
         Raises
         ------
@@ -283,6 +294,7 @@ class Recipe:
             Unknown parameter or tag of a calibration, value that is not allowed.
         """
         run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env, extras)
+        run.progress = self.progress if progress is None else progress
         if self.threaded if threaded is None else threaded:
             return Threaded(run, self._running)
         return run()
@@ -408,6 +420,8 @@ class _Run:
         self.environment: dict[str, Any] = {}
         self.output_dir: str | os.PathLike | None = None
         self.always_lists = False
+        self.progress: Wanted = False
+        self._show: Callable[[Progress], object] | None = None
 
     def __call__(self, *, only_plan: bool = False) -> "Result | Plan":
         """Run, wait, and return the result, or only the plan."""
@@ -424,6 +438,8 @@ class _Run:
                 temporary = Path(stack.enter_context(_temporary_folder(prefix, folder)))
             else:
                 temporary = None
+            self._show = stack.enter_context(display(self._name, self.progress))
+            self._tell(Progress(step="Starting"))
             return self._run(folder if keep else temporary, temporary, keep=keep, only_plan=only_plan)
 
     def _run(self, folder: Path, temporary: Path | None, *, keep: bool, only_plan: bool) -> "Result | Plan":
@@ -446,6 +462,7 @@ class _Run:
             from muse_core.engine.plan import Plan
 
             return Plan.from_json(reply.plan)
+        self._tell(Progress(step="Reading products", part=0.99, left=0.0))
         for name, _ in reply.products:
             ensure_signed(folder / name, md5=True, checksum=True)  # as python-cpl does
         items = [(tag, str(folder / name) if keep else _in_memory(folder / name)) for name, tag in reply.products]
@@ -510,6 +527,8 @@ class _Run:
         for kind, *fields in protocol.records(stream, protocol.REPLY):
             if kind == "M":
                 self._record(int(fields[0]), fields[1], fields[2])
+            elif kind == "S":
+                self._tell(Progress.from_json(fields[2]))
             elif kind == "R":
                 reply.products.append((fields[0], fields[1]))
             elif kind == "D":
@@ -521,12 +540,18 @@ class _Run:
                 reply.times = (float(fields[0]), float(fields[1]))
         return reply
 
+    def _tell(self, progress: Progress) -> None:
+        """Tell who wants to know how far the run is."""
+        if self._show is not None:
+            self._show(progress)
+
     def _record(self, level: int, component: str, text: str) -> None:
         logger = self._logger.getChild(component)
         record = logger.makeRecord(logger.name, _LEVELS[level], "", 0, text, (), None, component)
         self.log.append(record)
         if logger.isEnabledFor(record.levelno) and not logger.disabled and logger.filter(record):
-            self._hand_on(logger, record)
+            with messages.status.aside():
+                self._hand_on(logger, record)
 
     def _hand_on(self, logger: logging.Logger, record: logging.LogRecord) -> None:
         """Give a record to the handlers of a logger and of those above it; one that cannot write it gets no more."""
