@@ -19,7 +19,7 @@ from astropy.wcs import WCS
 
 from muse_core.errors import DataError, InputError
 from muse_core.io.noise import TAG, NoiseFile, read_noise
-from muse_core.steps.noise.correlation import Box, Correlation, bands, quadratic_form
+from muse_core.steps.noise.correlation import Box, Correlation, Variances, bands, quadratic_form
 from muse_core.steps.noise.layout import Layout, Neighbourhood
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class Noise:
         self.table = self._file.noise[z : z + self.shape[0]]
         self.wavelength = np.asarray(self.table["WAVELENGTH"], np.float64)
         self._correlation = _correlation_of(self._file)
+        self._variances = Variances(self._stat, self._origin)
         self._spaxel_arcsec = 1.0
         if wcs.has_celestial:
             self._spaxel_arcsec = math.sqrt(abs(np.linalg.det(wcs.celestial.pixel_scale_matrix))) * 3600
@@ -232,10 +233,10 @@ class Noise:
 
         y, x = y or (0, self.shape[1]), x or (0, self.shape[2])
         box = self._box((plane, plane + 1), y, x)
-        noise = np.sqrt(self._read((plane, plane + 1), y, x)[0])
+        noise = np.sqrt(self._read(box)[0])
         number = np.arange(noise.size).reshape(noise.shape)
         rows, columns, values = [number.ravel()], [number.ravel()], [noise.ravel() ** 2]
-        local = self._correlation.local(box)
+        local = self._correlation.local(box, self._variances)
         for offset in self._correlation.offsets:
             if offset[0]:
                 continue
@@ -284,10 +285,9 @@ class Noise:
             raise DataError(f"{name}: found shape {found.shape}, expected {tuple(shape)}, that of the cube")
         return found
 
-    def _read(self, planes: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> np.ndarray:
+    def _read(self, box: Box) -> np.ndarray:
         """Return the variances of a box, 0 where there are none."""
-        stat = np.asarray(self._stat[slice(*planes), slice(*y), slice(*x)], np.float64)
-        return np.where(np.isfinite(stat) & (stat > 0), stat, 0)
+        return self._variances.read(np.arange(*box.planes), box.y, box.x)[0]
 
     def _box(self, planes: tuple[int, int], y: tuple[int, int], x: tuple[int, int]) -> Box:
         """Return a box in the cube of the correlations."""
@@ -310,11 +310,10 @@ class Noise:
         part = weights[..., slice(*y), slice(*x)]
         if weights.ndim == 3:
             part = part[slice(*z)]
-        stat = self._read(z, y, x)
-        scaled = part * np.sqrt(stat)
-        found = bands(self._correlation, self._box(z, y, x), scaled)
+        box = self._box(z, y, x)
+        found = bands(self._correlation, box, self._variances, part)
         if sky:
-            total = np.where(stat > 0, part, 0).sum(axis=(1, 2))
+            total = np.where(self._read(box) > 0, part, 0).sum(axis=(1, 2))
             found[0] += total**2 * self._sky()[slice(*z)]
         return Box(x, y, z), found
 
@@ -336,10 +335,11 @@ class Noise:
         step = self._box(whole, y, x).chunk_planes
         for first in range(*whole, step):
             z = (first, min(first + step + depth, whole[1]))
-            scaled = planes[slice(*z), None, None] * np.sqrt(self._read(z, y, x))
+            box = self._box(z, y, x)
+            scaled = planes[slice(*z), None, None] * np.sqrt(self._read(box))
             last = min(step, z[1] - first)
             image += np.einsum("pyx,pyx->yx", scaled[:last], scaled[:last])
-            local = self._correlation.local(self._box(z, y, x))
+            local = self._correlation.local(box, self._variances)
             for dz in range(1, depth + 1):
                 here, there, values = local.pairs((dz, 0, 0))
                 pairs = (scaled[here] * scaled[there] * values)[:last]

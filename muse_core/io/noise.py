@@ -64,8 +64,8 @@ class NoiseWriter:
         Planes of the pattern and of the spectral part, from 0.
     wavelengths : ndarray of float64, shape (nz,)
         Wavelength of each plane of the cube, in Angstrom.
-    encodings : tuple of Encoding
-        Of the two images.
+    encoding : Encoding
+        Of the coefficients.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class NoiseWriter:
         offsets: np.ndarray,
         planes: tuple[np.ndarray, np.ndarray],
         wavelengths: np.ndarray,
-        encodings: tuple[Encoding, Encoding],
+        encoding: Encoding,
     ):
         self._spaxels, self._planes = spaxels, [found.tolist() for found in planes]
         depth = int(offsets[:, 0].max(initial=0))
         self._lengths = len(offsets), depth
         headers, self._tables = [primary], {}
-        for name, n, found, encoding in zip((PATTERN, SPECTRAL), self._lengths, planes, encodings, strict=True):
+        for name, n, found in zip((PATTERN, SPECTRAL), self._lengths, planes, strict=True):
             shape = (len(found), n, *spaxels) if n else ()
             header = image_header(encoding.bitpix, shape)
             set_card(header, "EXTNAME", name, "correlation coefficients of voxels")
@@ -145,7 +145,7 @@ class NoiseFile:
     primary : Header
         Primary header, with the world coordinates of the cube.
     pattern, spectral : ndarray
-        Coefficients as encoded: int16, shape (n_planes, n_offsets, ny, nx); uint8, shape (n_planes, depth, ny, nx).
+        Coefficients as encoded: uint8, shapes (n_planes, n_offsets, ny, nx) and (n_planes, depth, ny, nx).
     offsets : ndarray of int16, shape (n, 3)
         (dz, dy, dx) of the neighbours.
     pattern_planes, spectral_planes : ndarray of int32
@@ -191,4 +191,4 @@ def read_noise(path: str | Path) -> NoiseFile:
 
 def _image(hdu: fits.ImageHDU) -> np.ndarray:
     """Return the integers of an image as they are; of shape (0, 0, 0, 0) without data."""
-    return np.empty((0, 0, 0, 0), np.int16) if hdu.data is None else hdu.data
+    return np.empty((0, 0, 0, 0), np.uint8) if hdu.data is None else hdu.data

@@ -23,7 +23,7 @@ from muse_core.steps import dar
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.combine import CARD_COMBINED
 from muse_core.steps.noise import correlation as coding
-from muse_core.steps.noise.correlation import box_factor, encode_pattern, encode_spectral
+from muse_core.steps.noise.correlation import box_factor, encode
 from muse_core.steps.noise.layout import Layout
 from muse_core.steps.noise.measured import SIZES, SkyNoise, boxes_of, combined_sky_variance
 from muse_core.steps.noise.sums import LARGEST_REACH, CorrelationSums, CorrelationWatch, scratch_bytes
@@ -31,20 +31,17 @@ from muse_core.steps.resample import ResampleOptions, SlabResult
 
 _LOG = logging.getLogger(__name__)
 _CUBE = "DATACUBE_FINAL"
-_ENCODINGS = (
-    Encoding(16, 1 / coding.PATTERN_SCALE, 0.0, coding.PATTERN_BLANK),
-    Encoding(8, 1 / coding.SPECTRAL_SCALE, -coding.SPECTRAL_ZERO / coding.SPECTRAL_SCALE, coding.SPECTRAL_BLANK),
-)
+_ENCODING = Encoding(8, 1 / coding.SCALE, -coding.ZERO / coding.SCALE, coding.BLANK)
 
 
 def _code_pattern(values: np.ndarray) -> dict[str, np.ndarray]:
     seen = np.isfinite(values)
     means = np.where(seen, values, 0).sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1)
-    return {"codes": encode_pattern(values), "means": means}
+    return {"codes": encode(values), "means": means}
 
 
 def _code_spectral(values: np.ndarray) -> dict[str, np.ndarray]:
-    return {"codes": encode_spectral(values)}
+    return {"codes": encode(values)}
 
 
 def refraction_shift(grid: OutputGrid, header: Header) -> np.ndarray | None:
@@ -124,7 +121,7 @@ class NoiseCollector(Collector):
             layout.neighbourhood.offsets,
             (layout.pattern, layout.spectral),
             self._lbda,
-            _ENCODINGS,
+            _ENCODING,
         )
         watch = CorrelationWatch(grid, layout, _code_pattern, _code_spectral)
         self._sums = CorrelationSums(watch, self._keep_pattern, self._keep_spectral)

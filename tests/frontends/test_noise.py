@@ -18,7 +18,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.frontends.esorex import main
 from muse_core.io.noise import read_noise
 from muse_core.noise import Noise
-from muse_core.steps.noise.correlation import decode_pattern, decode_spectral
+from muse_core.steps.noise.correlation import decode
 
 NAME = "NOISE_CORRELATION.fits"
 
@@ -93,8 +93,8 @@ def test_file_as_others_read_it(made):
     with fits.open(made / NAME) as hdus, warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # astropy forgets that BLANK is for the integers
         found = {name: hdus[name].data for name in ("PATTERN", "SPECTRAL")}
-    np.testing.assert_allclose(found["PATTERN"], decode_pattern(file.pattern), rtol=0, atol=1e-6)
-    np.testing.assert_allclose(found["SPECTRAL"], decode_spectral(file.spectral), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["PATTERN"], decode(file.pattern), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["SPECTRAL"], decode(file.spectral), rtol=0, atol=1e-6)
     assert np.isnan(found["SPECTRAL"]).any()
     assert np.isnan(found["PATTERN"]).any()
 
@@ -265,8 +265,13 @@ def test_part_of_a_cube(made, tmp_path):
         assert part.shape == (5, 10, 60)
         np.testing.assert_allclose(part.wavelength, whole.wavelength[2:7])
         found = part.variance(aperture[1:11, 120:180])
-        np.testing.assert_allclose(found, 4 * whole.variance(aperture)[2:7], rtol=1e-5)
+        # of planes beyond the part, in which coefficients are kept, the variances are not known
+        np.testing.assert_allclose(found, 4 * whole.variance(aperture)[2:7], rtol=0.01)
     assert Noise(tmp_path / "part.fits").shape == (5, 10, 60)
+    with fits.open(made / "DATACUBE_FINAL.fits") as hdus:  # all planes: the same
+        stat, wcs = hdus["STAT"].data[:, :11, 120:180], WCS(hdus["STAT"].header)[:, :11, 120:180]
+        found = Noise((stat, wcs), made / NAME).variance(aperture[:11, 120:180])
+    np.testing.assert_allclose(found, whole.variance(aperture), rtol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
@@ -283,7 +288,7 @@ def test_mpdaf(made):
     weights = np.ones((10, 60))
     full = np.zeros(whole.shape[1:])
     full[1:11, 120:180] = 1
-    np.testing.assert_allclose(noise.variance(weights), whole.variance(full)[2:7], rtol=1e-5)
+    np.testing.assert_allclose(noise.variance(weights), whole.variance(full)[2:7], rtol=0.01)
 
 
 def test_what_cannot_be(made, tmp_path):

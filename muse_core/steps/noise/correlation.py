@@ -6,35 +6,27 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from muse_core.steps.noise.layout import Layout
 
 #: How coefficients are kept: integers, of which one means that there is none.
-PATTERN_SCALE, PATTERN_BLANK = 32767, -32768
-SPECTRAL_SCALE, SPECTRAL_ZERO, SPECTRAL_BLANK = 127, 127, 255
+SCALE, ZERO, BLANK = 127, 127, 255
+#: Side, in spaxels, of the square in which variances are averaged to tell what all its voxels have in common.
+WINDOW = 9
 _CHUNK = 1 << 21  # voxels whose coefficients are made at once
 
 
-def encode_pattern(values: np.ndarray) -> np.ndarray:
-    """Return coefficients, NaN where there are none, as int16."""
-    return np.where(np.isnan(values), PATTERN_BLANK, np.rint(np.nan_to_num(values) * PATTERN_SCALE)).astype(np.int16)
-
-
-def decode_pattern(raw: np.ndarray) -> np.ndarray:
-    """Return float32, NaN where there are none, of what `encode_pattern` made."""
-    return np.where(raw == PATTERN_BLANK, np.nan, raw / np.float32(PATTERN_SCALE)).astype(np.float32)
-
-
-def encode_spectral(values: np.ndarray) -> np.ndarray:
+def encode(values: np.ndarray) -> np.ndarray:
     """Return coefficients, NaN where there are none, as uint8."""
-    scaled = np.rint(np.nan_to_num(values) * SPECTRAL_SCALE) + SPECTRAL_ZERO
-    return np.where(np.isnan(values), SPECTRAL_BLANK, scaled).astype(np.uint8)
+    scaled = np.rint(np.nan_to_num(values) * SCALE) + ZERO
+    return np.where(np.isnan(values), BLANK, scaled).astype(np.uint8)
 
 
-def decode_spectral(raw: np.ndarray) -> np.ndarray:
-    """Return float32, NaN where there are none, of what `encode_spectral` made."""
-    scaled = (raw.astype(np.float32) - SPECTRAL_ZERO) / np.float32(SPECTRAL_SCALE)
-    return np.where(raw == SPECTRAL_BLANK, np.float32(np.nan), scaled)
+def decode(raw: np.ndarray) -> np.ndarray:
+    """Return float32, NaN where there are none, of what `encode` made."""
+    scaled = (raw.astype(np.float32) - ZERO) / np.float32(SCALE)
+    return np.where(raw == BLANK, np.float32(np.nan), scaled)
 
 
 def overlap(offset: tuple[int, int], shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -85,6 +77,63 @@ class Box:
         return max(_CHUNK // (self.shape[1] * self.shape[2]), 1)
 
 
+def window_mean(images: np.ndarray) -> np.ndarray:
+    """Return the mean around each pixel of those that are not 0, within `WINDOW`; shape (..., ny, nx)."""
+    total, number = images, (images > 0).astype(np.float64)
+    for axis in (-2, -1):
+        total, number = (
+            uniform_filter1d(found, WINDOW, axis=axis, mode="constant", output=np.float64) for found in (total, number)
+        )
+    return total / np.maximum(number, 0.5 / WINDOW**2)
+
+
+class Variances:
+    """The variances of a cube, or of a part of it.
+
+    Parameters
+    ----------
+    stat : ndarray, shape (nz, ny, nx)
+        Variances; a map of a file will do.
+    origin : tuple of int
+        Where the first voxel, along planes, y and x, is in the cube of the correlations.
+    """
+
+    def __init__(self, stat: np.ndarray, origin: tuple[int, int, int] = (0, 0, 0)):
+        self._stat, self._origin = stat, origin
+
+    def read(self, planes: np.ndarray, y: tuple[int, int], x: tuple[int, int], halo: int = 0):
+        """Return variances, 0 where there are none, and what is beyond the box.
+
+        Parameters
+        ----------
+        planes : ndarray of int
+            Planes, numbered as in the cube of the correlations; beyond the part, its first or last counts for them.
+        y, x : tuple of int
+            First and last + 1.
+        halo : int
+            Spaxels around the box that are read too, as far as there are any.
+
+        Returns
+        -------
+        variances : ndarray of float64, shape (n_planes, ny, nx)
+            With the halo.
+        inside : tuple of slice
+            The box in it, along y and x.
+        """
+        ranges, inside = [], []
+        for (low, high), start, size in zip((y, x), self._origin[1:], self._stat.shape[1:], strict=True):
+            first, last = max(low - start - halo, 0), min(high - start + halo, size)
+            ranges.append(slice(first, last))
+            inside.append(slice(low - start - first, high - start - first))
+        numbers = np.clip(planes - self._origin[0], 0, self._stat.shape[0] - 1)
+        low, high = int(numbers.min()), int(numbers.max()) + 1
+        if high - low < 2 * len(numbers):  # as good as all: read in one piece
+            found = np.asarray(self._stat[low:high, ranges[0], ranges[1]], np.float64)[numbers - low]
+        else:
+            found = np.stack([np.asarray(self._stat[n, ranges[0], ranges[1]], np.float64) for n in numbers.tolist()])
+        return np.where(np.isfinite(found) & (found > 0), found, 0), tuple(inside)
+
+
 class Correlation:
     """The coefficients of a cube.
 
@@ -92,7 +141,7 @@ class Correlation:
     ----------
     layout : Layout
         What is kept.
-    pattern : ndarray of int16, shape (n_planes, n_offsets, ny, nx)
+    pattern : ndarray of uint8, shape (n_planes, n_offsets, ny, nx)
         Pattern, as encoded; a map of a file will do.
     spectral : ndarray of uint8, shape (n_planes, depth, ny, nx)
         Spectral part, as encoded.
@@ -103,17 +152,17 @@ class Correlation:
         self.depth = layout.neighbourhood.depth
         self.offsets = [tuple(offset) for offset in layout.neighbourhood.offsets.tolist()]
 
-    def local(self, box: Box) -> "LocalCorrelation":
-        """Read the coefficients of some voxels; only those that matter are read."""
-        return LocalCorrelation(self, box)
+    def local(self, box: Box, variances: Variances) -> "LocalCorrelation":
+        """Read the coefficients of some voxels of a cube with these variances; only those that matter are read."""
+        return LocalCorrelation(self, box, variances)
 
     def read_pattern(self, box: Box, nodes: slice, number: int) -> np.ndarray:
         """Return the coefficients of an offset in planes of the pattern; float32, shape (n, ny, nx)."""
-        return decode_pattern(np.asarray(self._pattern[nodes, number, slice(*box.y), slice(*box.x)]))
+        return decode(np.asarray(self._pattern[nodes, number, slice(*box.y), slice(*box.x)]))
 
     def read_spectral(self, box: Box, nodes: slice, dz: int) -> np.ndarray:
         """Return the coefficients with the plane `dz` further on; float32, shape (n, ny, nx)."""
-        return decode_spectral(np.asarray(self._spectral[nodes, dz - 1, slice(*box.y), slice(*box.x)]))
+        return decode(np.asarray(self._spectral[nodes, dz - 1, slice(*box.y), slice(*box.x)]))
 
     def mean(self, plane: int) -> dict[tuple[int, int, int], float]:
         """Return the mean coefficients of the field at a plane, by (dz, dy, dx)."""
@@ -174,43 +223,115 @@ class _Places:
         )
 
 
-class LocalCorrelation:
-    """The coefficients of the voxels in a box, interpolated between the planes in which they are kept."""
+class _Units:
+    """In which units covariances change slowly from plane to plane, see `LocalCorrelation`."""
 
-    def __init__(self, correlation: Correlation, box: Box):
+    def __init__(self, box: Box, planes: list[np.ndarray], variances: Variances, depth: int):
+        self._planes = np.unique(np.concatenate(planes)[:, None] + np.arange(-1, depth + 2))
+        stat, (y, x) = variances.read(self._planes, box.y, box.x, WINDOW // 2)
+        self._mean = window_mean(stat)[:, y, x]
+        self._root = (stat[:, y, x] ** 0.25).astype(np.float32)
+        self._common: dict[tuple, np.ndarray] = {}
+
+    def _of_planes(self, key: str, first: np.ndarray, dz: int) -> np.ndarray:
+        """Return what all voxels around have in common: (m_j m_k)^(1/4) / M."""
+        if (key, dz) not in self._common:
+            m = self._mean
+            if dz == 1:
+                middle = (9 * (m[first] + m[first + 1]) - m[first - 1] - m[first + 2]) / 16
+            elif dz == 2:  # halfway is a plane; sharpened as much as a cubic does it between planes
+                middle = (18 * m[first + 1] - m[first] - m[first + 2]) / 16
+            else:
+                middle = m[first]
+            middle = np.maximum(middle, np.minimum(m[first], m[first + dz]) / 4)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                found = (m[first] * m[first + dz]) ** 0.25 / middle
+            self._common[key, dz] = np.where(middle > 0, found, 0).astype(np.float32)
+        return self._common[key, dz]
+
+    def factors(self, key: str, planes: np.ndarray, dz: int, here, there) -> np.ndarray:
+        """Return coefficients in these units, of those in units of the two variances; 0 where a voxel is missing.
+
+        Parameters
+        ----------
+        key : str
+            Name of the list of planes.
+        planes : ndarray of int
+            Planes of the first voxels of the pairs.
+        dz : int
+            The second ones are that many planes further on.
+        here, there : tuple of slice
+            The voxels in their planes.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_planes, ny, nx)
+        """
+        first = np.searchsorted(self._planes, planes)
+        found = self._of_planes(key, first, dz)[:, *here] * self._root[first][:, *here]
+        found *= self._root[first + dz][:, *there]
+        return found
+
+
+class LocalCorrelation:
+    """The coefficients of the voxels in a box, interpolated between the planes in which they are kept.
+
+    Notes
+    -----
+    Coefficients change from plane to plane with the variance of the voxels, which is known of each of them: a voxel that
+    is made of few pixels has a large variance, and small coefficients; those with the next plane are small or large in
+    the wing and on the top of a sky line. What changes slowly is the covariance in units of
+
+        M ((S_j S_k) / (m_j m_k))^(1/4)
+
+    where S are the variances of the two voxels, m are means of the variance around the first in their planes (see
+    `WINDOW`), and M is this mean halfway between the planes. So these are interpolated. The root stands between
+    covariances that go with the variances of the voxels, as those of neighbours in a plane do, and such that do not.
+    """
+
+    def __init__(self, correlation: Correlation, box: Box, variances: Variances):
         self._correlation, self.box = correlation, box
         self.offsets, self.depth = correlation.offsets, correlation.depth
         self._numbers = {offset: number for number, offset in enumerate(self.offsets)}
-        wanted, layout = np.arange(*box.planes), correlation.layout
+        self._wanted, layout = np.arange(*box.planes), correlation.layout
+        planes = [self._wanted]
         if self.offsets:
-            self._pattern_places = _Places.of(layout.pattern, wanted)
+            self._pattern_places = _Places.of(layout.pattern, self._wanted)
+            planes.append(self._pattern_places.planes)
         if self.depth:
-            self._spectral_places = _Places.of(layout.spectral, wanted)
+            self._spectral_places = _Places.of(layout.spectral, self._wanted)
+            planes.append(self._spectral_places.planes)
+        self._units = _Units(box, planes, variances, self.depth)
         self._kept: dict[tuple, np.ndarray] = {}
 
+    def _interpolated(self, key: str, places: "_Places", values: np.ndarray, dz: int, here, there) -> np.ndarray:
+        factors = self._units.factors(key, places.planes, dz, here, there)
+        return places.interpolate(np.where(factors > 0, values[:, *here] * factors, np.float32(np.nan)))
+
     def _pattern(self, offset: tuple[int, int, int]) -> np.ndarray:
+        """Return what is interpolated of the pattern, of the voxels that have a neighbour at an offset."""
         if offset not in self._kept:
-            places, number = self._pattern_places, self._numbers[offset]
-            values = self._correlation.read_pattern(self.box, places.nodes, number)
-            self._kept[offset] = places.interpolate(values)
+            here, there = overlap(offset[1:], self.box.shape[1:])
+            values = self._correlation.read_pattern(self.box, self._pattern_places.nodes, self._numbers[offset])
+            found = self._interpolated("pattern", self._pattern_places, values, offset[0], here, there)
+            self._kept[offset] = found
         return self._kept[offset]
 
     def _change(self, dz: int) -> np.ndarray:
-        """Return by how much the coefficients with the same spaxel differ from those of the pattern."""
+        """Return by how much that with the same spaxel differs from the pattern."""
         key = "change", dz
         if key not in self._kept:
-            places = self._spectral_places
-            values = places.interpolate(self._correlation.read_spectral(self.box, places.nodes, dz))
-            self._kept[key] = values - self._pattern((dz, 0, 0))
+            places, whole = self._spectral_places, (slice(None), slice(None))
+            values = self._correlation.read_spectral(self.box, places.nodes, dz)
+            found = self._interpolated("spectral", places, values, dz, whole, whole)
+            self._kept[key] = found - self._pattern((dz, 0, 0))
         return self._kept[key]
 
-    def _within(self, dy: int, dx: int, here: np.ndarray, there: np.ndarray) -> np.ndarray | float:
-        """Return the coefficients with a neighbour in the same plane, of the voxels `here`."""
+    def _within(self, dy: int, dx: int) -> np.ndarray | float:
+        """Return that with a neighbour in the same plane, of the voxels that have one."""
         if (dy, dx) == (0, 0):
             return 1.0
-        if (dy, dx) > (0, 0):
-            return self._pattern((0, dy, dx))[:, here[0], here[1]]
-        return self._pattern((0, -dy, -dx))[:, there[0], there[1]]
+        return self._pattern((0, dy, dx) if (dy, dx) > (0, 0) else (0, -dy, -dx))
 
     def pairs(self, offset: tuple[int, int, int]) -> tuple[tuple, tuple, np.ndarray]:
         """Return the coefficients of all pairs of voxels in the box at an offset.
@@ -220,7 +341,7 @@ class LocalCorrelation:
         here, there : tuple of slice
             Index of the first and of the second voxels in the box.
         values : ndarray of float32
-            Coefficients, in the shape of either.
+            Coefficients, in the shape of either; 0 where a voxel is missing.
 
         Notes
         -----
@@ -231,15 +352,19 @@ class LocalCorrelation:
         dz, dy, dx = offset
         here, there = overlap((dy, dx), self.box.shape[1:])
         n = max(self.box.shape[0] - dz, 0)
-        values = self._pattern(offset)[:, here[0], here[1]]
+        values = self._pattern(offset)[:n]
         if dz:
             change = self._change(dz)
-            mean = 0.5 * (change[:, here[0], here[1]] + change[:, there[0], there[1]])
-            values = values + self._within(dy, dx, here, there) * mean
-        return (slice(0, n), *here), (slice(dz, dz + n), *there), np.clip(values[:n], -1, 1)
+            mean = 0.5 * (change[:n, *here] + change[:n, *there])
+            within = self._within(dy, dx)
+            values = values + (within if isinstance(within, float) else within[:n]) * mean
+        factors = self._units.factors("wanted", self._wanted, dz, here, there)[:n]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.where(factors > 0, np.clip(values / factors, -1, 1), 0)
+        return (slice(0, n), *here), (slice(dz, dz + n), *there), values
 
 
-def bands(correlation: Correlation, box: Box, scaled: np.ndarray) -> np.ndarray:
+def bands(correlation: Correlation, box: Box, variances: Variances, weights: np.ndarray) -> np.ndarray:
     """Return the covariance of sums over the spaxels of each plane, between planes.
 
     Parameters
@@ -248,21 +373,24 @@ def bands(correlation: Correlation, box: Box, scaled: np.ndarray) -> np.ndarray:
         Coefficients.
     box : Box
         Part of the cube.
-    scaled : ndarray of float64, shape (n_planes, ny, nx)
-        Weight of each voxel times its noise; 0 for those that do not count.
+    variances : Variances
+        Variances of the cube.
+    weights : ndarray of float64, shape (ny, nx) or (n_planes, ny, nx)
+        Weight of each spaxel, or of each voxel, in the box.
 
     Returns
     -------
     ndarray of float64, shape (depth + 1, n_planes)
         Variance of the sum of each plane; its covariance with the sum of the next plane, and so on.
     """
+    scaled = weights * np.sqrt(variances.read(np.arange(*box.planes), box.y, box.x)[0])
     out = np.zeros((correlation.depth + 1, len(scaled)))
     out[0] = np.einsum("pyx,pyx->p", scaled, scaled)
     size = box.chunk_planes
     for piece in box.chunks(correlation.depth):
         start = piece.planes[0] - box.planes[0]
         part = scaled[start : start + piece.shape[0]]
-        local = correlation.local(piece)
+        local = correlation.local(piece, variances)
         for offset in correlation.offsets:
             here, there, values = local.pairs(offset)
             found = np.einsum("pyx,pyx,pyx->p", part[here], part[there], values, dtype=np.float64)[:size]

@@ -19,12 +19,13 @@ from muse_core.steps.resample import ResampleOptions
 #: Neighbours farther away are left out, unless the reach of the method is longer.
 RADIUS, DEPTH = 2, 2
 #: Shift by refraction, in spaxels, and number of planes between two planes of the pattern, at most.
-SHIFT, SPACING = 0.25, 128
-#: Part of the cube's size (8 bytes a voxel) that the pattern may take; there are a few planes anyway.
-PATTERN_SHARE, FEWEST = 0.028, 8
-_VOXEL_BYTES, PATTERN_BYTES = 8, 2
+SHIFT, SPACING = 0.125, 48
+#: Part of the cube's size (8 bytes a voxel) that the pattern may take, for each plane of neighbours; there are a few
+#: planes anyway.
+PATTERN_SHARE, FEWEST = 0.016, 8
+_VOXEL_BYTES = 8
 #: Planes between two of the spectral part.
-SPECTRAL_SPACING = 12
+SPECTRAL_SPACING = 8
 #: A drop that is larger than a voxel by rounding alone.
 _ROUNDING = 1e-3
 
@@ -102,7 +103,7 @@ class Layout:
         high = max(grid.nz - 1 - options.reach - neighbourhood.depth, low)
         changed = np.zeros(grid.nz) if shift is None else np.concatenate([[0], np.cumsum(np.abs(np.diff(shift)))])
         change = np.arange(grid.nz) / SPACING + changed / SHIFT
-        most = max(FEWEST, int(PATTERN_SHARE * _VOXEL_BYTES * grid.nz / (PATTERN_BYTES * n)))
+        most = max(FEWEST, int(PATTERN_SHARE * (1 + neighbourhood.depth) * _VOXEL_BYTES * grid.nz / n))
         count = min(math.ceil(change[high] - change[low]) + 1, most)
         at = np.interp(np.linspace(change[low], change[high], count), change, np.arange(grid.nz))
         return cls(
@@ -115,4 +116,4 @@ class Layout:
         """Return the size of the coefficients in a file."""
         n = len(self.neighbourhood.offsets)
         spaxels = grid.ny * grid.nx
-        return spaxels * (PATTERN_BYTES * n * len(self.pattern) + self.neighbourhood.depth * len(self.spectral))
+        return spaxels * (n * len(self.pattern) + self.neighbourhood.depth * len(self.spectral))
