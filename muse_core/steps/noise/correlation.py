@@ -278,9 +278,9 @@ class LocalCorrelation:
 
     Notes
     -----
-    Coefficients change from plane to plane with the variance of the voxels, which is known of each: a voxel that is made
-    of few pixels has a large variance, and small coefficients; those with the next plane are small or large in the wing
-    and on the top of a sky line. What changes slowly is the covariance in units of
+    Coefficients change from plane to plane with the variance of the voxels, which is known of each: a voxel made of few
+    pixels has a large variance, and small coefficients; those with the next plane are small or large in the wing and on
+    the top of a sky line. What changes slowly is the covariance in units of
 
         M ((S_j S_k) / (m_j m_k))^(1/4)
 
