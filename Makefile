@@ -5,7 +5,7 @@
 # make lint   style, import rules, types
 # make bench  side by side with ESO's recipe
 # make dev    editable installation: kernels are rebuilt on import
-# make docs   user guide as HTML
+# make docs   the manual as HTML (docs/_build/html), the cells of its notebooks are run; make check-docs looks at it with a browser
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
 VENV := .venv
@@ -15,7 +15,7 @@ PYTEST_ARGS ?=
 # a process a core, each with whole files of tests, in the order of their names; --no-loadscope-reorder: the long ones do not come last
 PYTEST_PARALLEL := -n logical --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test sanitize lint bench dev docs clean
+.PHONY: demo test sanitize lint bench dev docs check-docs clean
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
@@ -70,9 +70,16 @@ dev: $(BIN)/python
 	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja cython numpy
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pip install --no-build-isolation --quiet -e '.[demo,test,lint]'
 
-docs: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check sphinx myst-parser
-	$(BIN)/python -m sphinx -W -b html docs docs/_build
+docs: $(VENV)/documented
+	$(BIN)/codespell README.md CHANGES.md docs sof_examples
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+$(VENV)/documented: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[docs]'  # what is installed, and that
+	touch $@
+
+check-docs: docs
+	$(BIN)/python docs/check_pages.py docs/_build/html
 
 clean:
-	rm -rf $(VENV) build dist demo docs/_build
+	rm -rf $(VENV) build dist demo docs/_build docs/reference/generated

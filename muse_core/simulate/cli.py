@@ -3,11 +3,13 @@
 
 import argparse
 import logging
+import shutil
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import muse_core
 from muse_core.errors import MuseError
 from muse_core.simulate.dataset import dithered, make_dataset, mosaic, sky_exposure
 from muse_core.simulate.exposure import ExposureSpec
@@ -62,8 +64,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--telluric", action="store_true", help="with telluric absorption")
     add("--slice-gain", type=float, default=0.0, metavar="RMS", help="relative error of the slices (default: 0)")
     add("--raman", type=float, default=0.0, metavar="FLUX", help="flux of the Raman lines, AO modes (default: 0)")
+    add(
+        "--examples",
+        action="store_true",
+        help="write sets of frames into DIRECTORY/sof_examples, and end",
+    )
     add("--format", choices=("image", "table"), default="image", help="of the pixel tables (default: %(default)s)")
     return parser
+
+
+def _examples() -> Path:
+    """Return the folder of sets of frames to start from: in the package, or beside it in the sources."""
+    package = Path(muse_core.__file__).parent
+    return next(path for path in (package / "sof_examples", package.parent / "sof_examples") if path.is_dir())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,6 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.perf_counter()
     try:
+        if arguments.examples:
+            shutil.copytree(_examples(), arguments.directory / "sof_examples", dirs_exist_ok=True)
+            return 0
         spec = ExposureSpec(
             mode=arguments.mode,
             ifus=arguments.ifus,

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The commands of the pages for users of each front-end run as they stand."""
+"""Every block of code of every page of the manual runs: here, or (cells of notebooks) where the manual is built."""
 
 import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,51 @@ import muse_core
 from muse_core.frontends import registry
 
 ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(\w+)( \w+)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{[\w-]+\}.*?^\1$", re.MULTILINE | re.DOTALL)
+#: Code that is indented, which nobody can tell from text that is.
+INDENTED = re.compile(r"\n\n(?: {4}|\t)[^\n]*")
+CELL = "```{code-cell}"
+#: What begins a page whose cells are run.
+NOTEBOOK = "---\njupytext:\n  text_representation:\n    format_name: myst\nkernelspec:\n  name: python3\n"
+MANUAL = sorted(p for p in DOCS.rglob("*.md") if not {"_build", "generated"} & set(p.relative_to(DOCS).parts))
+#: Pages whose code needs several machines, or the sources.
+ELSEWHERE = {"cluster.md", "report.md", "contributing.md"}
 PAGES = [
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("esorex", "python", "reflex", "edps", "combining", "noise")),
+    page
+    for page in (ROOT / "README.md", *MANUAL)
+    if page.name not in ELSEWHERE
+    and any(
+        language in ("sh", "python") and mark != " install" for language, mark, _ in BLOCK.findall(page.read_text())
+    )
 ]
-BLOCK = re.compile(r"^```(\w+)( eso)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Command lines in the text that are complete.
 INLINE = re.compile(r"`((?:esorex --recipe-dir=|muse-esorex --plan )[^`]* scipost\.sof)`")
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+#: What stands in for the programs of a batch system: the job runs at once, an array one after the other.
+SBATCH = """#!/bin/sh
+for script; do :; done
+last=$(sed -n 's/^#SBATCH --array=1-//p' "$script")
+export SLURM_CPUS_PER_TASK=2 SLURM_ARRAY_TASK_ID
+for SLURM_ARRAY_TASK_ID in $(seq ${last:-1}); do sh "$script" >"$script.$SLURM_ARRAY_TASK_ID.out" 2>&1 || exit; done
+echo 1
+"""
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).with_suffix("").as_posix())
 
 
-def run(language, code, folder):
+@pytest.fixture(scope="module")
+def stand_ins(tmp_path_factory):
+    """A folder of programs, and beside it a virtual environment to activate."""
+    folder = tmp_path_factory.mktemp("stand_ins")
+    (folder / "sbatch").write_text(SBATCH)
+    (folder / "sbatch").chmod(0o755)
+    return folder
+
+
+def run(language, code, folder, *programs):
     """Run the blocks of one language of a page, one after the other."""
-    environment = os.environ | {"HOME": str(folder), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = os.pathsep.join(map(str, [Path(sys.executable).parent, *programs, os.environ["PATH"]]))
+    environment = os.environ | {"HOME": str(folder), "PATH": path}
     for name in [name for name in environment if name.startswith("ESOREX_")]:
         del environment[name]
     command = ["sh", "-e", "-c", code] if language == "sh" else [sys.executable, "-W", "error", "-c", code]
@@ -41,11 +74,14 @@ def blocks(page, language, eso):
 
 
 @pages
-def test_examples(page, tmp_path):
+def test_examples(page, tmp_path, stand_ins):
     """Each page is complete: in an empty folder its commands run one after the other, then its lines of Python."""
     commands, python = blocks(page, "sh", ""), blocks(page, "python", "")
     assert "muse-simulate" in commands
-    run("sh", commands, tmp_path)
+    activate = tmp_path / "muse" / "bin" / "activate"  # the environment of batch jobs
+    activate.parent.mkdir(parents=True)
+    activate.touch()
+    run("sh", commands, tmp_path, stand_ins)
     if python:
         run("python", python, tmp_path)
 
@@ -59,18 +95,40 @@ def test_examples_with_programs_of_eso(page, tmp_path, esorex):
     commands, python = blocks(page, "sh", " eso"), blocks(page, "python", " eso")
     commands = "\n".join([commands, *INLINE.findall(page.read_text())]).strip()
     if commands or python:
-        making = re.search(r"muse-simulate .*\ncp .*\n", page.read_text())[0]
+        making = re.search(r"muse-simulate .*\n(?:cp .*\n)?", page.read_text())[0]
         run("sh", f"{making}\n{commands}", tmp_path)
     if python:
         pytest.importorskip("cpl")
         run("python", f"muse_scipost_plugins = {str(plugins)!r}\n{python}", tmp_path)
 
 
-def test_every_block_is_run_or_text():
-    for page in PAGES:
-        languages = {language for language, _, _ in BLOCK.findall(page.read_text())}
-        assert languages <= {"sh", "python", "text"}
-    assert len(INLINE.findall(PAGES[0].read_text())) == 2
+@pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_every_block_is_run_or_text(page):
+    text = page.read_text()
+    found = [(language, mark) for language, mark, _ in BLOCK.findall(DIRECTIVE.sub("", text))]
+    if CELL in text:
+        assert text.startswith(NOTEBOOK)
+        assert set(found) <= {("text", ""), ("sh", " install")}, "in a notebook only cells are run"
+    else:
+        assert set(found) <= {(c, mark) for c in ("sh", "python") for mark in ("", " eso")} | {
+            ("text", ""),
+            ("toml", ""),
+        }
+    if page.name not in ELSEWHERE:
+        assert not INDENTED.search(DIRECTIVE.sub("", BLOCK.sub("", text))), "code that nothing runs"
+
+
+def test_complete_lines_of_the_page_for_esorex():
+    assert len(INLINE.findall((DOCS / "esorex.md").read_text()) + INLINE.findall((ROOT / "README.md").read_text())) >= 2
+
+
+def test_parts_of_the_installation():
+    """What the page of the installation tells to install is there."""
+    text, project = (DOCS / "installation.md").read_text(), tomllib.loads((ROOT / "pyproject.toml").read_text())
+    parts = {part for listed in re.findall(r"pip install '\.\[([\w,]+)\]'", text) for part in listed.split(",")}
+    parts |= set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
+    assert parts
+    assert parts <= set(project["project"]["optional-dependencies"])
 
 
 def test_demo_of_the_makefile(tmp_path):

@@ -2,6 +2,7 @@
 """ESO's recipe reduces simulated data without complaint, and finds the truth."""
 
 import dataclasses
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -189,17 +190,21 @@ def test_refraction_beyond_the_header_is_found(tmp_path):
     assert found == pytest.approx(expected, rel=0.2)
 
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "sof_examples").glob("*.sof"))
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "sof_examples").glob("*/README.md"))
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=[path.stem for path in EXAMPLES])
+@pytest.mark.parametrize("example", EXAMPLES, ids=[path.parent.name for path in EXAMPLES])
 def test_examples_run(tmp_path, example):
-    """The comments of an example say how to make its data and how to reduce them; do that."""
-    commands = [line[2:].split() for line in example.read_text().splitlines() if line.startswith("# muse")]
+    """The page of an example says how to make its data, how to reduce them, and what comes out; do that."""
+    text = example.read_text()
+    commands = [line.split() for line in text.splitlines() if line.startswith("muse-")]
     (simulate,) = [c[1:] for c in commands if c[0] == "muse-simulate"]
     (scipost,) = [c[1:] for c in commands if c[0] == "muse-esorex"]
     assert simulate[0] == "demo"
     assert cli.main([str(tmp_path / "demo"), *simulate[1:]]) == 0
     assert scipost[0] == "muse_scipost"
-    assert scipost[-1] == f"sof_examples/{example.name}"
-    reduce(example, tmp_path, *scipost[1:-1])
+    assert scipost[-1] == f"sof_examples/{example.parent.name}/scipost.sof"
+    reduce(example.parent / "scipost.sof", tmp_path, *scipost[1:-1])
+    outcome = runpy.run_path(str(ROOT / "docs" / "generate.py"))["outcome"]
+    assert text.endswith(f"What comes out:\n\n{outcome(tmp_path)}")
