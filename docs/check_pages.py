@@ -43,9 +43,14 @@ class _Page(html.parser.HTMLParser):
             self.links.append(target)
 
 
+def _pages(root: Path) -> list[Path]:
+    """Return the pages, without what belongs to the theme."""
+    return sorted(path for path in root.rglob("*.html") if "_static" not in path.parts)
+
+
 def broken_links(root: Path) -> Iterator[str]:
     """Yield each link within the manual that leads nowhere."""
-    pages = {path: _Page(path) for path in sorted(root.rglob("*.html"))}
+    pages = {path: _Page(path) for path in _pages(root)}
     for path, page in pages.items():
         for link in page.links:
             parts = urllib.parse.urlsplit(link)
@@ -77,25 +82,31 @@ def _resize(driver: webdriver.Chrome, size: tuple[int, int], height: int | None 
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
 
+def _messages(driver: webdriver.Chrome, where: object) -> Iterator[str]:
+    """Yield the errors on the console."""
+    yield from (f"{where}: {entry['message']}" for entry in driver.get_log("browser") if entry["level"] == "SEVERE")
+
+
 def faults_in_browser(root: Path, pictures: Path | None) -> Iterator[str]:
     """Yield what the browser finds on each page, and whether the search does."""
     driver = _browser()
     try:
         wait = WebDriverWait(driver, _PATIENCE_S)
-        for path in sorted(root.rglob("*.html")):
+        for path in _pages(root):
             name = path.relative_to(root)
+            _resize(driver, _WIDE)
+            driver.get(path.as_uri())
+            driver.execute_script(_EAGER)
+            wait.until(lambda browser: browser.execute_script(_LOADED))
+            yield from _messages(driver, name)
+            yield from (f"{name}: no picture {source}" for source in driver.execute_script(_BROKEN))
             for size in (_WIDE, _NARROW):
                 _resize(driver, size)
-                driver.get(path.as_uri())
-                driver.execute_script(_EAGER)
-                wait.until(lambda browser: browser.execute_script(_LOADED))
-                yield from (f"{name}: {entry['message']}" for entry in driver.get_log("browser"))
-                yield from (f"{name}: no picture {source}" for source in driver.execute_script(_BROKEN))
+                if (excess := driver.execute_script(_TOO_WIDE)) > 0:
+                    yield f"{name}: {excess} pixels wider than a window of {size[0]}"
                 if pictures is not None:
                     _resize(driver, size, min(driver.execute_script("return document.body.scrollHeight"), 12000))
                     driver.save_screenshot(str(pictures / f"{str(name).replace('/', '_')[:-5]}-{size[0]}.png"))
-            if (excess := driver.execute_script(_TOO_WIDE)) > 0:
-                yield f"{name}: {excess} pixels too wide for a telephone"
         _resize(driver, _WIDE)
         for word in _SEARCHED:
             driver.get(f"{(root / 'search.html').as_uri()}?q={word}")
@@ -103,7 +114,7 @@ def faults_in_browser(root: Path, pictures: Path | None) -> Iterator[str]:
                 lambda browser: browser.execute_script("return document.querySelectorAll('#search-results li').length")
             )
             print(f"search for {word}: {found} pages")
-            yield from (f"search for {word}: {entry['message']}" for entry in driver.get_log("browser"))
+            yield from _messages(driver, f"search for {word}")
     finally:
         driver.quit()
 
@@ -116,7 +127,7 @@ def main(root: Path, pictures: Path | None = None) -> int:
     for fault in (*broken_links(root), *faults_in_browser(root, pictures)):
         print(fault)
         faults += 1
-    print(f"{len(list(root.rglob('*.html')))} pages, {faults} faults")
+    print(f"{len(_pages(root))} pages, {faults} faults")
     return int(faults > 0)
 
 

@@ -3,6 +3,7 @@
 
 import os
 import sys
+import types
 import urllib.request
 from pathlib import Path
 
@@ -29,13 +30,14 @@ extensions = [
     "myst_nb",
 ]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_kernel"]
 default_role = "code"  # single backquotes in docstrings are names
 
 # -- notebooks: cells run in an empty folder, with the commands of this installation; an error ends the build
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 os.environ.pop("MUSE_COMPAT", None)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+os.environ["IPYTHONDIR"] = str(DOCS / "_kernel")  # cells of commands
 nb_execution_mode = "cache"  # a cell that was not changed is not run again; `make clean` forgets
 nb_execution_cache_path = str(DOCS / "_build" / "cells")
 nb_render_markdown_format = "gfm"
@@ -80,11 +82,13 @@ html_css_files = ["manual.css"]
 html_show_sourcelink = False
 html_copy_source = True
 html_last_updated_fmt = None
+html_show_search_summary = False  # browsers do not let a page read others from file://
 html_theme_options = {
     "collapse_navigation": True,
     "navigation_depth": 2,
     "show_nav_level": 1,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 8,
+    "navbar_align": "left",
     "icon_links": [],
     "use_edit_page_button": False,
     "show_version_warning_banner": False,
@@ -93,6 +97,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_sidebars = {page: [] for page in ("why", "installation", "first_cube", "troubleshooting", "glossary", "citation")}
 copybutton_prompt_text = v2.copybutton_prompt_text
 copybutton_prompt_is_regexp = True
 
@@ -107,6 +112,12 @@ def _show_shell_as_shell(app, doctree):
             block["language"] = "sh"
 
 
+def _skip_names_of_types(app, what, name, member, skip, options):
+    """Leave out other names of types, such as ``Rows = dict[str, ndarray]``: they have no text of their own."""
+    return True if isinstance(member, types.GenericAlias) else None
+
+
 def setup(app):
     """Connect what is said here."""
+    app.connect("autodoc-skip-member", _skip_names_of_types)
     app.connect("doctree-read", _show_shell_as_shell)
