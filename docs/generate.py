@@ -168,13 +168,23 @@ def outcome(folder: Path) -> str:
 
 def api() -> dict[str, str]:
     """Return a page for each public module by its name, in reStructuredText."""
-    names = ["muse_core", "muse_core.noise", "muse_core.errors"]
+    names = ["muse_core.api", "muse_core.api.steps", "muse_core.api.steps.sky", "muse_core"]
+    names += ["muse_core.noise", "muse_core.errors"]
     for package in ("muse_core.steps",):
         module = importlib.import_module(package)
         found = pkgutil.walk_packages(module.__path__, f"{package}.")
         names += [name for _, name, _ in found if not any(part.startswith("_") for part in name.split("."))]
-    page = "{0}\n{1}\n\n.. automodule:: {0}\n   :members:\n   :show-inheritance:\n"
-    return {name: page.format(name, "=" * len(name)) for name in names}
+    pages, told = {}, set()
+    for name in names:
+        module = importlib.import_module(name)
+        members = {member: id(getattr(module, member)) for member in getattr(module, "__all__", ())}
+        again = [member for member, number in members.items() if number in told]
+        told |= set(members.values())
+        exclude = f"   :exclude-members: {', '.join(again)}\n" if again else ""
+        pages[name] = (
+            f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n{exclude}"
+        )
+    return pages
 
 
 def examples(scratch: Path) -> None:
