@@ -69,23 +69,33 @@ def resident_memory() -> int | None:
     return _status("VmRSS")
 
 
+def bytes_written() -> int:
+    """Return how many bytes this process has written into files and streams; 0 where the system does not tell."""
+    return _number(Path("/proc/self/io"), "wchar") or 0
+
+
 def _status(key: str) -> int | None:
+    kilobytes = _number(Path("/proc/self/status"), key)
+    return None if kilobytes is None else kilobytes * 1024
+
+
+def _number(path: Path, key: str) -> int | None:
     try:
-        found = re.search(rf"^{key}:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        found = re.search(rf"^{key}:\s*(\d+)", path.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return int(found[1]) * 1024 if found else None
+    return int(found[1]) if found else None
 
 
 @contextlib.contextmanager
 def timed(step: str, n_rows: int, *, wanted: bool = True) -> Iterator[None]:
     """Log, after the block, the seconds of a step, and as details its rows and the peak memory so far; if wanted."""
-    start = time.monotonic()
+    start, written_before = time.monotonic(), bytes_written()
     with stepping(step):
         yield
     if wanted:
-        seconds, memory = time.monotonic() - start, peak_memory()
-        facts = {"step": step, "seconds": seconds, "rows": n_rows, "peak_memory": memory}
+        seconds, memory, written = time.monotonic() - start, peak_memory(), bytes_written() - written_before
+        facts = {"step": step, "seconds": seconds, "rows": n_rows, "peak_memory": memory, "written": written}
         # the lines are those of the caller, two frames above
         _LOG.info("%s: %.1f s", step, seconds, extra={"facts": facts}, stacklevel=3)
         _LOG.debug("%s: %d rows, peak memory %.0f MB", step, n_rows, memory / 1e6, stacklevel=3)

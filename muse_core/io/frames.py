@@ -46,6 +46,11 @@ class FrameSelection:
                 raise MissingFileError(f"{path}: {found}, expected a FITS file with tag {frame.tag}")
             self._paths[frame.tag].append(path)
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files of all tags."""
+        return [path for files in self._paths.values() for path in files]
+
     def all(self, tag: str) -> list[Path]:
         """Return the files of a tag in order."""
         return self._paths.get(tag, [])

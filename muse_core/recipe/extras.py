@@ -58,20 +58,10 @@ class Extra:
     collector: str
 
 
-#: All extras, in the order in which they are written.
+#: All extras, in the order in which they are written: the report tells of the others.
 EXTRAS: dict[str, Extra] = {
     extra.name: extra
     for extra in (
-        Extra(
-            name="report",
-            help="a page about the reduction, with checks, and its numbers as JSON",
-            recipes=("muse_scipost", "muse_exp_combine", "muse_exp_align", "muse_create_sky"),
-            products=(
-                ProductSpec("MUSE_REPORT", "master", "FINAL", "IMAGE", "report of the reduction", suffix=".html"),
-                ProductSpec("MUSE_REPORT_DATA", "master", "FINAL", "IMAGE", "numbers of the report", suffix=".json"),
-            ),
-            collector="muse_core.stages.reporting:ReportCollector",
-        ),
         Extra(
             name="noise",
             help="how the voxels of the cube are correlated, and its measured noise",
@@ -82,6 +72,16 @@ EXTRAS: dict[str, Extra] = {
                 ),
             ),
             collector="muse_core.stages.noise:NoiseCollector",
+        ),
+        Extra(
+            name="report",
+            help="a page about the reduction, with checks, and its numbers as JSON",
+            recipes=("muse_scipost", "muse_exp_combine", "muse_exp_align", "muse_create_sky"),
+            products=(
+                ProductSpec("MUSE_REPORT", "master", "FINAL", "IMAGE", "report of the reduction", suffix=".html"),
+                ProductSpec("MUSE_REPORT_DATA", "master", "FINAL", "IMAGE", "numbers of the report", suffix=".json"),
+            ),
+            collector="muse_core.stages.reporting:ReportCollector",
         ),
     )
 }
@@ -183,7 +183,8 @@ class Collector:
         Parameters
         ----------
         products : sequence of Finished
-            The products of the reference that the run has made, sorted by tag, then name. They must not be changed.
+            The products of the reference that the run has made, and those of the extras before this one, sorted by
+            tag, then name. They must not be changed.
         """
         raise NotImplementedError(f"extra {self.extra.name} writes nothing")
 
@@ -276,9 +277,6 @@ class Extras:
 
     def write(self, run: "Run") -> None:
         """Have all of them write their products, once those of the reference are complete."""
-        if not self._collectors:
-            return
-        finished = [Finished(product.tag, run.factory.place_of(product)) for product in run.factory.products]
-        finished.sort(key=lambda product: (product.tag, product.path.name))
         for collector in self._collectors:
-            collector.write(finished)
+            finished = [Finished(product.tag, run.factory.place_of(product)) for product in run.factory.products]
+            collector.write(sorted(finished, key=lambda product: (product.tag, product.path.name)))

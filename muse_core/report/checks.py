@@ -116,7 +116,7 @@ LIMITS: dict[str, Limit] = {
         "steps", "Autocalibration bins without data", "%", 5.0, 20.0, "high", "too little sky: another mask"
     ),
     "darcheck": Limit(
-        "steps", "Residual refraction", "arcsec", 0.1, 0.25, "high", "--darcheck=correct, or lambdaref",
+        "exposures", "Residual refraction", "arcsec", 0.1, 0.25, "high", "--darcheck=correct, or lambdaref",
     ),
     "warnings": Limit("machine", "Warnings in the log", "", 0.5, math.inf, "high", "read them below"),
 }  # fmt: skip

@@ -87,7 +87,16 @@ class Panel:
 
 
 def draw(
-    name: str, title: str, alt: str, caption: str, plot: Callable, *, wide: bool = False, height: int = HEIGHT, **kind
+    name: str,
+    title: str,
+    alt: str,
+    caption: str,
+    plot: Callable,
+    *,
+    wide: bool = False,
+    height: int = HEIGHT,
+    wide_height: int | None = None,
+    **kind,
 ) -> Panel:
     """Make a panel.
 
@@ -99,15 +108,15 @@ def draw(
         Draws into the matplotlib figure that it gets.
     wide : bool
         For the width of the page; on narrow pages a figure of its own.
-    height : int
-        In CSS pixels, of the figure of usual width.
+    height, wide_height : int
+        In CSS pixels, of the figure of usual width, and of the wide one if that has another.
     **kind
         For `plot`.
     """
     normal = _svg(plot, f"{name}-n", WIDTH, height, alt, kind)
     if not wide:
         return Panel(name, title, caption, alt, normal)
-    return Panel(name, title, caption, alt, _svg(plot, f"{name}-w", WIDE, height, alt, kind), normal)
+    return Panel(name, title, caption, alt, _svg(plot, f"{name}-w", WIDE, wide_height or height, alt, kind), normal)
 
 
 def _svg(plot: Callable, salt: str, width: int, height: int, alt: str, kind: dict) -> str:

@@ -8,18 +8,21 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import MuseError
+from muse_core.model.header import PIXTABLE
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.report.images import Sources, celestial, find_sources, pixel_arcsec, read_image
 from muse_core.report.products import ProductFile, Run
 from muse_core.steps.align.match import MatchOptions, align
 from muse_core.steps.astrometry import Projection
-from muse_core.steps.velocity import VelocityCorrection
+from muse_core.steps.velocity import CARD_VELOCITY, FRAMES, VelocityCorrection
 
 #: Tags that are made of a single exposure each.
 _OF_EXPOSURE = (
     "SKY_IMAGE", "SKY_MASK", "SKY_SPECTRUM", "SKY_LINES", "SKY_CONTINUUM", "PIXTABLE_REDUCED", "PIXTABLE_POSITIONED",
     "AUTOCAL_FACTORS", "AUTOCAL_MASK", "RAMAN_IMAGES", "SOURCE_LIST",
 )  # fmt: skip
+#: What is left of the refraction, in arcsec.
+_DAR_CHECK = PIXTABLE + "DAR CHECK"
 #: Search radii in arcsec for what is left between exposures that should be aligned.
 _RADII = (5.0, 2.0, 0.8)
 #: Sources of an exposure that are matched, the brightest.
@@ -80,6 +83,9 @@ def find_exposures(run: Run) -> list[Exposure]:
         exposure = Exposure(date, found[0].header)
         exposure.numbers = _header_numbers(exposure.header, run)
         exposure.numbers["velocity"] = _velocity(found)
+        checked = [p.header[_DAR_CHECK] for p in found if isinstance(p.header.get(_DAR_CHECK), int | float)]
+        if checked:
+            exposure.numbers["refraction_left"] = float(checked[0])
         _add_image(exposure, found)
         exposures.append(exposure)
     _compare(exposures)
@@ -110,12 +116,14 @@ def _header_numbers(header: Header, run: Run) -> dict:
 
 
 def _velocity(products: list[ProductFile]) -> float | None:
-    """Return the velocity in km/s that was corrected, if the products say in which frame their wavelengths are."""
-    frames = {"BARYCENT": "bary", "HELIOCEN": "helio", "GEOCENTR": "geo"}
+    """Return the velocity in km/s that was corrected: the products tell it, or in which frame their wavelengths are."""
+    frames = {specsys: frame for frame, (specsys, comment) in FRAMES.items() if comment is not None}
     for product in products:
-        frame = frames.get(product.header.get("SPECSYS"))
+        frame, told = frames.get(product.header.get("SPECSYS")), product.header.get(CARD_VELOCITY)
         if frame is None:
             continue
+        if isinstance(told, int | float):
+            return float(told)
         try:
             correction = VelocityCorrection.from_header(product.header, frame)
         except MuseError:

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 from astropy.wcs import WCS
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter, median_filter
 
 from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report.exposures import Exposure, stellar_fwhm
@@ -18,8 +18,15 @@ _BANDS = 9
 _WHOLE = 0.3
 #: Planes of an emission-line map on either side of its line, and of the continuum beside it.
 _LINE_HALF, _BESIDE = 2, 8
-#: An emission line is brighter than its surroundings by so many times the scatter of the spectrum.
-_LINE_SIGMAS = 8.0
+#: An emission line is brighter than its surroundings by so many times the scatter of the spectrum, and by such a part.
+_LINE_SIGMAS, _OF_CONTINUUM = 5.0, 0.3
+#: Sources whose lines are looked for have so many times the noise of a plane.
+_CONTINUUM_SIGMAS = 2.0
+#: Lines are looked for in so many sources, the brightest, in boxes of twice that size; not in these parts of the range
+#: and of the field at either end.
+_SEARCHED, _HALF_ARCSEC, _EDGE, _EDGE_OF_FIELD = 25, 0.8, 0.03, 0.05
+#: Width of the smoothing of the map of a line, in spaxels (standard deviation).
+_SMOOTH = 1.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -134,7 +141,7 @@ def _widths(cube: Cube, bands: list[np.ndarray], sources: Sources) -> list[dict]
         return []
     stars = fitted[np.argsort(sources.fwhm[fitted])][: max(1, (len(fitted) + 2) // 4)]
     found = []
-    edges = np.arange(len(bands) + 1) * cube.shape[0] // len(bands)
+    edges = -(-np.arange(len(bands) + 1) * cube.shape[0] // len(bands))  # as planes are added to bands
     for band, begin, end in zip(bands, edges[:-1], edges[1:], strict=True):
         missing = ~np.isfinite(band)
         widths = fit_widths(np.where(missing, 0.0, band), sources.x[stars], sources.y[stars], missing)
@@ -176,50 +183,57 @@ def on_cube(mask: np.ndarray, wcs: WCS, cube: Cube) -> np.ndarray:
     return found.reshape(ny, nx)
 
 
-def strongest_line(cube: Cube, field: Field, *, edge: float = 0.03) -> tuple[int, np.ndarray] | None:
+def strongest_line(cube: Cube, field: Field) -> tuple[int, int, np.ndarray] | None:
     """Find the strongest emission line of the sources, and its image without continuum.
 
     Parameters
     ----------
     cube, field : Cube, Field
         The cube, and what was measured of it.
-    edge : float
-        Part of the range at either end that is not looked at.
 
     Returns
     -------
     plane : int
         Number of the plane of the line.
+    source : int
+        Number of the source that has it.
     image : ndarray of float64, shape (ny, nx)
-        Sum of the planes of the line without the mean of those beside it.
+        Sum of the planes of the line without the mean of those beside it, smoothed; NaN where the field has nothing.
     """
-    nz = cube.shape[0]
-    if nz < 4 * _BESIDE or not len(field.sources):
+    nz, ny, nx = cube.shape
+    x, y = field.sources.x, field.sources.y
+    rim = _EDGE_OF_FIELD * nx, _EDGE_OF_FIELD * ny
+    chosen = np.flatnonzero((x > rim[0]) & (x < nx - rim[0]) & (y > rim[1]) & (y < ny - rim[1]))[:_SEARCHED]
+    n = len(chosen)
+    if nz < 4 * _BESIDE or not n or np.isnan(cube.step_arcsec):
         return None
-    n = min(len(field.sources), 15)
-    spectra = np.zeros((n, nz))
-    ny, nx = field.white.shape
+    half = max(1, round(_HALF_ARCSEC / cube.step_arcsec))
+    places = np.rint(np.column_stack([y, x])[chosen]).astype(int)
+    boxes = [np.s_[max(row - half, 0) : row + half + 1, max(i - half, 0) : i + half + 1] for row, i in places]
+    spectra, variances = np.zeros((n, nz)), np.zeros((n, nz))
     for number, plane in cube.planes():
-        for i in range(n):
-            row, column = int(round(field.sources.y[i])), int(round(field.sources.x[i]))
-            box = plane[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
-            finite = np.isfinite(box)
-            spectra[i, number] = box[finite].sum() if finite.any() else 0.0
-    excess = spectra - median_filter(spectra, size=(1, 4 * _BESIDE + 1), mode="nearest")
+        variance = cube.variance(number) if cube.has_stat else np.zeros_like(plane)
+        for i, box in enumerate(boxes):
+            spectra[i, number] = np.nansum(plane[box])
+            variances[i, number] = np.nansum(variance[box])
+    continuum = median_filter(spectra, size=(1, 4 * _BESIDE + 1), mode="nearest")
+    excess = spectra - continuum
     if n > 2:
         excess -= np.median(excess, axis=0)  # what is left of the sky is in all of them
     scatter = SIGMA_PER_MAD * np.median(np.abs(excess), axis=1, keepdims=True)
-    between = SIGMA_PER_MAD * np.median(np.abs(excess), axis=0)  # more where the sky is bright
-    noise = np.hypot(scatter, between)
+    noise = np.hypot(scatter, np.sqrt(variances))
     signal = np.divide(excess, noise, out=np.zeros_like(excess), where=noise > 0)
+    signal[excess < _OF_CONTINUUM * continuum] = 0.0  # stars have none
+    # what is seen in a few planes only, without continuum, may be a cosmic ray
+    signal[continuum.mean(axis=1) < _CONTINUUM_SIGMAS * np.sqrt(variances.mean(axis=1))] = 0.0
     signal = median_filter(signal, (1, 3))  # a line is seen in three planes, what is left of a cosmic ray is not
-    margin = max(int(edge * nz), _BESIDE + _LINE_HALF)
+    margin = max(int(_EDGE * nz), _BESIDE + _LINE_HALF)
     signal[:, :margin] = signal[:, nz - margin :] = 0.0
-    peak = int(np.argmax(signal.max(axis=0)))
-    if signal[:, peak].max() < _LINE_SIGMAS:
+    source, peak = np.unravel_index(np.argmax(signal), signal.shape)
+    if signal[source, peak] < _LINE_SIGMAS:
         return None
-    image, beside, n_beside = np.zeros((ny, nx)), np.zeros((ny, nx)), 0
-    for number in range(max(peak - _BESIDE, 0), min(peak + _BESIDE + 1, nz)):
+    image, beside, n_beside = np.zeros(field.white.shape), np.zeros(field.white.shape), 0
+    for number in range(peak - _BESIDE, peak + _BESIDE + 1):
         distance = abs(number - peak)
         plane = cube.plane(number).astype(np.float64)
         if distance <= _LINE_HALF:
@@ -227,4 +241,7 @@ def strongest_line(cube: Cube, field: Field, *, edge: float = 0.03) -> tuple[int
         elif distance > _LINE_HALF + 1:
             beside += plane
             n_beside += 1
-    return peak, image - beside * (2 * _LINE_HALF + 1) / n_beside
+    image -= beside * (2 * _LINE_HALF + 1) / n_beside
+    seen = np.isfinite(image)
+    smooth = gaussian_filter(np.where(seen, image, 0.0), _SMOOTH)
+    return int(peak), int(chosen[source]), np.where(np.isfinite(field.white), smooth, np.nan)

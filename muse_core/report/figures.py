@@ -8,7 +8,7 @@ from muse_core.report.checks import OK
 from muse_core.report.drawing import C1, C2, C3, C4, MUTED, RULE, STATUS, TEXT, Panel, draw
 from muse_core.report.exposures import Exposure
 from muse_core.report.measure import Measured
-from muse_core.report.pictures import SQUARE, field_panels, grey, image_axes, stretch
+from muse_core.report.pictures import SQUARE, field_panels, grey, image_axes, image_height, stretch
 
 FLUX = "10⁻²⁰ erg s⁻¹ cm⁻² Å⁻¹"
 #: Wavelengths of a spectrum with more planes are averaged in the figure.
@@ -71,41 +71,45 @@ def sky_panels(m: Measured) -> list[Panel]:
             )
         )
     panels += _slice_panels(m)
-    known = [e for e in m.exposures if e.numbers.get("sky_continuum") is not None]
-    if len(known) > 1:
-
-        def stability(figure):
-            rows = [("sky_continuum", "continuum", C1), ("sky_brightest", "brightest line", C2)]
-            if all(e.numbers.get("sky_residual") is not None for e in known):
-                rows.append(("sky_residual", "residual", C3))
-            axes = figure.add_subplot()
-            for key, label, colour in rows:
-                values = np.array([e.numbers[key] for e in known], float)
-                middle = np.median(values)
-                axes.plot(
-                    np.arange(1, len(known) + 1),
-                    values / middle if middle else values,
-                    "o-",
-                    ms=4,
-                    color=colour,
-                    label=label,
-                )
-            axes.axhline(1, color=MUTED, lw=0.8)
-            axes.set_xlabel("exposure")
-            axes.set_ylabel("relative to the median")
-            _whole_numbers(axes, len(known))
-            axes.legend(loc="best")
-
-        panels.append(
-            draw(
-                "stability",
-                "Sky over the exposures",
-                f"Brightness of the sky in {len(known)} exposures, relative to their median.",
-                "Continuum and brightest line before the subtraction; residual after it, where pixel tables are known.",
-                stability,
-            )
-        )
     return panels
+
+
+def _stability(m: Measured) -> list[Panel]:
+    known = [e for e in m.exposures if e.numbers.get("sky_continuum") is not None]
+    if len(known) < 2:
+        return []
+
+    def stability(figure):
+        rows = [("sky_continuum", "continuum", C1), ("sky_brightest", "brightest line", C2)]
+        if all(e.numbers.get("sky_residual") is not None for e in known):
+            rows.append(("sky_residual", "residual", C3))
+        axes = figure.add_subplot()
+        for key, label, colour in rows:
+            values = np.array([e.numbers[key] for e in known], float)
+            middle = np.median(values)
+            axes.plot(
+                np.arange(1, len(known) + 1),
+                values / middle if middle else values,
+                "o-",
+                ms=4,
+                color=colour,
+                label=label,
+            )
+        axes.axhline(1, color=MUTED, lw=0.8)
+        axes.set_xlabel("exposure")
+        axes.set_ylabel("relative to the median")
+        _whole_numbers(axes, len(known))
+        axes.legend(loc="best")
+
+    return [
+        draw(
+            "stability",
+            "Sky over the exposures",
+            f"Brightness of the sky in {len(known)} exposures, relative to their median.",
+            "Continuum and brightest line before the subtraction; residual after it, where pixel tables are known.",
+            stability,
+        )
+    ]
 
 
 def _whole_numbers(axes, n: int) -> None:
@@ -252,15 +256,21 @@ def exposure_panels(m: Measured) -> list[Panel]:
                 height=SQUARE - 40,
             )
         )
+    panels += _stability(m)
     rows = [
-        ("transmission", "relative flux"), ("fwhm", "FWHM [arcsec]"), ("sky_continuum", "sky continuum"),
-        ("airmass", "airmass"), ("sky_residual", "sky residual"),
+        ("transmission", "relative flux"), ("fwhm", "FWHM [″]"), ("sky_continuum", "sky continuum"),
+        ("sky_residual", "sky residual [σ]"), ("seeing_monitor", "seeing [″]"), ("airmass", "airmass"),
+        ("weight", "weight"), ("velocity", "velocity [km/s]"),
     ]  # fmt: skip
-    rows = [(key, label) for key, label in rows if sum(e.numbers.get(key) is not None for e in exposures) > 1][:4]
+    rows = [(key, label) for key, label in rows if sum(e.numbers.get(key) is not None for e in exposures) > 1]
     if rows:
 
         def trends(figure):
-            for axes, (key, label) in zip(np.atleast_1d(figure.subplots(len(rows), 1, sharex=True)), rows, strict=True):
+            across = 2 if figure.get_figwidth() > figure.get_figheight() else 1
+            grid = np.atleast_2d(figure.subplots(-(-len(rows) // across), across, sharex=True, squeeze=False))
+            for axes in grid.T.flat[len(rows) :]:
+                axes.set_visible(False)
+            for axes, (key, label) in zip(grid.T.flat, rows, strict=False):
                 known = [(i, e) for i, e in enumerate(exposures, 1) if e.numbers.get(key) is not None]
                 values = [e.numbers[key] for _, e in known]
                 axes.plot([i for i, _ in known], values, "-", color=RULE, lw=1.2)
@@ -269,7 +279,8 @@ def exposure_panels(m: Measured) -> list[Panel]:
                 axes.margins(y=0.25)
                 axes.yaxis.set_major_locator(_few())
                 _whole_numbers(axes, len(exposures))
-            axes.set_xlabel("exposure")
+            for axes in grid[-1]:
+                axes.set_xlabel("exposure")
 
         panels.append(
             draw(
@@ -278,7 +289,9 @@ def exposure_panels(m: Measured) -> list[Panel]:
                 "Trends over the exposures: " + ", ".join(label for _, label in rows) + ".",
                 "Coloured: exposures with something beyond its limits.",
                 trends,
+                wide=True,
                 height=max(240, 96 * len(rows)),
+                wide_height=70 + 96 * -(-len(rows) // 2),
             )
         )
     return panels
@@ -318,6 +331,8 @@ def noise_panels(m: Measured) -> list[Panel]:
                 stat,
             )
         )
+    if m.correlation is not None:
+        panels.append(_correlation(m))
     if spectra is not None and spectra.depth.size:
 
         def depth(figure):
@@ -339,6 +354,33 @@ def noise_panels(m: Measured) -> list[Panel]:
             )
         )
     return panels
+
+
+def _correlation(m: Measured) -> Panel:
+    correlation = m.correlation
+
+    def plot(figure):
+        axes = figure.add_subplot()
+        for (size, predicted), colour in zip(correlation.predicted.items(), (C1, C2), strict=True):
+            lbda, measured, expected = _thin(correlation.lbda, correlation.measured[size], predicted)
+            axes.plot(lbda, measured, color=colour, lw=0.7, alpha=0.6)
+            axes.plot(lbda, expected, color=colour, lw=1.6, label=f"{size} × {size} spaxels")
+        axes.axhline(1, color=MUTED, lw=0.8)
+        axes.set_ylim(bottom=0)
+        axes.margins(x=0.01)
+        axes.set_xlabel("wavelength [Å]")
+        axes.set_ylabel("noise of a sum / independent voxels")
+        axes.legend(loc="lower right", ncols=2)
+
+    factors = " and ".join(f"{item['predicted']:.2f} for {item['box']}" for item in m.numbers["noise"]["correlation"])
+    return draw(
+        "correlation",
+        "Correlated noise",
+        f"Noise of sums over boxes of spaxels with wavelength, relative to independent voxels: {factors} a side.",
+        "By how much the noise of a sum is more than that of independent voxels: predicted from the resampling "
+        "(thick), and measured on the sky (thin).",
+        plot,
+    )
 
 
 def step_panels(m: Measured) -> list[Panel]:
@@ -373,7 +415,7 @@ def step_panels(m: Measured) -> list[Panel]:
             )
         )
     for _date, images in steps.raman[:1]:
-        for name, image in images[:3]:
+        for name, image in images[:4]:
 
             def raman(figure, image=image):
                 axes = image_axes(figure, image.shape)
@@ -389,7 +431,7 @@ def step_panels(m: Measured) -> list[Panel]:
                     f"Image {name} of the Raman fit.",
                     f"RAMAN_IMAGES, extension {name}.",
                     raman,
-                    height=SQUARE,
+                    height=image_height(image.shape),
                 )
             )
     for image, name, title in (
@@ -415,7 +457,7 @@ def step_panels(m: Measured) -> list[Panel]:
                     f"{title}, {image.shape[1]} by {image.shape[0]} pixels.",
                     "As muse_exp_align made it.",
                     field,
-                    height=SQUARE,
+                    height=image_height(image.shape),
                 )
             )
     images = m.numbers.get("alignment", {}).get("images", [])
@@ -462,7 +504,7 @@ def machine_panels(m: Measured) -> list[Panel]:
             "time",
             "Time by step",
             f"Bars: time of each step, {total:.1f} s in all.",
-            f"{total:.1f} s in all.",
+            f"{total:.1f} s in all, of {m.numbers['machine']['seconds']:.1f} s of the run up to its report.",
             time,
             height=80 + 30 * len(steps),
         )

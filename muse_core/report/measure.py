@@ -11,10 +11,12 @@ from muse_core.model.origin import N_SLICE
 from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report import sky as sky_part
 from muse_core.report.checks import Judge, Limit, outliers
+from muse_core.report.correlation import Correlation, read_correlation
+from muse_core.report.done import what_was_done
 from muse_core.report.exposures import Exposure, find_exposures
 from muse_core.report.field import Field, measure_field, on_cube
 from muse_core.report.images import Cube, pixel_arcsec
-from muse_core.report.products import Run
+from muse_core.report.products import Run, sign_inputs
 from muse_core.report.rows import RowStatistics, statistics_of_file
 from muse_core.report.sky import ExposureSky
 from muse_core.report.spectra import APERTURE_ARCSEC, DEPTH_SIGMAS, SkySpectra, measure_spectra
@@ -50,6 +52,8 @@ class Measured:
         The cube, and what was measured of it, if there is one.
     at_lines : ndarray of bool, optional
         Planes of the cube with sky lines.
+    correlation : Correlation, optional
+        Noise of sums of voxels.
     """
 
     run: Run
@@ -62,6 +66,7 @@ class Measured:
     field: Field | None = None
     spectra: SkySpectra | None = None
     at_lines: np.ndarray | None = None
+    correlation: Correlation | None = None
 
 
 def measure(run: Run, limits: Mapping[str, Limit], record: Mapping | None = None) -> Measured:
@@ -74,7 +79,8 @@ def measure(run: Run, limits: Mapping[str, Limit], record: Mapping | None = None
     limits : mapping of str to Limit
         Limits of the checks.
     record : mapping, optional
-        What only the run itself knows: ``rows`` (by DATE-OBS), ``exposures`` (numbers by DATE-OBS), ``machine``.
+        What only the run itself knows: ``rows`` (by DATE-OBS), ``exposures`` (numbers by DATE-OBS), ``machine``,
+        ``inputs`` (paths).
     """
     record = record or {}
     exposures = find_exposures(run)
@@ -86,6 +92,7 @@ def measure(run: Run, limits: Mapping[str, Limit], record: Mapping | None = None
     judge = Judge(limits)
     numbers = measured.numbers
     numbers |= _head(run, exposures)
+    sign_inputs(numbers["inputs"], record.get("inputs", ()))
     product = run.first("DATACUBE_FINAL")
     if product is not None and not _is_cube(product.path):
         product = None
@@ -130,6 +137,7 @@ def _head(run: Run, exposures: list[Exposure]) -> dict:
         "program": header.get("ESO OBS PROG ID"),
         "mode": header.get("ESO INS MODE"),
         "date": header.get("DATE"),
+        "done": what_was_done(made),
         "n_exposures": len(exposures),
         "total_time": float(sum(times)) if times else None,
         "parameters": made.parameters,
@@ -191,6 +199,10 @@ def _measure_cube(measured: Measured, cube: Cube, judge: Judge) -> None:
             judge.check("continuum_residual", 100 * abs(found["continuum_residual"]) / continuum)
     measured.at_lines = at_lines
     numbers["sky"] = found
+    if np.isfinite(spectra.chi_square[between]).any():
+        found["chi_square"] = float(np.nanmedian(spectra.chi_square[between]))
+        if np.isfinite(spectra.chi_square[at_lines]).any():
+            found["chi_square_at_lines"] = float(np.nanmedian(spectra.chi_square[at_lines]))
     ratio = spectra.ratio[between & np.isfinite(spectra.ratio)]
     noise: dict = {"aperture": APERTURE_ARCSEC, "sigmas": DEPTH_SIGMAS}
     if ratio.size:
@@ -210,6 +222,9 @@ def _measure_cube(measured: Measured, cube: Cube, judge: Judge) -> None:
             ],
         }
     noise["unit"] = cube.unit
+    correlation = measured.correlation = read_correlation(measured.run)
+    if correlation is not None:
+        noise["correlation"] = correlation.numbers()
     numbers["noise"] = noise
 
 
@@ -232,6 +247,7 @@ def _measure_rows(measured: Measured, judge: Judge) -> None:
             "flags": dict(statistics.flags),
             "flagged": statistics.n_flagged,
             "sky_residual": statistics.residual_in_noise,
+            "chi_square": statistics.chi_square,
         }
         if seen.sum() < 10:
             continue
@@ -271,6 +287,7 @@ def _check_exposures(measured: Measured, judge: Judge) -> None:
         if numbers.get("misaligned") is not None:
             judge.check("misaligned", numbers["misaligned"] / step, exposure=exposure.date_obs)
         judge.check("transmission", numbers.get("transmission"), exposure=exposure.date_obs)
+        judge.check("darcheck", numbers.get("refraction_left"), exposure=exposure.date_obs)
         rows, cosmics = numbers.get("rows"), numbers.get("cosmic_rays")
         if rows and cosmics is not None:
             judge.check("cosmic_rays", 100 * cosmics / rows, exposure=exposure.date_obs)
@@ -297,8 +314,6 @@ def _check_steps(measured: Measured, judge: Judge) -> None:
     numbers = measured.steps.numbers
     for item in numbers.get("autocalibration", []):
         judge.check("no_data", item["without_data"], exposure=item["exposure"])
-    if "refraction" in numbers and isinstance(numbers["refraction"]["check"], int | float):
-        judge.check("darcheck", float(numbers["refraction"]["check"]))
     spaxel = numbers.get("alignment", {}).get("spaxel") or 0.2
     for image in numbers.get("alignment", {}).get("images", []):
         if "matches" in image:

@@ -19,24 +19,37 @@ _SECTIONS = {
     "machine": "Machine",
 }  # fmt: skip
 _RANK = {"bad": 0, "look": 1, "ok": 2}
-#: Columns of the table of exposures: key, label, unit, format.
-_COLUMNS = (
+#: Columns of the tables of exposures: key, label, unit, format.
+_OBSERVATION = (
     ("exptime", "time", "s", "{:.0f}"),
     ("airmass", "airmass", "", "{:.2f}"),
-    ("seeing_monitor", "seeing", "″", "{:.2f}"),
-    ("fwhm", "FWHM", "″", "{:.2f}"),
+    ("seeing_monitor", "seeing, monitor", "″", "{:.2f}"),
+    ("seeing_guider", "seeing, guider", "″", "{:.2f}"),
+    ("position_angle", "position angle", "°", "{:.1f}"),
+    ("temperature", "temperature", "°C", "{:.1f}"),
+    ("pressure", "pressure", "hPa", "{:.1f}"),
+    ("humidity", "humidity", "%", "{:.0f}"),
+    ("velocity", "velocity", "km/s", "{:+.2f}"),
     ("offset_ra", "offset RA", "″", "{:+.2f}"),
     ("offset_dec", "offset Dec", "″", "{:+.2f}"),
-    ("misaligned", "left over", "″", "{:.2f}"),
     ("flux_scale", "flux scale", "", "{:.3f}"),
-    ("transmission", "flux", "rel.", "{:.3f}"),
     ("weight", "weight", "", "{:.3g}"),
-    ("sky_continuum", "sky", "", "{:.1f}"),
-    ("sky_residual", "sky residual", "σ", "{:.3f}"),
-    ("cosmic_rays", "cosmic rays", "rows", "{:.0f}"),
-    ("flagged", "flagged", "rows", "{:.0f}"),
-    ("velocity", "velocity", "km/s", "{:+.2f}"),
 )
+_RESULT = (
+    ("fwhm", "FWHM", "″", "{:.2f}"),
+    ("refraction_left", "refraction left", "″", "{:.3f}"),
+    ("misaligned", "offset left", "″", "{:.2f}"),
+    ("transmission", "flux", "relative", "{:.3f}"),
+    ("sky_continuum", "sky continuum", "", "{:.1f}"),
+    ("sky_residual", "sky residual", "σ", "{:.3f}"),
+    ("chi_square", "χ² of the sky", "", "{:.3f}"),
+    ("line_shift_min", "lines shifted, least", "Å", "{:+.3f}"),
+    ("line_shift_max", "most", "Å", "{:+.3f}"),
+    ("rows", "rows", "", "{:,}"),
+    ("cosmic_rays", "cosmic rays", "rows", "{:,}"),
+    ("flagged", "flagged", "rows", "{:,}"),
+)
+_MEGABYTES = 1e6
 
 
 def plain(value):
@@ -138,6 +151,8 @@ def _facts(n: Mapping) -> list[tuple[str, str, str]]:
     groups = [g["relative"] for g in n.get("sky", {}).get("groups", []) if g["relative"] is not None]
     if groups:
         facts.append(("left of sky lines", f"{100 * max(groups):.1f}", "% (worst group)"))
+    if n.get("sky", {}).get("chi_square"):
+        facts.append(("χ² of the sky", f"{n['sky']['chi_square']:.2f}", "between lines"))
     noise = n.get("noise", {})
     if noise.get("depth"):
         facts.append(("5σ depth, 1″", f"{noise['depth']:.3g}", unit_text(noise["unit"])))
@@ -174,28 +189,42 @@ def _check_row(check: Mapping, where: str, exposure: str | None, low: float, hig
 def _tables(m: Measured, section: str) -> list[dict]:
     n = m.numbers
     if section == "exposures" and n["exposures"]:
-        columns = [c for c in _COLUMNS if any(e.get(c[0]) is not None for e in n["exposures"])]
-        status = {o["exposure"]: o["status"] for o in n["outliers"]}
-        rows = [
-            {
-                "status": status.get(e["date_obs"]),
-                "values": [
-                    f"{i}: {e['date_obs'][:19].replace('T', ' ')}",
-                    *(_number(e.get(key), form) for key, _, _, form in columns),
-                ],
-            }
-            for i, e in enumerate(n["exposures"], 1)
-        ]
-        heads = [{"label": "exposure", "unit": "", "n": False}]
-        heads += [{"label": label, "unit": unit, "n": True} for _, label, unit, _ in columns]
-        return [{"title": "", "columns": heads, "rows": rows}]
-    if section == "field" and n.get("field", {}).get("sources"):
-        return []
+        return _exposure_tables(n)
     if section == "steps":
         return _step_tables(n)
     if section == "machine" and "machine" in n:
         return _machine_tables(n["machine"])
     return []
+
+
+def _exposure_tables(n: Mapping) -> list[dict]:
+    """Return what is known of each exposure: how it was taken, what became of it, its flags."""
+    flags = sorted({flag for e in n["exposures"] for flag in e.get("flags", {})})
+    flagged = [(flag, flag.lower().replace("_", " "), "rows", "{:,}") for flag in flags]
+    status = {o["exposure"]: o["status"] for o in n["outliers"]}
+    tables = []
+    for title, columns, of in (
+        ("As observed and combined", _OBSERVATION, n["exposures"]),
+        ("As reduced", _RESULT, n["exposures"]),
+        ("Rows with flags, which are not used", flagged, [e.get("flags", {}) for e in n["exposures"]]),
+    ):
+        columns = [column for column in columns if any(values.get(column[0]) is not None for values in of)]
+        if not columns:
+            continue
+        heads = [{"label": "exposure", "unit": "", "n": False}]
+        heads += [{"label": label, "unit": unit, "n": True} for _, label, unit, _ in columns]
+        rows = [
+            {
+                "status": status.get(e["date_obs"]),
+                "values": [
+                    f"{i}: {e['date_obs'][:19].replace('T', ' ')}",
+                    *(_number(values.get(key), form) for key, _, _, form in columns),
+                ],
+            }
+            for i, (e, values) in enumerate(zip(n["exposures"], of, strict=True), 1)
+        ]
+        tables.append({"title": title, "columns": heads, "rows": rows})
+    return tables
 
 
 def _table(title: str, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> dict:
@@ -226,10 +255,6 @@ def _step_tables(n: Mapping) -> list[dict]:
     if "raman" in n:
         rows = [(r["exposure"][:19], _number(r["o2"]), _number(r["n2"])) for r in n["raman"]]
         tables.append(_table("Raman lines", [("exposure", ""), ("O₂ flux", ""), ("N₂ flux", "")], rows))
-    if "refraction" in n:
-        r = n["refraction"]
-        rows = [(key, _number(r[key], "{:.3f}") if isinstance(r[key], int | float) else str(r[key] or "")) for key in r]
-        tables.append(_table("Refraction", [("residual", ""), ("", "″")], rows))
     if "alignment" in n:
         rows = [
             (
@@ -262,21 +287,18 @@ def _step_tables(n: Mapping) -> list[dict]:
 def _machine_tables(machine: Mapping) -> list[dict]:
     tables = []
     plan = machine.get("plan")
+
+    def row(name: str, seconds: float, memory: float, disk: float) -> tuple[str, ...]:
+        return name, f"{seconds:.1f}", f"{memory / _MEGABYTES:.0f}", f"{disk / _MEGABYTES:.0f}"
+
+    rows = [row(s["name"], s["seconds"], s["memory_bytes"], s["written_bytes"]) for s in machine.get("steps", [])]
+    rows.append(row("all, up to this report", *(machine[key] for key in ("seconds", "memory_bytes", "written_bytes"))))
     if plan:
-        rows = [
-            ("time [s]", _number(plan.get("seconds"), "{:.1f}"), _number(machine.get("seconds"), "{:.1f}")),
-            (
-                "memory [MB]",
-                _number(plan.get("memory_bytes", 0) / 1e6, "{:.0f}"),
-                _number(machine.get("memory_bytes", 0) / 1e6, "{:.0f}"),
-            ),
-            (
-                "products [MB]",
-                _number(plan.get("products_bytes", 0) / 1e6, "{:.0f}"),
-                _number(machine.get("products_bytes", 0) / 1e6, "{:.0f}"),
-            ),
-        ]
-        tables.append(_table("Against the plan", [("", ""), ("planned", ""), ("needed", "")], rows))
+        rows.append(
+            row("planned", plan["seconds"], plan["memory_bytes"], plan["products_bytes"] + plan["scratch_bytes"])
+        )
+    heads = [("step", ""), ("time", "s"), ("peak memory so far", "MB"), ("written", "MB")]
+    tables.append(_table("What it took", heads, rows))
     if machine.get("warnings"):
         rows = [(w["text"], str(w["count"])) for w in machine["warnings"]]
         tables.append(_table("Warnings", [("message", ""), ("times", "")], rows))
@@ -291,6 +313,8 @@ def _key_numbers(n: Mapping) -> list[tuple[str, str, str]]:
         ("Total time", "min", _number(n["total_time"] and n["total_time"] / 60, "{:.1f}")),
         ("FWHM", "″", _number(field.get("fwhm"), "{:.3f}")),
         ("Sources", "", _number(field.get("n_sources"), "{:d}")),
+        ("χ² of the sky, between lines", "", _number(n.get("sky", {}).get("chi_square"), "{:.3f}")),
+        ("χ² of the sky, at lines", "", _number(n.get("sky", {}).get("chi_square_at_lines"), "{:.3f}")),
         ("Voxels with data", "%", _number(field.get("filled") and 100 * field["filled"], "{:.2f}")),
         ("Left of sky lines, worst group", "%", _number(100 * max(groups) if groups else None, "{:.2f}")),
         ("Scatter at sky lines over that between them", "", _number(n.get("sky", {}).get("line_scatter"), "{:.3f}")),

@@ -45,14 +45,20 @@ def _scale_and_compass(axes, wcs, shape) -> None:
     axes.plot([x0, x0 + length / step], [y0, y0], **line)
     axes.text(x0 + length / step / 2, y0 + 0.02 * ny, f"{length:g}″", color="white", ha="center", va="bottom", size=11)
     inverse = np.linalg.inv(wcs.pixel_scale_matrix)
-    centre = np.array([0.86 * nx, 0.12 * ny])
+    length = min(0.1 * nx, 0.3 * ny)
+    centre = np.array([0.96 * nx - length, 0.12 * ny])
     for label, sky in (("N", (0, 1)), ("E", (1, 0))):
         way = inverse @ sky
-        way *= 0.1 * min(nx, ny) / np.hypot(*way)
+        way *= length / np.hypot(*way)
         axes.annotate(
             "", centre + way, centre, arrowprops=dict(arrowstyle="-|>", color="white", lw=1.3, shrinkA=0, shrinkB=0)
         )
         axes.text(*(centre + 1.32 * way), label, color="white", ha="center", va="center", size=11)
+
+
+def image_height(shape: tuple[int, int]) -> int:
+    """Return the height of the figure of an image in CSS pixels: less for those that are wider than high."""
+    return int(SQUARE * np.clip(shape[0] / shape[1] + 0.05, 0.4, 1.0))
 
 
 def image_axes(figure, shape):
@@ -108,7 +114,7 @@ def field_panels(m: Measured) -> list[Panel]:
             f"Mean of all {nz} planes, asinh scale. Orange: the brightest of {len(field.sources)} detected sources."
             + mask_text,
             white,
-            height=SQUARE,
+            height=image_height(field.white.shape),
         )
     )
 
@@ -132,17 +138,18 @@ def field_panels(m: Measured) -> list[Panel]:
                 "Colour image of the field from three bands: " + ", ".join(names) + ".",
                 f"Blue {names[0]}, green {names[1]}, red {names[2]}; each with its own scale.",
                 colour,
-                height=SQUARE,
+                height=image_height(field.white.shape),
             )
         )
     found = strongest_line(m.cube, field)
     if found is not None:
-        peak, line_image = found
+        peak, source, line_image = found
 
         def line(figure):
             axes = image_axes(figure, field.white.shape)
-            image = np.where(np.isfinite(field.white), line_image, np.nan)
-            axes.imshow(grey(stretch(image, 99.9)), origin="lower", interpolation="none")
+            axes.imshow(grey(stretch(line_image, 99.9)), origin="lower", interpolation="none")
+            x, y = field.sources.x[source], field.sources.y[source]
+            axes.scatter([x], [y], s=220, facecolors="none", edgecolors="#ffb454", linewidths=1.2)
             if wcs is not None:
                 _scale_and_compass(axes, wcs, field.white.shape)
 
@@ -152,9 +159,10 @@ def field_panels(m: Measured) -> list[Panel]:
                 "line",
                 "Strongest emission line",
                 f"Map of the emission line at {at:.1f} Angstrom.",
-                f"Five planes around {at:.1f} Å without the continuum beside them.",
+                f"Five planes around {at:.1f} Å without the continuum beside them, smoothed; orange: the source that "
+                "has the line.",
                 line,
-                height=SQUARE,
+                height=image_height(field.white.shape),
             )
         )
     if field.exposure_time is not None:
@@ -176,7 +184,7 @@ def field_panels(m: Measured) -> list[Panel]:
                 f"Map of the exposure time, at most {time['max'] / 60:.1f} minutes.",
                 f"Median {time['median'] / 60:.1f} min, at most {time['max'] / 60:.1f} min.",
                 depth,
-                height=SQUARE,
+                height=image_height(field.white.shape),
             )
         )
     widths = numbers["fwhm_by_wavelength"]

@@ -3,9 +3,11 @@
 
 import dataclasses
 import functools
+import hashlib
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from astropy.io.fits import Header
@@ -16,6 +18,8 @@ from muse_core.io.fitsreader import FitsFile
 _LOG = logging.getLogger(__name__)
 #: Recipes whose products are looked at.
 RECIPES = ("muse_scipost", "muse_exp_combine", "muse_exp_align", "muse_create_sky")
+#: Files that are read at the same time.
+_READERS = 2
 #: A comment may be cut at the end of its card: the quotation mark at the end is missing then.
 _DEFAULT = re.compile(r"Default: (?:'(.*?)('?)|([^']*))$")
 
@@ -74,6 +78,40 @@ class Provenance:
                 i += 1
         version, system = (str(header.get(rec + key, "")) for key in ("PIPE ID", "DRS ID"))
         return cls(str(header.get(rec + "ID", "")), version, system, parameters, inputs)
+
+
+def sign_inputs(inputs: Sequence[dict], paths: Iterable[Path]) -> None:
+    """Add checksums to inputs whose products tell none: DATAMD5 of the file, or else its SHA-256.
+
+    Parameters
+    ----------
+    inputs : sequence of dict
+        Of `Provenance`; those whose files are known get ``md5`` or ``sha256``.
+    paths : iterable of Path
+        The files, in the order of the set of frames.
+    """
+    known: dict[str, list[Path]] = {}
+    for path in paths:
+        known.setdefault(path.name, []).append(path)
+    unsigned = []
+    for item in inputs:
+        item["sha256"] = None
+        files = known.get(item["name"])
+        if files:
+            path = files.pop(0)
+            if not item["md5"]:
+                with FitsFile(path) as file:
+                    item["md5"] = file.primary.header.get("DATAMD5")
+            if not item["md5"]:
+                unsigned.append((item, path))
+    with ThreadPoolExecutor(_READERS) as pool:
+        for (item, _), found in zip(unsigned, pool.map(_sha256, [path for _, path in unsigned]), strict=True):
+            item["sha256"] = found
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def recipe_number(header: Header) -> int:

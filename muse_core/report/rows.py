@@ -2,7 +2,8 @@
 """Statistics of the rows of an exposure after the subtraction of the sky: slices, flags, residual spectrum.
 
 The sky part of a slice is found in the slice itself: the columns of the detector, each of which has seen one place on
-the sky, whose mean is below the median of all columns of the slice.
+the sky, whose mean is in the lowest quarter. Columns are chosen by every other row and measured in those between, and
+the other way round: what is low by chance does not count.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from muse_core.io.pixtable import PixelTableFile
 from muse_core.model.dq import DQ
 from muse_core.model.origin import N_IFU, N_SLICE, X_MASK, X_SHIFT, ifu_of, slice_key, slice_of
 from muse_core.model.statistics import SIGMA_PER_MAD
+from muse_core.report.spectra import CLIP_SIGMAS
 
 #: Every so many rows of a slice is looked at.
 _STRIDE = 4
@@ -22,7 +24,7 @@ _BIN = 1.25
 #: Part of the columns of a slice that is taken for sky.
 _QUANTILE = 0.25
 #: What there is of each slice, and of each bin.
-_OF_SLICES, _OF_BINS = ("level", "ratio", "noise", "peak"), ("sums", "weights", "counts")
+_OF_SLICES, _OF_BINS = ("level", "ratio", "noise", "peak"), ("sums", "weights", "counts", "squares", "n_squares")
 #: Rows of a file that are read at once.
 _AT_A_TIME = 1 << 20
 
@@ -49,6 +51,8 @@ class RowStatistics:
         Number of rows, and of those with a flag.
     sums, weights, counts : ndarray of float64
         Of the sky rows in each bin of wavelength: sum, sum of variances, number.
+    squares, n_squares : ndarray of float64
+        Sum of their squares in units of their noise, and number, without those far beyond it.
     """
 
     lbda_min: float
@@ -63,10 +67,13 @@ class RowStatistics:
     sums: np.ndarray = None
     weights: np.ndarray = None
     counts: np.ndarray = None
+    squares: np.ndarray = None
+    n_squares: np.ndarray = None
 
     def __post_init__(self):
         n = max(1, int(np.ceil((self.lbda_max - self.lbda_min) / _BIN)) + 1)
-        self.sums, self.weights, self.counts = np.zeros(n), np.zeros(n), np.zeros(n)
+        for name in _OF_BINS:
+            setattr(self, name, np.zeros(n))
 
     @property
     def lbda(self) -> np.ndarray:
@@ -97,26 +104,33 @@ class RowStatistics:
         ifu, number = int(ifu_of(rows["origin"][0])), int(slice_of(rows["origin"][0]))
         column = ((rows["origin"] >> X_SHIFT) & X_MASK).astype(np.int64)
         data, stat = rows["data"].astype(np.float64), rows["stat"].astype(np.float64)
-        n = np.bincount(column, minlength=X_MASK + 1)
-        seen = n > 0
-        means = np.bincount(column, data, minlength=X_MASK + 1)[seen] / n[seen]
-        middle = np.quantile(means, _QUANTILE)
-        is_sky = np.zeros(X_MASK + 1, bool)
-        is_sky[seen] = means <= middle
-        chosen = is_sky[column]
+        peak, chosen = -np.inf, np.zeros(len(rows), bool)
+        for half in (0, 1):
+            n = np.bincount(column[half::2], minlength=X_MASK + 1)
+            seen = n > 0
+            means = np.bincount(column[half::2], data[half::2], minlength=X_MASK + 1)[seen] / n[seen]
+            is_sky = np.zeros(X_MASK + 1, bool)
+            is_sky[seen] = means <= np.quantile(means, _QUANTILE)
+            chosen[1 - half :: 2] = is_sky[column[1 - half :: 2]]
+            peak = max(peak, float(means.max()))
         sky, variance, lbda = data[chosen], stat[chosen], rows["lbda"][chosen]
         if len(sky) < 20 or not 1 <= ifu <= N_IFU or not 1 <= number <= N_SLICE:
             return
-        scaled = (sky - np.median(sky)) / np.sqrt(variance)
+        in_noise = sky / np.sqrt(variance)
+        inside = np.abs(in_noise) < CLIP_SIGMAS
+        middle = np.median(sky)
+        scaled = (sky - middle) / np.sqrt(variance)
         place = ((lbda - self.lbda_min) / _BIN).astype(np.int64).clip(0, len(self.sums) - 1)
         size = len(self.sums)
         self.level[ifu - 1, number - 1] = middle
-        self.peak[ifu - 1, number - 1] = means.max()
+        self.peak[ifu - 1, number - 1] = peak
         self.ratio[ifu - 1, number - 1] = SIGMA_PER_MAD * np.median(np.abs(scaled - np.median(scaled)))
-        self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(data))
+        self.noise[ifu - 1, number - 1] = 1.25 * np.sqrt(variance.mean() / len(sky))
         self.sums += np.bincount(place, sky, minlength=size)
         self.weights += np.bincount(place, variance, minlength=size)
         self.counts += np.bincount(place, minlength=size)
+        self.squares += np.bincount(place[inside], in_noise[inside] ** 2, minlength=size)
+        self.n_squares += np.bincount(place[inside], minlength=size)
 
     def include(self, other: "RowStatistics") -> None:
         """Add the statistics of other rows, of other slices, with the same bins."""
@@ -146,6 +160,12 @@ class RowStatistics:
         for name in (*_OF_SLICES, *_OF_BINS):
             setattr(made, name, arrays[name])
         return made
+
+    @property
+    def chi_square(self) -> float:
+        """Mean of the squares of the sky rows in units of their noise; 1 if only noise is left."""
+        n = self.n_squares.sum()
+        return float(self.squares.sum() / n) if n else np.nan
 
     @property
     def residual(self) -> np.ndarray:

@@ -148,6 +148,7 @@ def line_groups(sky: ExposureSky, cube: Cube, velocity: float | None) -> list[di
             members = np.flatnonzero(sky.lines[:, 2] == group)
             strongest = members[np.argmax(sky.lines[members, 1])]
             strong = members[sky.lines[members, 1] >= _STRONG * sky.lines[strongest, 1]]
+            strong = strong[~_is_blended(sky.lines, strong)]
             candidates.append((sky.names[strongest], sky.lines[strong, 0]))
     else:
         above = sky.flux - continuum
@@ -160,8 +161,17 @@ def line_groups(sky: ExposureSky, cube: Cube, velocity: float | None) -> list[di
         if not len(seen):
             continue
         heights = [np.nanmax((sky.flux - continuum)[np.abs(sky.lbda - w) < 1.5], initial=0.0) for w in seen / stretch]
-        groups.append({"name": name, "wavelengths": seen, "height": float(np.max(heights))})
+        first = int(np.argmax(heights))
+        groups.append({"name": name, "wavelengths": np.roll(seen, -first), "height": float(heights[first])})
     return groups
+
+
+def _is_blended(lines: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Tell which of the chosen lines lie in the light of a brighter one of another group."""
+    wavelength, flux, group = lines.T
+    near = np.abs(wavelength[chosen, None] - wavelength) < _NEAR
+    brighter = (flux > flux[chosen, None]) & (group != group[chosen, None])
+    return (near & brighter).any(axis=1)
 
 
 def residual_at_lines(groups: list[dict], spectra: SkySpectra) -> tuple[list[dict], np.ndarray]:

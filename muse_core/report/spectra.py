@@ -16,6 +16,8 @@ _SPAXELS, _APERTURES = 6000, 400
 _DEPTHS = 48
 #: Diameter of the aperture in arcsec, and how many times the noise the depth is.
 APERTURE_ARCSEC, DEPTH_SIGMAS = 1.0, 5.0
+#: Data that are so many times their noise do not count in chi square.
+CLIP_SIGMAS = 5.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -34,6 +36,8 @@ class SkySpectra:
         Square root of the median of STAT; NaN if there is none.
     ratio : ndarray of float64, shape (nz,)
         Scatter of data over the square root of STAT.
+    chi_square : ndarray of float64, shape (nz,)
+        Mean of the squares of data over STAT, of spaxels within five times its square root; 1 if only noise is left.
     depth_lbda, depth : ndarray of float64
         Wavelengths, and flux density that is so many times the scatter between apertures.
     """
@@ -43,8 +47,15 @@ class SkySpectra:
     scatter: np.ndarray
     noise: np.ndarray
     ratio: np.ndarray
+    chi_square: np.ndarray
     depth_lbda: np.ndarray
     depth: np.ndarray
+
+
+def chi_square(scaled: np.ndarray) -> float:
+    """Return the mean of the squares of data in units of their noise; those beyond five count as sources."""
+    inside = scaled[np.abs(scaled) < CLIP_SIGMAS]
+    return float(np.mean(inside**2)) if inside.size else np.nan
 
 
 def _spread(values: np.ndarray) -> tuple[float, float]:
@@ -61,7 +72,7 @@ def measure_spectra(cube: Cube, field: Field) -> SkySpectra:
     inner = binary_erosion(field.sky, iterations=2)
     places = np.flatnonzero(inner if inner.sum() > 500 else field.sky)
     places = places[:: max(1, -(-len(places) // _SPAXELS))]
-    columns = {name: np.full(nz, np.nan) for name in ("residual", "scatter", "noise", "ratio")}
+    columns = {name: np.full(nz, np.nan) for name in ("residual", "scatter", "noise", "ratio", "chi_square")}
     for number, plane in cube.planes():
         data = plane.ravel()[places].astype(np.float64)
         good = np.isfinite(data)
@@ -70,7 +81,9 @@ def measure_spectra(cube: Cube, field: Field) -> SkySpectra:
         good &= stat > 0
         if good.any():
             columns["noise"][number] = np.sqrt(np.median(stat[good]))
-            columns["ratio"][number] = _spread(data[good] / np.sqrt(stat[good]))[1]
+            scaled = data[good] / np.sqrt(stat[good])
+            columns["ratio"][number] = _spread(scaled)[1]
+            columns["chi_square"][number] = chi_square(scaled)
     return SkySpectra(lbda=cube.lbda, **columns, **_depths(cube, field))
 
 

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the steps that are not always run leave in products: autocalibration, Raman lines, refraction, alignment."""
+"""What the steps that are not always run leave in products: autocalibration, Raman lines, alignment."""
 
 import dataclasses
+import re
 
 import numpy as np
 
 from muse_core.errors import MuseError
 from muse_core.io.autocal import read_autocal_factors
 from muse_core.io.fitsreader import FitsFile
+from muse_core.model.origin import N_IFU, N_SLICE
 from muse_core.report.images import celestial, pixel_arcsec, read_image
 from muse_core.report.products import Run
 from muse_core.steps.align.match import MatchOptions, align
@@ -33,7 +35,6 @@ def read_steps(run: Run) -> Steps:
     steps = Steps()
     _autocalibration(run, steps)
     _raman(run, steps)
-    _refraction(run, steps)
     _alignment(run, steps)
     return steps
 
@@ -49,7 +50,12 @@ def _autocalibration(run: Run, steps: Steps) -> None:
         with FitsFile(product.path) as file:
             table = file.table()
             column = next((name for name in ("npts", "npix") if table.find_column(name)), None)
-            empty = None if column is None else float(100 * np.mean(table.column(column, "JIKDE") == 0))
+            empty = None
+            if column is not None:
+                points = np.zeros((len(values), N_IFU, N_SLICE))
+                place = tuple(table.column(name, "JI") - 1 for name in ("quad", "ifu", "sli"))
+                points[place] = table.column(column, "JIKDE")
+                empty = _without_data(points)
         date = str(product.header.get("DATE-OBS", ""))
         steps.factors.append((date, values, edges))
         listed.append(
@@ -66,13 +72,25 @@ def _autocalibration(run: Run, steps: Steps) -> None:
         steps.numbers["autocalibration"] = listed
 
 
+def _without_data(points: np.ndarray) -> float:
+    """Return the part, in per cent, of slices in bins of wavelength that have no points.
+
+    Parameters
+    ----------
+    points : ndarray, shape (n_bins, 24, 48)
+        Their numbers. IFUs and bins without any are not in the exposure.
+    """
+    seen = points[points.any(axis=(1, 2))][:, points.any(axis=(0, 2))]
+    return float(100 * np.mean(seen == 0)) if seen.size else 100.0
+
+
 def _raman(run: Run, steps: Steps) -> None:
     listed = []
     for product in run.of("RAMAN_IMAGES"):
         images = []
         with FitsFile(product.path) as file:
             for hdu in file.extensions():
-                if hdu.is_image and len(hdu.shape) == 2 and hdu.name not in ("DQ", "STAT"):
+                if hdu.is_image and len(hdu.shape) == 2 and not re.search("DQ|STAT|MASK", hdu.name):
                     images.append((hdu.name, hdu.image().astype(float)))
         date = str(product.header.get("DATE-OBS", ""))
         steps.raman.append((date, images))
@@ -82,18 +100,6 @@ def _raman(run: Run, steps: Steps) -> None:
         listed.append({"exposure": date, "o2": flux["FLUX O2"], "n2": flux["FLUX N2"]})
     if listed:
         steps.numbers["raman"] = listed
-
-
-def _refraction(run: Run, steps: Steps) -> None:
-    for product in run.products:
-        found = {
-            key.removeprefix("ESO DRS MUSE PIXTABLE DAR ").lower(): product.header[key]
-            for key in product.header
-            if key.startswith("ESO DRS MUSE PIXTABLE DAR C")
-        }
-        if "check" in found or "correct residual" in found:
-            steps.numbers["refraction"] = {"check": found.get("check"), "corrected": found.get("correct residual")}
-            return
 
 
 def _alignment(run: Run, steps: Steps) -> None:

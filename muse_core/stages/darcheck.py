@@ -13,6 +13,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import grid as grids
 from muse_core.model.cards import set_card
+from muse_core.model.facts import tell
 from muse_core.recipe.run import Run
 from muse_core.stages.tables import StoredTable
 from muse_core.steps import darcheck
@@ -97,5 +98,6 @@ def _measure(run: Run, table: StoredTable, store: RowStore) -> darcheck.Residual
     except DataError as error:
         run.or_ignore(error, "refraction not checked")
         return None
-    _LOG.info("Residual refraction: %.3f arcsec at most", shift.max_shift_arcsec)
+    most = float(shift.max_shift_arcsec)
+    tell(_LOG, "Residual refraction: %.3f arcsec at most", most, refraction_left=most)
     return shift

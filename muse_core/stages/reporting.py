@@ -9,7 +9,7 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.cplapi.messages import PACKAGE_LOGGER, step_of
-from muse_core.engine.progress import peak_memory
+from muse_core.engine.progress import bytes_written, peak_memory
 from muse_core.model.header import get_float, get_string
 from muse_core.recipe.extras import Collector, ExposureWatch, Finished
 from muse_core.recipe.run import Run
@@ -73,7 +73,7 @@ class ReportCollector(Collector):
     def __init__(self, extra, run: Run):
         require_packages()
         super().__init__(extra, run)
-        self._started = time.monotonic()
+        self._started, self._written = time.monotonic(), bytes_written()
         self._rows: dict[str, RowStatistics] = {}
         self._listener = _Listener()
         logger = logging.getLogger(PACKAGE_LOGGER)
@@ -112,7 +112,7 @@ class ReportCollector(Collector):
         """Return what only the run knows."""
         exposures: dict[str, dict] = {}
         stores: dict[str, tuple[int, int]] = {}
-        steps: dict[str, float] = {}
+        steps: dict[str, dict] = {}
         machine: dict = {}
         current: dict = {}
         for facts in self._listener.facts:
@@ -121,7 +121,10 @@ class ReportCollector(Collector):
                 current = exposures.setdefault(date, {})
                 stores[date] = facts["store"]
             elif "step" in facts:
-                steps[facts["step"]] = steps.get(facts["step"], 0.0) + facts["seconds"]
+                step = steps.setdefault(facts["step"], {"seconds": 0.0, "memory_bytes": 0, "written_bytes": 0})
+                step["seconds"] += facts["seconds"]
+                step["memory_bytes"] = max(step["memory_bytes"], int(facts["peak_memory"]))
+                step["written_bytes"] += facts["written"]
             elif "plan" in facts:
                 plan = facts["plan"]
                 machine["plan"] = {
@@ -143,8 +146,9 @@ class ReportCollector(Collector):
         machine |= {
             "seconds": time.monotonic() - self._started,
             "memory_bytes": peak_memory(),
+            "written_bytes": bytes_written() - self._written,
             "products_bytes": sum(file.path.stat().st_size for file in files),
-            "steps": [{"name": name, "seconds": seconds} for name, seconds in steps.items()],
+            "steps": [{"name": name} | step for name, step in steps.items()],
             "warnings": [{"text": text, "count": n} for text, n in self._listener.warnings.items()],
         }
-        return {"rows": self._rows, "exposures": exposures, "machine": machine}
+        return {"rows": self._rows, "exposures": exposures, "machine": machine, "inputs": self.run.frames.paths}

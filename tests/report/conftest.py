@@ -47,9 +47,13 @@ def measured(folder: Path, record=None) -> Measured:
     return measure(find_run([folder]), LIMITS, record)
 
 
-def _field(folder: Path, exposures: list[ExposureSpec], *parameters: str) -> Field:
+def _field(folder: Path, exposures: list[ExposureSpec], *parameters: str, name: str = "model", env=None) -> Field:
     sets = make_dataset(folder / "data", exposures)
-    return Field((folder / "data").resolve(), reduce(sets["model"], folder / "products", *parameters), exposures)
+    if name == "raman":
+        sof = sets[name]
+        sof.write_text(f"{sof.read_text()}{folder.resolve() / 'data' / 'calib' / 'SKY_MASK_pix.fits'} SKY_MASK\n")
+    made = reduce(sets[name], folder / "products", *parameters, env=env)
+    return Field((folder / "data").resolve(), made, exposures)
 
 
 @pytest.fixture(scope="package")
@@ -60,5 +64,18 @@ def single(tmp_path_factory) -> Field:
 
 @pytest.fixture(scope="package")
 def three(tmp_path_factory) -> Field:
-    """Three dithered exposures."""
-    return _field(tmp_path_factory.mktemp("three"), dithered(SPEC, 3), SAVE, "--filter=white")
+    """Three dithered exposures, with the report of the run itself."""
+    folder, extras = tmp_path_factory.mktemp("three"), {"MUSE_EXTRAS": "report,noise"}
+    return _field(folder, dithered(SPEC, 3), SAVE, "--filter=white", env=extras)
+
+
+@pytest.fixture(scope="package")
+def adaptive(tmp_path_factory) -> Field:
+    """An exposure with Raman lines and slices of different level, and all steps that are not always run."""
+    spec = dataclasses.replace(
+        SPEC, mode="WFM-AO-N", ifus=(11, 12, 13), lbda_min=6470.0, lbda_max=6510.0, raman_flux=300.0,
+        slice_gain_rms=0.03, refraction_error=0.05, date_obs="2018-11-21T06:32:33.123",
+    )  # fmt: skip
+    parameters = ("--save=cube,skymodel,autocal,raman", "--autocalib=deepfield", "--darcheck=check")
+    folder, extras = tmp_path_factory.mktemp("adaptive"), {"MUSE_EXTRAS": "report"}
+    return _field(folder, [spec], *parameters, name="raman", env=extras)

@@ -71,11 +71,13 @@ def _requests(browser) -> list[str]:
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
-@pytest.fixture(scope="module", params=["single", "three", "compared"])
+@pytest.fixture(scope="module", params=["single", "three", "adaptive", "compared"])
 def page(request, tmp_path_factory):
-    """A report of one exposure, of three, and of both side by side."""
+    """A report of one exposure, of three, of steps that are not always run, and of two side by side."""
+    if request.param in ("three", "adaptive"):
+        return request.getfixturevalue(request.param).products / "MUSE_REPORT.html"
     single, three = (request.getfixturevalue(name) for name in ("single", "three"))
-    places = {"single": [single], "three": [three], "compared": [single, three]}[request.param]
+    places = {"single": [single], "compared": [single, three]}[request.param]
     path = tmp_path_factory.mktemp("page") / "report.html"
     more = ["--compare"] if len(places) > 1 else []
     assert main([*(str(place.products) for place in places), "-o", str(path), *more]) == 0

@@ -2,6 +2,8 @@
 """What is wrong with a reduction shows up where it belongs, and nothing else does."""
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
@@ -165,7 +167,12 @@ def test_three_of_fifty(tmp_path):
     exposures[20] = dataclasses.replace(exposures[20], transparency=0.5)
     exposures[41] = dataclasses.replace(exposures[41], seeing=1.8)
     sets = make_dataset(tmp_path / "data", exposures)
-    numbers = measured(reduce(sets["model"], tmp_path / "products", "--save=cube,skymodel")).numbers
+    products = reduce(sets["model"], tmp_path / "products", "--save=cube,skymodel", env={"MUSE_EXTRAS": "report"})
+    page = products / "MUSE_REPORT.html"
+    assert page.stat().st_size < 15e6
+    head = page.read_text().partition("<h3>Checks</h3>")[0]
+    assert re.findall(r"\(no\. (\d+)\)", head) == ["7", "21", "42"]
+    numbers = json.loads((products / "MUSE_REPORT_DATA.json").read_text())["runs"][0]
     assert len(numbers["exposures"]) == 50
     spoiled = {exposures[i].date_obs for i in (6, 20, 41)}
     assert {one["exposure"] for one in numbers["outliers"]} == spoiled
