@@ -10,7 +10,7 @@ from astropy.wcs import WCS
 from muse_core.errors import MuseError
 from muse_core.model.header import PIXTABLE
 from muse_core.model.wcs import AstrometricSolution
-from muse_core.report.images import Sources, celestial, find_sources, pixel_arcsec, read_image
+from muse_core.report.images import Apertures, Sources, celestial, find_sources, pixel_arcsec, read_image
 from muse_core.report.products import ProductFile, Run
 from muse_core.steps.align.match import MatchOptions, align
 from muse_core.steps.astrometry import Projection
@@ -254,14 +254,8 @@ def _brightness(exposures: list[Exposure], places: list[np.ndarray], cosine: flo
 
 
 def _aperture_fluxes(exposure: Exposure) -> np.ndarray:
-    from photutils.aperture import CircularAperture
-
     sources, step = exposure.sources, pixel_arcsec(exposure.wcs)
-    image = exposure.image - exposure.numbers["sky_level"]
-    missing = ~np.isfinite(image)
-    places = np.column_stack([sources.x, sources.y])[:_MATCHED]
-    aperture = CircularAperture(places, _APERTURE_ARCSEC / step)
-    sums, _ = aperture.do_photometry(np.where(missing, 0.0, image))
-    lost, _ = aperture.do_photometry(missing.astype(float))
+    places = (place[:_MATCHED] for place in (sources.x, sources.y))
+    apertures = Apertures.of(exposure.image.shape, *places, _APERTURE_ARCSEC / step)
     scale = exposure.numbers.get("flux_scale") or 1.0
-    return np.where(lost > 0, np.nan, scale * np.asarray(sums))
+    return scale * apertures.sums(exposure.image - exposure.numbers["sky_level"])

@@ -137,7 +137,7 @@ def _sky_spectrum(m: Measured, first: int | None) -> Panel:
             top = 1.15 * np.nanmax(np.r_[np.abs(residual), noise[np.isfinite(noise)], 1e-30])
             below.set_ylim(-top, top)
             below.set_ylabel("after")
-            below.legend(loc="upper right", ncols=2)
+            below.legend(loc="lower right", bbox_to_anchor=(1, 0.97), ncols=2, borderaxespad=0)
         axes[-1].set_xlabel("wavelength [Å]")
         axes[-1].margins(x=0.01)
 
@@ -391,15 +391,20 @@ def step_panels(m: Measured) -> list[Panel]:
         def autocal(figure, factors=factors, edges=edges):
             axes = figure.add_subplot()
             values = factors.reshape(len(factors), -1)
-            top = max(float(np.percentile(np.abs(values - 1), 99)), 1e-3)
+            seen = np.flatnonzero(np.isfinite(values).any(axis=1))
+            first, last = (seen[0], seen[-1] + 1) if len(seen) else (0, len(values))
+            values, edges = values[first:last], edges[first : last + 1]
+            apart = np.abs(values[np.isfinite(values)] - 1)
+            top = max(float(np.percentile(apart, 99)) if apart.size else 0.0, 1e-3)
             shown = axes.imshow(
                 values, aspect="auto", origin="lower", interpolation="none", cmap="RdBu_r", vmin=1 - top, vmax=1 + top
             )
             axes.grid(False)
             axes.set_xticks(np.arange(0, 1152, 48 * 6), [f"IFU {i}" for i in range(1, 25, 6)])
-            ticks = np.unique(np.linspace(0, len(factors) - 1, min(len(factors), 6)).astype(int))
+            ticks = np.unique(np.linspace(0, len(values) - 1, min(len(values), 6)).astype(int))
             axes.set_yticks(ticks, [f"{(edges[i] + edges[i + 1]) / 2:.0f}" for i in ticks])
             axes.set_ylabel("wavelength [Å]")
+            axes.set_facecolor(RULE)
             bar = figure.colorbar(shown, ax=axes, pad=0.01)
             bar.outline.set_visible(False)
             bar.set_label("factor")
@@ -409,7 +414,7 @@ def step_panels(m: Measured) -> list[Panel]:
                 f"autocal{number}",
                 "Autocalibration factors",
                 f"Map of the autocalibration factors, 1152 slices by {len(factors)} wavelength bins.",
-                f"Exposure of {date[:19]}; slices in the order of IFU and slice.",
+                f"Exposure of {date[:19]}; slices in the order of IFU and slice; grey: no data.",
                 autocal,
                 wide=True,
             )

@@ -2,17 +2,26 @@
 """Images and cubes that are measured, and the sources in them."""
 
 import dataclasses
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import Header
-from astropy.stats import mad_std, sigma_clipped_stats
 from astropy.wcs import WCS
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
+from muse_core.model.statistics import SIGMA_PER_MAD
+from muse_core.steps.gaussfit import (
+    CORRELATION,
+    N_PARAMETERS,
+    SIGMA_X,
+    SIGMA_Y,
+    VOLUME,
+    X,
+    Y,
+    fit_gaussians,
+)
 
 #: A source has so many pixels above so many times the noise of the smoothed image; of galaxies only the core counts.
 _PIXELS, _SIGMAS = 9, 5.0
@@ -20,6 +29,11 @@ _PIXELS, _SIGMAS = 9, 5.0
 _SMOOTH_FWHM = 3.0
 #: Of that many sources, the brightest, a width is fitted, in a box of that many pixels.
 _FITTED, _BOX = 12, 15
+FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
+#: Parts of a pixel along a side, in apertures.
+_PARTS = 10
+#: The background is clipped so often at most, at so many times its scatter.
+_CLIPS, _CLIP_SIGMAS = 10, 3.0
 _BIG_ENDIAN = np.dtype(">f4")
 
 
@@ -62,64 +76,111 @@ def read_image(path: Path) -> tuple[np.ndarray, Header]:
         return data, image.header
 
 
-def find_sources(image: np.ndarray, *, fit: bool = True) -> Sources:
-    """Detect sources with photutils; pixels that are NaN do not take part."""
-    from photutils.segmentation import SourceCatalog, detect_sources, make_2dgaussian_kernel
-    from scipy.ndimage import binary_dilation, binary_erosion, convolve
+def find_sources(image: np.ndarray) -> Sources:
+    """Detect sources; pixels that are NaN do not take part."""
+    from scipy import ndimage
 
     finite = np.isfinite(image)
+    inner = ndimage.binary_erosion(finite, iterations=3)
     nothing = Sources(*(np.empty(0) for _ in range(4)), np.zeros(image.shape, bool))
-    if finite.sum() < 100:
+    if finite.sum() < 100 or not inner.any():
         return nothing
-    _, median, _ = sigma_clipped_stats(image, mask=~finite, sigma=3.0, maxiters=10)
-    data = np.where(finite, image - median, 0.0)
-    kernel = make_2dgaussian_kernel(_SMOOTH_FWHM, 7).array
-    smooth = convolve(data, kernel, mode="nearest")
-    inner = binary_erosion(finite, iterations=3, border_value=0)
-    if not inner.any():
+    data = np.where(finite, image - clipped_median(image[finite]), 0.0)
+    smooth = ndimage.gaussian_filter(data, _SMOOTH_FWHM / FWHM_PER_SIGMA, radius=3)
+    noise = SIGMA_PER_MAD * np.median(np.abs(smooth[inner] - np.median(smooth[inner])))
+    labels, _ = ndimage.label(inner & (smooth > _SIGMAS * noise), np.ones((3, 3)))
+    sizes = np.bincount(labels.ravel())
+    numbers = np.flatnonzero(sizes[1:] >= _PIXELS) + 1
+    flux = np.atleast_1d(ndimage.sum_labels(data, labels, numbers))
+    numbers, flux = numbers[flux > 0], flux[flux > 0]
+    if not len(numbers):
         return nothing
-    noise = mad_std(smooth[inner])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # there may be none, and fits may fail
-        found = detect_sources(smooth, _SIGMAS * noise, _PIXELS, mask=~inner)
-        if found is None:
-            return nothing
-        catalog = SourceCatalog(data, found, mask=~finite)
-        x, y = np.atleast_2d(catalog.centroid).T
-        flux = np.atleast_1d(catalog.segment_flux)
-        order = np.argsort(-flux)
-        x, y, flux = x[order], y[order], flux[order]
-        fwhm = np.full(len(x), np.nan)
-        if fit:
-            fwhm[:_FITTED] = fit_widths(data, x[:_FITTED], y[:_FITTED], ~finite)
-    return Sources(x, y, flux, fwhm, binary_dilation(found.data > 0, iterations=4))
+    order = np.argsort(-flux)
+    y, x = np.array(ndimage.center_of_mass(np.maximum(data, 0.0), labels, numbers[order])).T
+    fwhm = np.full(len(x), np.nan)
+    fwhm[:_FITTED] = fit_widths(data, x[:_FITTED], y[:_FITTED], ~finite)
+    mask = ndimage.binary_dilation(np.isin(labels, numbers), iterations=4)
+    return Sources(x, y, flux[order], fwhm, mask)
+
+
+def clipped_median(values: np.ndarray) -> float:
+    """Return the median of values after clipping at three times their scatter."""
+    for _ in range(_CLIPS):
+        middle = np.median(values)
+        kept = values[np.abs(values - middle) <= _CLIP_SIGMAS * values.std()]
+        if len(kept) == len(values):
+            break
+        values = kept
+    return float(np.median(values))
 
 
 def fit_widths(data: np.ndarray, x: np.ndarray, y: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Fit the full width at half maximum of sources, in pixels; `data` without background. NaN where that fails."""
-    from photutils.psf import fit_fwhm
-
     widths = np.full(len(x), np.nan)
     half = _BOX // 2
-    ny, nx = data.shape
-    for i, place in enumerate(zip(x, y, strict=True)):
-        column, row = (int(round(value)) for value in place)
+    offset_y, offset_x = (part.ravel().astype(float) for part in np.mgrid[-half : half + 1, -half : half + 1])
+    rows, columns = (np.rint(place).astype(int) for place in (y, x))
+    cuts, numbers = [], []
+    for i, (row, column) in enumerate(zip(rows, columns, strict=True)):
         box = np.s_[max(row - half, 0) : row + half + 1, max(column - half, 0) : column + half + 1]
-        cut = data[box].copy()
-        if cut.shape != (_BOX, _BOX) or mask[box].any():
-            continue
-        cut -= np.median(np.r_[cut[0], cut[-1], cut[:, 0], cut[:, -1]])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                width = float(
-                    fit_fwhm(cut, xypos=[(half + place[0] - column, half + place[1] - row)], fit_shape=_BOX)[0]
-                )
-            except (ValueError, TypeError, np.linalg.LinAlgError):
-                continue
-        if 0.5 < width < _BOX:
-            widths[i] = width
+        cut = data[box]
+        if cut.shape == (_BOX, _BOX) and not mask[box].any():
+            cuts.append((cut - np.median(np.r_[cut[0], cut[-1], cut[:, 0], cut[:, -1]])).ravel())
+            numbers.append(i)
+    if not cuts:
+        return widths
+    values, n = np.array(cuts), len(cuts)
+    start = np.zeros((n, N_PARAMETERS))
+    start[:, VOLUME] = np.maximum(values.sum(axis=1), values.max(axis=1))
+    start[:, X], start[:, Y] = (x - columns)[numbers], (y - rows)[numbers]
+    start[:, SIGMA_X] = start[:, SIGMA_Y] = _SMOOTH_FWHM / FWHM_PER_SIGMA
+    places = (np.broadcast_to(offset, values.shape) for offset in (offset_x, offset_y))
+    fits = fit_gaussians(values, np.ones_like(values), *places, start)
+    correlation = fits.parameters[:, CORRELATION]
+    product = fits.parameters[:, SIGMA_X] * fits.parameters[:, SIGMA_Y] * np.sqrt(np.maximum(1 - correlation**2, 0))
+    found = FWHM_PER_SIGMA * np.sqrt(np.maximum(product, 0))
+    good = fits.converged & (found > 0.5) & (found < _BOX)
+    widths[np.array(numbers)[good]] = found[good]
     return widths
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Apertures:
+    """Circular apertures in an image.
+
+    Attributes
+    ----------
+    rows, columns : ndarray of int64, shape (n, k, k)
+        Pixels of each.
+    weights : ndarray of float64, shape (n, k, k)
+        Part of each pixel that is in the circle; NaN if the aperture is not in the image as a whole.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, shape: tuple[int, int], x: np.ndarray, y: np.ndarray, radius: float) -> "Apertures":
+        """Set up apertures around places in an image of that shape; all in pixels, from 0."""
+        half = int(np.ceil(radius + 0.5))
+        offset = np.arange(-half, half + 1)
+        fine = (np.arange(_PARTS * len(offset)) + 0.5) / _PARTS - half - 0.5
+        centres = [np.rint(place).astype(int) for place in (y, x)]
+        apart = [fine - (place - centre)[:, None] for place, centre in zip((y, x), centres, strict=True)]
+        inside = apart[0][:, :, None] ** 2 + apart[1][:, None, :] ** 2 < radius**2
+        k = len(offset)
+        weights = inside.reshape(-1, k, _PARTS, k, _PARTS).mean(axis=(2, 4))
+        rows = np.broadcast_to(centres[0][:, None, None] + offset[:, None], weights.shape)
+        columns = np.broadcast_to(centres[1][:, None, None] + offset, weights.shape)
+        beyond = (rows < 0) | (rows >= shape[0]) | (columns < 0) | (columns >= shape[1])
+        weights[(beyond & (weights > 0)).any(axis=(1, 2))] = np.nan
+        return cls(rows.clip(0, shape[0] - 1), columns.clip(0, shape[1] - 1), weights)
+
+    def sums(self, image: np.ndarray) -> np.ndarray:
+        """Return the sum of an image in each aperture; NaN if a pixel is missing there, or outside."""
+        values = image[self.rows, self.columns]
+        return np.where(self.weights == 0, 0.0, values * self.weights).sum(axis=(1, 2))
 
 
 class Cube:

@@ -202,7 +202,7 @@ def field_panels(m: Measured) -> list[Panel]:
                 "fwhm",
                 "Width of the stars",
                 f"Full width at half maximum of the stars with wavelength; median {numbers['fwhm']:.2f} arcsec.",
-                f"Gaussian fit to the {max(w['n'] for w in widths)} most compact sources; "
+                f"Gaussian fits, median of the most compact sources ({max(w['n'] for w in widths)}); "
                 f"median {numbers['fwhm']:.2f}″.",
                 fwhm,
             )

@@ -15,8 +15,9 @@ from muse_core.io.pixtable import PixelTableFile
 from muse_core.model.dq import DQ
 from muse_core.model.origin import N_IFU, N_SLICE, X_MASK, X_SHIFT, ifu_of, slice_key, slice_of
 from muse_core.model.statistics import SIGMA_PER_MAD
-from muse_core.report.spectra import CLIP_SIGMAS
 
+#: Data that are so many times their noise do not count in chi square.
+CLIP_SIGMAS = 5.0
 #: Every so many rows of a slice is looked at.
 _STRIDE = 4
 #: Width of the bins of the residual spectrum in Angstrom.
@@ -25,8 +26,8 @@ _BIN = 1.25
 _QUANTILE = 0.25
 #: What there is of each slice, and of each bin.
 _OF_SLICES, _OF_BINS = ("level", "ratio", "noise", "peak"), ("sums", "weights", "counts", "squares", "n_squares")
-#: Rows of a file that are read at once.
-_AT_A_TIME = 1 << 20
+#: Rows of a file that are read at once, and in which slices are told apart at once.
+_AT_A_TIME, _BLOCK = 1 << 20, 1 << 15
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -92,8 +93,7 @@ class RowStatistics:
             n = int(np.count_nonzero(flagged & np.uint32(int(flag) & 0xFFFFFFFF)))
             if n:
                 self.flags[flag.name] = self.flags.get(flag.name, 0) + n
-        keys = slice_key(rows["origin"])
-        edges = np.flatnonzero(np.diff(keys.astype(np.int64))) + 1
+        edges = _changes_of_slice(rows["origin"])
         for begin, end in zip([0, *edges], [*edges, len(rows)], strict=True):
             self._add_slice(rows[begin:end:_STRIDE])
 
@@ -182,6 +182,15 @@ class RowStatistics:
             return np.nan
         noise = np.sqrt(self.weights[used].sum() / self.counts[used].sum())
         return float(np.sqrt(np.mean(self.residual[used] ** 2)) / noise)
+
+
+def _changes_of_slice(origins: np.ndarray) -> list[int]:
+    """Return the rows that are of another slice than the one before; looked for in blocks, to save memory."""
+    found: list[int] = []
+    for begin in range(0, len(origins), _BLOCK):
+        keys = slice_key(origins[begin : begin + _BLOCK + 1])
+        found += (np.flatnonzero(keys[1:] != keys[:-1]) + begin + 1).tolist()
+    return found
 
 
 def statistics_of_file(path) -> RowStatistics:

@@ -5,7 +5,6 @@ import dataclasses
 
 import numpy as np
 from scipy.ndimage import median_filter
-from scipy.signal import find_peaks
 
 from muse_core.io.fitsreader import FitsFile
 from muse_core.report.exposures import Exposure
@@ -151,6 +150,8 @@ def line_groups(sky: ExposureSky, cube: Cube, velocity: float | None) -> list[di
             strong = strong[~_is_blended(sky.lines, strong)]
             candidates.append((sky.names[strongest], sky.lines[strong, 0]))
     else:
+        from scipy.signal import find_peaks
+
         above = sky.flux - continuum
         peaks, _ = find_peaks(above, prominence=max(0.1 * np.nanmax(above), 1e-30))
         candidates = [(f"{sky.lbda[peak]:.0f} A", sky.lbda[[peak]]) for peak in peaks]

@@ -8,7 +8,8 @@ from scipy.ndimage import binary_erosion
 
 from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report.field import Field
-from muse_core.report.images import Cube
+from muse_core.report.images import Apertures, Cube
+from muse_core.report.rows import CLIP_SIGMAS
 
 #: Spaxels whose scatter is measured, and places of apertures, at most.
 _SPAXELS, _APERTURES = 6000, 400
@@ -16,8 +17,6 @@ _SPAXELS, _APERTURES = 6000, 400
 _DEPTHS = 48
 #: Diameter of the aperture in arcsec, and how many times the noise the depth is.
 APERTURE_ARCSEC, DEPTH_SIGMAS = 1.0, 5.0
-#: Data that are so many times their noise do not count in chi square.
-CLIP_SIGMAS = 5.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -89,8 +88,6 @@ def measure_spectra(cube: Cube, field: Field) -> SkySpectra:
 
 def _depths(cube: Cube, field: Field) -> dict[str, np.ndarray]:
     """Measure the scatter of the sums in apertures without source, in some planes."""
-    from photutils.aperture import CircularAperture
-
     nothing = {"depth_lbda": np.empty(0), "depth": np.empty(0)}
     if np.isnan(cube.step_arcsec):
         return nothing
@@ -102,14 +99,11 @@ def _depths(cube: Cube, field: Field) -> dict[str, np.ndarray]:
     places = places[:: max(1, -(-len(places) // _APERTURES))]
     if len(places) < 20:
         return nothing
-    aperture = CircularAperture(places, radius)
+    apertures = Apertures.of(cube.shape[1:], *places.T.astype(float), radius)
     nz = cube.shape[0]
     numbers = np.unique(np.linspace(nz * 0.02, nz * 0.98 - 1, min(_DEPTHS, nz)).round().astype(int))
     depth = []
     for number in numbers:
-        plane = cube.plane(number)
-        missing = ~np.isfinite(plane)
-        sums = np.asarray(aperture.do_photometry(np.where(missing, 0.0, plane))[0])
-        lost = np.asarray(aperture.do_photometry(missing.astype(float))[0])
-        depth.append(DEPTH_SIGMAS * _spread(sums[lost == 0])[1])
+        sums = apertures.sums(cube.plane(number))
+        depth.append(DEPTH_SIGMAS * _spread(sums[np.isfinite(sums)])[1])
     return {"depth_lbda": cube.lbda[numbers], "depth": np.array(depth)}

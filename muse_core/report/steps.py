@@ -50,14 +50,15 @@ def _autocalibration(run: Run, steps: Steps) -> None:
         with FitsFile(product.path) as file:
             table = file.table()
             column = next((name for name in ("npts", "npix") if table.find_column(name)), None)
-            empty = None
+            empty, measured = None, values
             if column is not None:
                 points = np.zeros((len(values), N_IFU, N_SLICE))
                 place = tuple(table.column(name, "JI") - 1 for name in ("quad", "ifu", "sli"))
                 points[place] = table.column(column, "JIKDE")
                 empty = _without_data(points)
+                measured = np.where(points.reshape(values.shape) > 0, values, np.nan)
         date = str(product.header.get("DATE-OBS", ""))
-        steps.factors.append((date, values, edges))
+        steps.factors.append((date, measured, edges))
         listed.append(
             {
                 "exposure": date,

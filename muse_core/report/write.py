@@ -8,7 +8,7 @@ from muse_core.errors import ParameterError, ProductError
 from muse_core.report.checks import Limit
 
 #: What the report needs beside what the package does, as in ``pip install "muse-scipost[report]"``.
-NEEDED = ("jinja2", "matplotlib", "photutils")
+NEEDED = ("jinja2", "matplotlib")
 
 
 def require_packages() -> None:

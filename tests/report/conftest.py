@@ -64,9 +64,16 @@ def single(tmp_path_factory) -> Field:
 
 @pytest.fixture(scope="package")
 def three(tmp_path_factory) -> Field:
-    """Three dithered exposures, with the report of the run itself."""
-    folder, extras = tmp_path_factory.mktemp("three"), {"MUSE_EXTRAS": "report,noise"}
-    return _field(folder, dithered(SPEC, 3), SAVE, "--filter=white", env=extras)
+    """Three dithered exposures."""
+    return _field(tmp_path_factory.mktemp("three"), dithered(SPEC, 3), SAVE, "--filter=white")
+
+
+@pytest.fixture(scope="package")
+def reported(three: Field, tmp_path_factory) -> Field:
+    """The same, with the report of the run itself, which sees the correlations too."""
+    folder = tmp_path_factory.mktemp("reported")
+    reduce(three.data / "model.sof", folder, SAVE, "--filter=white", env={"MUSE_EXTRAS": "report,noise"})
+    return dataclasses.replace(three, products=folder)
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,6 @@ import os
 import shutil
 
 import pytest
-from report.conftest import Field
 
 from muse_core.frontends.muse_report import main
 
@@ -71,10 +70,10 @@ def _requests(browser) -> list[str]:
     return [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
 
 
-@pytest.fixture(scope="module", params=["single", "three", "adaptive", "compared"])
+@pytest.fixture(scope="module", params=["single", "reported", "adaptive", "compared"])
 def page(request, tmp_path_factory):
     """A report of one exposure, of three, of steps that are not always run, and of two side by side."""
-    if request.param in ("three", "adaptive"):
+    if request.param in ("reported", "adaptive"):
         return request.getfixturevalue(request.param).products / "MUSE_REPORT.html"
     single, three = (request.getfixturevalue(name) for name in ("single", "three"))
     places = {"single": [single], "compared": [single, three]}[request.param]
@@ -84,7 +83,7 @@ def page(request, tmp_path_factory):
     return path
 
 
-def test_page(page, browser, three: Field):
+def test_page(page, browser):
     assert page.stat().st_size < 6e6
     for width, scheme in SIZES:
         mobile = width < 600

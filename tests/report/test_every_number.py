@@ -126,8 +126,8 @@ class Products:
 
 
 @pytest.fixture(scope="module")
-def products(three: Field) -> Products:
-    return Products(three)
+def products(reported: Field) -> Products:
+    return Products(reported)
 
 
 @number("n_exposures", "total_time", "exposures/*/exptime", "exposures/*/airmass", "exposures/*/position_angle")
@@ -414,13 +414,12 @@ def machine(p: Products):
         assert product["bytes"] == path.stat().st_size - (2880 if product["bytes"] != path.stat().st_size else 0)
         assert header["ESO PRO CATG"] == product["tag"]
     assert made["products_bytes"] == sum(product["bytes"] for product in p.run["products"])
-    said = re.findall(r"(\w[\w, ]*): \d+ rows, ([\d.]+) s, peak memory (\d+) MB", p.log)
+    said = re.findall(r"(\w[\w, ]*): ([\d.]+) s$", p.log, re.MULTILINE)
     for step in made["steps"]:
         lines = [line for line in said if line[0] == step["name"]]
         assert step["seconds"] == pytest.approx(sum(float(line[1]) for line in lines), abs=0.06 * len(lines))
-        assert step["memory_bytes"] / 1e6 == pytest.approx(max(float(line[2]) for line in lines), abs=1)
+        assert 50e6 < step["memory_bytes"] <= made["memory_bytes"]
     assert sum(step["seconds"] for step in made["steps"]) < made["seconds"]
-    assert made["memory_bytes"] >= max(step["memory_bytes"] for step in made["steps"])
     assert made["products_bytes"] <= made["written_bytes"] < 20 * made["products_bytes"]
     assert sum(step["written_bytes"] for step in made["steps"]) <= made["written_bytes"]
     plan, rows = made["plan"], sum(found["rows"] for _, _, found in p.exposures())

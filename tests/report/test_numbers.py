@@ -13,8 +13,8 @@ from muse_core.report import checks
 
 
 @pytest.fixture(scope="module")
-def numbers(three: Field) -> dict:
-    made = json.loads((three.products / "MUSE_REPORT_DATA.json").read_text())
+def numbers(reported: Field) -> dict:
+    made = json.loads((reported.products / "MUSE_REPORT_DATA.json").read_text())
     jsonschema.validate(made, json.loads((Path(checks.__file__).parent / "schema.json").read_text()))
     (run,) = made["runs"]
     return run
