@@ -93,12 +93,15 @@ class PlannedStep:
         What it takes beside them.
     exposure : int
         Number of the exposure that it is for, from 1; 0 for all.
+    tells : float
+        How much it tells of the speed of steps of other names.
     """
 
     name: str
     passes: tuple[tuple[str, float], ...] = ()
     seconds: float = 0.0
     exposure: int = 0
+    tells: float = 1.0
 
     @property
     def total(self) -> float:
@@ -111,7 +114,7 @@ class _Step:
     """A step on its way: when it began, what it took, how far it is, and when that was told."""
 
     planned: PlannedStep
-    started: float | None = None
+    started: float = 0.0
     taken: float | None = None
     is_over: bool = False
     n_passes: int = 0
@@ -231,16 +234,20 @@ class Meter:
         """Return the seconds that are left."""
         taken: dict[str, float] = collections.defaultdict(float)
         planned: dict[str, float] = collections.defaultdict(float)
-        for step in self._steps:
-            if step.taken is not None:
-                taken[step.planned.name] += step.taken
-                planned[step.planned.name] += step.planned.total
-        known = {name: taken[name] / seconds for name, seconds in planned.items() if seconds > 0}
-        prior = _PRIOR * sum(step.planned.total for step in self._steps)
         running = self._now
-        so_far = (running.told - running.started, running.part * running.planned.total) if running else (0.0, 0.0)
-        in_plan = sum(planned.values()) + so_far[1] + prior
-        rate = (sum(taken[name] for name in known) + so_far[0] * (so_far[1] > 0) + prior) / max(in_plan, 1e-9)
+        real = expected = _PRIOR * sum(step.planned.total for step in self._steps)
+        for step in self._steps:
+            name, seconds, tells = step.planned.name, step.planned.total, step.planned.tells
+            if step.taken is not None and seconds > 0:
+                taken[name] += step.taken
+                planned[name] += seconds
+                real += tells * step.taken
+                expected += tells * seconds
+            elif step is running and step.part > 0:
+                real += tells * (step.told - step.started)
+                expected += tells * step.part * seconds
+        known = {name: taken[name] / seconds for name, seconds in planned.items()}
+        rate = real / max(expected, 1e-9)
         left = 0.0
         for step in self._steps:
             expected = step.planned.total * known.get(step.planned.name, rate)

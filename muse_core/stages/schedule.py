@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The steps of a run with the time that each will take, from headers alone."""
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,34 @@ from muse_core.model.grid import OutputGrid
 from muse_core.stages import align, calibrate, combine, cube, locate, stacked
 from muse_core.stages.footprint import Footprint
 from muse_core.stages.opening import OpenedExposure
+from muse_core.steps.resample import ResampleOptions
 
 if TYPE_CHECKING:
     from muse_core.engine.plan import Crew
     from muse_core.stages.plan import Work
 
-#: Processor seconds for each row: to load and calibrate it, to put it on the sky, to look at it once more, to have it
-#: in a cube; for each voxel of a cube; for each pixel of an image whose sources are looked for.
-_CALIBRATE, _LOCATE, _LOOK, _CUBE_ROW, _VOXEL, _PIXEL = 1.2e-7, 9e-8, 2.5e-8, 1.8e-7, 9e-8, 1e-6
-#: Seconds for each row, whatever the number of threads, of a pixel table that is written, of the image of all slices.
-_WRITE, _STACK = 8e-8, 2e-7
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Cost:
+    """Seconds for each row or voxel: those that threads share, and those that they do not."""
+
+    shared: float
+    alone: float = 0.0
+
+    def of(self, n: float, n_threads: int) -> float:
+        """Return the seconds that so many take."""
+        return n * (self.shared / n_threads + self.alone)
+
+
+#: For each row: to load and calibrate it, to put it on the sky, to look at it once more, to have it in a cube, also in
+#: one whose cosmic rays are found by iterations; to write it into a table or the image of all slices.
+_LOAD, _LOCATE, _LOOK = _Cost(3e-8, 4.5e-8), _Cost(6.6e-8, 1e-8), _Cost(2.5e-8)
+_CUBE_ROW, _ITERATED_ROW = _Cost(1.3e-7, 2.8e-8), _Cost(2.2e-7, 2.8e-8)
+_WRITE, _STACK = _Cost(0.0, 8e-8), _Cost(0.0, 2e-7)
+#: For each voxel of a cube, for each pixel of an image whose sources are looked for.
+_VOXEL, _PIXEL = _Cost(6e-8), _Cost(0.0, 1e-6)
+#: How much loading tells of the speed of other steps: it waits for the disk.
+_OF_DISK = 0.3
 
 
 def schedule(work: "Work", grid: OutputGrid | None, n_threads: int, crew: "Crew | None") -> list[PlannedStep]:
@@ -51,42 +70,43 @@ def schedule(work: "Work", grid: OutputGrid | None, n_threads: int, crew: "Crew 
         steps = [PlannedStep(name=EXPOSURES_STEP, passes=((EXPOSURES, seconds),))] if work.exposures else []
     if work.cube is not None:
         n_voxels = 2 * n_rows if grid is None else math.prod(grid.shape)
-        seconds = _cube_seconds(n_rows, n_voxels) / n_threads / n_workers
+        seconds = _cube_seconds(work.cube.options.resample, n_rows, n_voxels, n_threads) / n_workers
         steps.append(PlannedStep(name=cube.STEP, passes=((RESAMPLING, seconds),)))
     if "combined" in work.save:
-        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=_WRITE * n_rows))
+        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=_WRITE.of(n_rows, n_threads)))
     if work.stacked:
-        steps.append(PlannedStep(name=stacked.STEP, seconds=_STACK * n_rows))
+        steps.append(PlannedStep(name=stacked.STEP, seconds=_STACK.of(n_rows, n_threads)))
     if work.images:
-        steps.append(PlannedStep(name=align.STEP, passes=((align.IMAGES, _PIXEL * sum(work.images)),)))
+        steps.append(PlannedStep(name=align.STEP, passes=((align.IMAGES, _PIXEL.of(sum(work.images), n_threads)),)))
     return steps
 
 
-def _cube_seconds(n_rows: int, n_voxels: int) -> float:
-    return _CUBE_ROW * n_rows + _VOXEL * n_voxels
+def _cube_seconds(options: ResampleOptions, n_rows: int, n_voxels: int, n_threads: int) -> float:
+    row = _ITERATED_ROW if options.crtype == "iraf" and options.rejects_cosmic_rays else _CUBE_ROW
+    return row.of(n_rows, n_threads) + _VOXEL.of(n_voxels, n_threads)
 
 
 def _steps_of_exposure(work: "Work", exposure: OpenedExposure, number: int, n_threads: int) -> list[PlannedStep]:
     n_rows = exposure.rows.n_rows
-    loading, locating, looking = (seconds * n_rows / n_threads for seconds in (_CALIBRATE, _LOCATE, _LOOK))
+    loading, locating, looking = (cost.of(n_rows, n_threads) for cost in (_LOAD, _LOCATE, _LOOK))
     n_tables = work.n_tables - ("combined" in work.save)
-    writing = _WRITE * n_rows * n_tables
+    writing = n_tables * _WRITE.of(n_rows, n_threads)
     if work.in_one_pass:
-        passes = ((LOADING, loading + locating + writing),)
-        return [PlannedStep(name=locate.WHOLE_STEP, passes=passes, exposure=number)]
-    steps = [PlannedStep(name=calibrate.STEP, passes=((LOADING, loading),), exposure=number)]
+        whole = ((LOADING, loading + locating + writing),)
+        return [PlannedStep(name=locate.WHOLE_STEP, passes=whole, exposure=number)]
+    steps = [PlannedStep(name=calibrate.STEP, passes=((LOADING, loading),), exposure=number, tells=_OF_DISK)]
     footprint = Footprint.of([exposure], work.wavelengths) if work.own_cubes else None
     for step in work.steps:
-        passes = []
+        passes: list[tuple[str, float]] = []
         for one in step.passes:
             if isinstance(one, str):
                 passes.append((one, looking))
                 continue
             own = None if footprint is None else footprint.grid(one.options.step)
             n_voxels = n_rows if own is None else math.prod(own.shape)
-            passes.append((RESAMPLING, _cube_seconds(n_rows, n_voxels) / n_threads))
+            passes.append((RESAMPLING, _cube_seconds(one.options, n_rows, n_voxels, n_threads)))
         steps.append(PlannedStep(name=step.name, passes=tuple(passes), exposure=number))
     if work.cube is not None or n_tables:
-        passes = ((CHANGING, locating + writing),)
-        steps.append(PlannedStep(name=locate.STEP, passes=passes, exposure=number))
+        last = ((CHANGING, locating + writing),)
+        steps.append(PlannedStep(name=locate.STEP, passes=last, exposure=number))
     return steps
