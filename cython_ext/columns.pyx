@@ -2,9 +2,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels between the columns of a file and rows in memory."""
 
+from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
-from bounded cimport require
+from bounded cimport index_below, require
 
 cdef extern from *:
     """
@@ -15,6 +16,24 @@ cdef extern from *:
     #endif
     """
     uint32_t muse_from_big_endian(uint32_t) noexcept nogil
+
+
+cdef inline uint32_t word_at(const unsigned char *raw) noexcept nogil:
+    cdef uint32_t word
+    memcpy(&word, raw, 4)
+    return muse_from_big_endian(word)
+
+
+cdef inline float float_at(const unsigned char *raw) noexcept nogil:
+    cdef uint32_t word = word_at(raw)
+    cdef float value
+    memcpy(&value, &word, 4)
+    return value
+
+
+cdef inline bint holds(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
+    # Are there n values?
+    return n == 0 or (stride >= 4 and raw.shape[0] >= 4 and (n - 1) <= (raw.shape[0] - 4) // stride)
 
 
 def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] words, Py_ssize_t field):
@@ -32,11 +51,100 @@ def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] wor
         Number of the field.
     """
     cdef Py_ssize_t i, n = words.shape[0]
-    cdef uint32_t word
     require(0 <= field < words.shape[1], f"field: 0...{words.shape[1] - 1}")
     if n and (stride < 0 or raw.shape[0] < 4 or (n > 1 and stride > (raw.shape[0] - 4) // (n - 1))):
         raise ValueError(f"{raw.shape[0]} bytes are too few for {n} values with a stride of {stride}")
     with nogil:
         for i in range(n):
-            memcpy(&word, &raw[i * stride], 4)
-            words[i, field] = muse_from_big_endian(word)
+            words[i, field] = word_at(&raw[i * stride])
+
+
+def block_ranges(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t block, float[::1] low, float[::1] high):
+    """Find the smallest and largest of each block of big-endian float32 values; NaN count for nothing.
+
+    Parameters
+    ----------
+    raw : buffer of bytes
+        Value i lies at ``i * stride``; the last one ends at its end.
+    stride : int
+        Distance of values in bytes.
+    block : int
+        Number of values of a block; the last one may have fewer.
+    low, high : ndarray of float32, shape (n_blocks,)
+        Output; inf and -inf where all are NaN.
+    """
+    cdef Py_ssize_t i, b, n = 0 if raw.shape[0] < 4 else (raw.shape[0] - 4) // max(stride, 1) + 1
+    cdef float value, least, most
+    require(stride >= 4 and block >= 1, "stride: at least 4, block: at least 1")
+    require(low.shape[0] == high.shape[0] == (n + block - 1) // block, "low, high: one for each block")
+    with nogil:
+        for b in range(low.shape[0]):
+            least, most = INFINITY, -INFINITY
+            for i in range(b * block, min(n, (b + 1) * block)):
+                value = float_at(&raw[i * stride])
+                least = value if value < least else least
+                most = value if value > most else most
+            low[b], high[b] = least, most
+
+
+def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, const unsigned char[::1] lbda,
+              const unsigned char[::1] data, const unsigned char[::1] dq, const Py_ssize_t[::1] strides, Py_ssize_t n,
+              double first, double step, const double[:, ::1] curves, double left, double bottom,
+              double[:, ::1] total, double[:, ::1] norm):
+    """Add the good values of rows to the four spaxels around them, by distance: sources stay where they are.
+
+    Parameters
+    ----------
+    xpos, ypos, lbda, data, dq : buffer of bytes
+        Columns as they lie in the file, big-endian; value i of column k at ``i * strides[k]``.
+    strides : ndarray of intp, shape (5,)
+        Distances of values in bytes.
+    n : int
+        Number of rows.
+    first, step : float
+        Wavelengths of `curves` in Angstrom. Rows beyond both ends are left out.
+    curves : ndarray of float64, shape (n_curve, 4)
+        At these wavelengths: shift in x and y in spaxels, factor on the values, weight.
+    left, bottom : float
+        Position of the centre of the first spaxel.
+    total, norm : ndarray of float64, shape (ny, nx)
+        Weighted sums of the values, and sums of the weights; added to.
+    """
+    cdef Py_ssize_t i, k, x, y, last = curves.shape[0] - 1, nx = total.shape[1], ny = total.shape[0]
+    cdef double p, u, v, a, b, c, weight
+    cdef float value
+    require(strides.shape[0] == 5, "strides: five")
+    require(curves.shape[0] > 0 and curves.shape[1] == 4 and step > 0, "curves: of shape (n_curve, 4)")
+    require(nx > 1 and ny > 1 and norm.shape[0] == ny and norm.shape[1] == nx, "total, norm: of the same shape")
+    require(holds(xpos, strides[0], n) and holds(ypos, strides[1], n) and holds(lbda, strides[2], n)
+            and holds(data, strides[3], n) and holds(dq, strides[4], n), "columns: n values each")
+    with nogil:
+        for i in range(n):
+            if word_at(&dq[i * strides[4]]) != 0:
+                continue
+            p = (float_at(&lbda[i * strides[2]]) - first) / step + 0.5
+            if not 0 <= p < last + 1:
+                continue
+            k = index_below(p, last)
+            weight = curves[k, 3]
+            if weight == 0:
+                continue
+            u = float_at(&xpos[i * strides[0]]) + curves[k, 0] - left
+            v = float_at(&ypos[i * strides[1]]) + curves[k, 1] - bottom
+            if not (0 <= u < nx - 1 and 0 <= v < ny - 1):
+                continue
+            value = float_at(&data[i * strides[3]])
+            if value != value:
+                continue
+            x, y = index_below(u, nx - 2), index_below(v, ny - 2)
+            u, v, p = u - x, v - y, curves[k, 2] * value
+            a, b, c = weight * (1 - u) * (1 - v), weight * u * (1 - v), weight * (1 - u) * v
+            weight = weight * u * v
+            total[y, x] += a * p
+            total[y, x + 1] += b * p
+            total[y + 1, x] += c * p
+            total[y + 1, x + 1] += weight * p
+            norm[y, x] += a
+            norm[y, x + 1] += b
+            norm[y + 1, x] += c
+            norm[y + 1, x + 1] += weight

@@ -19,10 +19,13 @@ _NAMES = {
     "make_offset_list": "makers",
     "make_output_wcs": "makers",
     "make_sky_mask": "makers",
+    "partial_cube": "partial",
+    "quick_look": "quicklook",
+    "quick_spectrum": "quicklook",
     "steps": "",
 }
 __all__ = ["Cube", "Image", "PixelTable", "Region", "SkyModel", "Spectrum", "make_cube", "make_offset_list",
-           "make_output_wcs", "make_sky_mask", "steps"]  # fmt: skip
+           "make_output_wcs", "make_sky_mask", "partial_cube", "quick_look", "quick_spectrum", "steps"]  # fmt: skip
 
 
 def __getattr__(name: str):

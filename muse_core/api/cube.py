@@ -49,6 +49,24 @@ def placing(run: Run, path: str | Path, name: str, parameters: Mapping[str, obje
         product.path.rename(path)
 
 
+_PICTURES = (".png", ".pdf")
+
+
+def _free(path: str | Path, overwrite: bool) -> Path:
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise ProductError(f"{path}: found a file of this name, expected none (overwrite=True replaces it)")
+    return path
+
+
+def _written(hdus: list, path: Path, overwrite: bool) -> Path:
+    try:
+        fits.HDUList(hdus).writeto(path, overwrite=overwrite, checksum=True)
+    except OSError as error:
+        raise ProductError(f"{path}: {error.strerror or error}") from error
+    return path
+
+
 class Image:
     """An image of the field, with world coordinates.
 
@@ -79,7 +97,7 @@ class Image:
         """World coordinates."""
         from astropy.wcs import WCS
 
-        return WCS(self.header)
+        return WCS(self.header, fix=False)
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw it, with right ascension and declination.
@@ -115,23 +133,14 @@ class Image:
         >>> image.write("white.fits").name, image.write("white.png").name
         ('white.fits', 'white.png')
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise ProductError(f"{path}: found a file of this name, expected none (overwrite=True replaces it)")
-        if path.suffix.lower() in (".png", ".pdf"):
+        path = _free(path, overwrite)
+        if path.suffix.lower() in _PICTURES:
             from muse_core.api import plotting
 
-            plotting.save(self.plot(), path)
-            return path
+            return plotting.save(self.plot(), path)
         header = self.header.copy()
         header["BUNIT"] = self.unit
-        try:
-            fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(self.data, header, "DATA")]).writeto(
-                path, overwrite=overwrite, checksum=True
-            )
-        except OSError as error:
-            raise ProductError(f"{path}: {error.strerror or error}") from error
-        return path
+        return _written([fits.PrimaryHDU(), fits.ImageHDU(self.data, header, "DATA")], path, overwrite)
 
     def __repr__(self) -> str:
         ny, nx = self.data.shape
@@ -185,6 +194,42 @@ class Spectrum:
         from muse_core.api import plotting
 
         return plotting.draw_spectrum(self, ax)
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write it: a table with the columns lambda, data, stat; or a picture if the name ends in .png or .pdf.
+
+        Parameters
+        ----------
+        path : path
+            File.
+        overwrite : bool
+            Replace a file of that name.
+
+        Raises
+        ------
+        ProductError
+            It cannot be written, or there is a file of that name.
+
+        Examples
+        --------
+        >>> import muse_core.api as muse
+        >>> cube = muse.Cube.open("DATACUBE_FINAL.fits")
+        >>> cube.spectrum(*cube.centre, 2.0).write("spectrum.fits").name
+        'spectrum.fits'
+        """
+        path = _free(path, overwrite)
+        if path.suffix.lower() in _PICTURES:
+            from muse_core.api import plotting
+
+            return plotting.save(self.plot(), path)
+        units = ("Angstrom", self.unit, f"({self.unit})**2")
+        columns = [
+            fits.Column(name, "D", unit, array=values)
+            for name, unit, values in zip(
+                ("lambda", "data", "stat"), units, (self.wave, self.data, self.stat), strict=True
+            )
+        ]
+        return _written([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="SPECTRUM")], path, overwrite)
 
     def to_specutils(self):
         """Return it as a `specutils.Spectrum` (or `Spectrum1D`, before specutils 2); needs specutils.

@@ -155,7 +155,7 @@ class PixelTable:
         pointing = load_pointing(run)
         unit = exposure.rows.files[0].position_unit
         if unit == units.PIX and (good or any(what is not None for what in (ifu, number, region))):
-            _keep_centre(exposure.header, exposure.rows.limits().extent)
+            keep_centre(exposure.header, exposure.rows.limits().extent)
         choice = _choice(exposure.header, unit, pointing, ifu=ifu, slice=number, region=region, good=good)
         if choice is not None:
             exposure.rows.choose(choice)
@@ -234,7 +234,7 @@ class PixelTable:
         if choice is not None:
             if self.position_unit == units.PIX:
                 names = [f"{PIXTABLE}LIMITS {axis} {end}" for axis in "XY" for end in ("LOW", "HIGH")]
-                _keep_centre(table.header, [require_float(self.header, name, "pixel table") for name in names])
+                keep_centre(table.header, [require_float(self.header, name, "pixel table") for name in names])
             table.write_limits(limits)
         factory = run.factory.elsewhere(run.factory.destination)
         return type(self)(dataclasses.replace(run, factory=factory), table, store)
@@ -538,7 +538,7 @@ def _open(files: session.Files, wavelengths: WavelengthRange) -> tuple[Run, list
     return run, open_exposures(run, session.PIXTABLE, wavelengths)
 
 
-def _keep_centre(header: Header, extent: Sequence[float]) -> None:
+def keep_centre(header: Header, extent: Sequence[float]) -> None:
     """Note the extent of the whole field, of which the centre is where the telescope points, before it is cut."""
     for index, (axis, end) in enumerate((axis, end) for axis in "XY" for end in ("LO", "HI")):
         key = f"{PIXTABLE}PREDAR LIMITS {axis}{end}"

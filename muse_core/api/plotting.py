@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from muse_core.errors import ParameterError
+from muse_core.errors import ParameterError, ProductError
 from muse_core.model import origin, units
 from muse_core.model.dq import DQ
 
@@ -177,9 +177,13 @@ def _draw_mean(table: "PixelTable", ax: "Axes | None") -> "Axes":
     return draw_spectrum(Spectrum(low + (np.arange(len(data)) + 0.5) * _STEP, data, stat, table.data_unit, "mean"), ax)
 
 
-def save(ax: "Axes", path: Path) -> None:
+def save(ax: "Axes", path: Path) -> Path:
     """Write the figure of some axes."""
-    ax.figure.savefig(path, dpi=150)
+    try:
+        ax.figure.savefig(path, dpi=150)
+    except OSError as error:
+        raise ProductError(f"{path}: {error.strerror or error}") from error
+    return path
 
 
 def thumbnail(image: "Image", size: int = 200) -> str:

@@ -113,6 +113,11 @@ def with_frames(run: Run, **given: object) -> Run:
     return dataclasses.replace(run, frames=FrameSelection(frames, _INPUTS, run.compat))
 
 
+def with_factory(run: Run, factory: ProductFactory) -> Run:
+    """Return the run with another factory of products."""
+    return dataclasses.replace(run, factory=factory)
+
+
 def into(run: Run, folder: Path, name: str, parameters: Mapping[str, object]) -> Run:
     """Return the run with another place of its products, which tell of a further step."""
     factory = run.factory.elsewhere(Destination(folder))

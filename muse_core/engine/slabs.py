@@ -368,6 +368,12 @@ class SlabSource:
             and n_planes <= min(self.thickness, self.resampler.grid.nz - first)
         )
 
+    def make(self, part: Part) -> Slab:
+        """Make a part alone; of a band, the rest of the planes is whatever it is."""
+        window = self._store.read_runs(*self.runs(part), None, None, part.choice(self.resampler))
+        into = None if part.band is None else self.resampler.blank_slab(part.last - part.first)
+        return self._make(window, part, None, into)
+
     def plane(self, number: int) -> SlabResult:
         """Make a single plane."""
         (made,) = self._slabs([(number, number + 1)])

@@ -202,8 +202,8 @@ class PixelTableFile:
             self.units[name] = column.unit
         return hdu.n_rows
 
-    def _read_column(self, name: str, start: int, stop: int) -> tuple[bytes | memoryview, int]:
-        """Return the bytes of a range of a column, and the distance of its values in them."""
+    def raw_column(self, name: str, start: int, stop: int) -> tuple[bytes | memoryview, int]:
+        """Return the bytes of a range of a column, big-endian, and the distance of its values in them."""
         column = self._columns[name]
         if isinstance(column, np.ndarray):
             return memoryview(column[start:stop]).cast("B"), column.itemsize
@@ -221,7 +221,7 @@ class PixelTableFile:
         out = np.empty(stop - start, dtype.newbyteorder("="))
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
-            raw, stride = self._read_column(name, a, b)
+            raw, stride = self.raw_column(name, a, b)
             out[a - start : b - start] = np.ndarray((b - a,), dtype, raw, 0, (stride,))
         return out
 
@@ -239,7 +239,7 @@ class PixelTableFile:
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
             for name in columns:
-                raw, stride = self._read_column(name, a, b)
+                raw, stride = self.raw_column(name, a, b)
                 columns_kernels.unpack(
                     raw, stride, words[a - start : b - start], ROW.names.index(FIELD_OF_COLUMN[name])
                 )

@@ -138,6 +138,30 @@ class Calibration:
             write_calibrated(table)
 
 
+class QuickCalibration:
+    """What a calibration does at some wavelengths, but for scales of IFUs; parameters and errors as for `Calibration`.
+
+    Attributes
+    ----------
+    is_calibrated : bool
+        Is the flux calibrated?
+    """
+
+    def __init__(self, run: Run, exposure: OpenedExposure, options: CalibrationOptions):
+        first, header = exposure.rows.files[0], exposure.header.copy()
+        where = StoredExposure(0, 0, [])
+        table = StoredTable(header, where, first.position_unit, first.units["data"], first.units["stat"])
+        self._factor = _flat_field(dataclasses.replace(exposure, header=header), options.curves)[1]
+        self._refraction = _refraction(run, table, options.reference_wavelength)
+        self._flux = flux_calibration(run, table, options.curves) if options.flux else None
+        self._compat = run.compat
+        self.is_calibrated = self._flux is not None
+
+    def __call__(self, rows: np.ndarray) -> None:
+        """Calibrate rows in place."""
+        calibrate_rows(rows, 1.0, self._factor, self._refraction, self._flux, self._compat)
+
+
 def calibrate(
     run: Run, exposure: OpenedExposure, store: RowStore, first_row: int, options: CalibrationOptions
 ) -> StoredTable:

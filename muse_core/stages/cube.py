@@ -11,7 +11,7 @@ from astropy.io.fits import Card
 
 from muse_core.engine.exposure import Chunk, RowLimits, write_pass
 from muse_core.engine.progress import timed
-from muse_core.engine.slabs import FlaggedRows, SlabSource, refuse_empty_grid
+from muse_core.engine.slabs import FlaggedRows, Part, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.errors import InputError
 from muse_core.io import calibration
@@ -30,13 +30,15 @@ from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.tables import StoredTable
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.qc import fwhm_plane, fwhm_qc
-from muse_core.steps.resample import ResampleOptions, SlabResampler, cosmic_ray_direction
+from muse_core.steps.resample import Band, ResampleOptions, SlabResampler, cosmic_ray_direction
 from muse_core.steps.resample.vacuum import air_to_vacuum
 from muse_core.steps.sdp import SdpExposure
 
 _LOG = logging.getLogger(__name__)
 #: Name of the step in the log.
 STEP = "Cube"
+#: Planes of a part of a cube that are made at once.
+_PART_PLANES = 48
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,69 @@ def _describe(grid: OutputGrid) -> str:
         f"{grid.nx} x {grid.ny} x {grid.nz} voxels of {spaxel} {unit}, {first:.2f} to {last:.2f} Angstrom"
         f" ({grid.ctype3}, step {grid.cd33:g})"
     )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CubePart:
+    """A part of a cube.
+
+    Attributes
+    ----------
+    grid : OutputGrid
+        Its grid: voxels are where they are in the whole cube.
+    data, stat : ndarray of float32, shape (nz, ny, nx)
+        Values and variances, NaN where there are no data.
+    """
+
+    grid: OutputGrid
+    data: np.ndarray
+    stat: np.ndarray
+
+
+def whole_grid(inputs: CubeInputs, table: StoredTable) -> OutputGrid:
+    """Return the grid of the cube of a table, by the limits in its header."""
+    limits, step = TableLimits.from_header(table.header), inputs.options.resample.step
+    return make_grid(table.header, limits, table.position_unit, step, inputs.override)
+
+
+def make_part(
+    run: Run,
+    inputs: CubeInputs,
+    table: StoredTable,
+    store: RowStore,
+    grid: OutputGrid,
+    planes: tuple[int, int],
+    lines: tuple[int, int],
+    columns: tuple[int, int],
+) -> CubePart:
+    """Make a part of a cube from the rows that it needs; its voxels have the bits of the whole.
+
+    Parameters
+    ----------
+    run, inputs, table, store
+        As for `make_cube`; there may be other rows in the table.
+    grid : OutputGrid
+        Grid of the whole cube.
+    planes, lines, columns : tuple of int
+        First and last + 1 voxel along wavelength, declination, and right ascension.
+    """
+    options, n_threads = inputs.options.resample, run.resources.n_threads
+    direction = cosmic_ray_direction(table.header, table.position_unit)
+    resampler = SlabResampler(grid, options, direction, n_threads, run.compat, reuse_output=True)
+    source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
+    (z0, z1), (y0, y1), (x0, x1) = planes, lines, columns
+    band = Band(y0, y1, max(y0 - options.halo, 0), min(y1 + options.halo, grid.ny))
+    shape = (z1 - z0, y1 - y0, x1 - x0)
+    data, stat = np.empty(shape, np.float32), np.empty(shape, np.float32)
+    for first in range(z0, z1, _PART_PLANES):
+        last = min(first + _PART_PLANES, z1)
+        found = source.make(Part(first, last, band)).result
+        empty = found.dq[:, y0:y1, x0:x1] != 0
+        for whole, part in ((data, found.data), (stat, found.stat)):
+            whole[first - z0 : last - z0] = np.where(empty, np.float32(np.nan), part[:, y0:y1, x0:x1])
+    crpix = grid.crpix[0] - x0, grid.crpix[1] - y0, grid.crpix[2] - z0
+    own = dataclasses.replace(grid, nx=shape[2], ny=shape[1], nz=shape[0], crpix=crpix)
+    return CubePart(own, data, stat)
 
 
 def _output_wcs(run: Run) -> GridOverride | None:

@@ -85,7 +85,9 @@ class OpenedExposure:
         return f"merged table of {n_ifus}" if is_merged else n_ifus
 
 
-def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[OpenedExposure]:
+def open_exposures(
+    run: Run, tag: str, wavelengths: WavelengthRange, kind: type[ExposureRows] = ExposureRows
+) -> list[OpenedExposure]:
     """Open the pixel tables of a tag and group them into exposures, in the order of time.
 
     Parameters
@@ -96,6 +98,8 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
         Tag of the pixel tables.
     wavelengths : WavelengthRange
         Which rows are loaded.
+    kind : type
+        What the rows are looked after by.
 
     Raises
     ------
@@ -114,7 +118,7 @@ def open_exposures(run: Run, tag: str, wavelengths: WavelengthRange) -> list[Ope
     _warn_of_missing(groups)
     exposures = []
     for number, group in enumerate(groups, 1):
-        opened = _open_exposure(run, [files[i] for i in group.files], group, wavelengths)
+        opened = _open_exposure(run, [files[i] for i in group.files], group, wavelengths, kind)
         _LOG.info("Exposure %d of %d (DATE-OBS %s): %s", number, len(groups), group.date_obs, opened)
         exposures.append(opened)
     weighted = [str(file.path) for file in files if file.has_weight]
@@ -200,11 +204,13 @@ def _open_file(run: Run, path: Path) -> PixelTableFile:
     return file
 
 
-def _open_alone(run: Run, file: PixelTableFile, wavelengths: WavelengthRange) -> OpenedExposure:
+def _open_alone(
+    run: Run, file: PixelTableFile, wavelengths: WavelengthRange, kind: type[ExposureRows] = ExposureRows
+) -> OpenedExposure:
     """Open a pixel table that is not merged with others."""
     header = file.header.copy()
     merge.remove_quality_cards(header)
-    rows, spectra = _open_rows(run, [file], wavelengths)
+    rows, spectra = _open_rows(run, [file], wavelengths, kind)
     edges = rows.exposure_edges()
     if len(edges) > 2:
         for number, (first, end) in enumerate(zip(edges[:-1], edges[1:], strict=True), 1):
@@ -222,11 +228,15 @@ def _open_alone(run: Run, file: PixelTableFile, wavelengths: WavelengthRange) ->
 
 
 def _open_exposure(
-    run: Run, files: list[PixelTableFile], group: merge.ExposureFiles, wavelengths: WavelengthRange
+    run: Run,
+    files: list[PixelTableFile],
+    group: merge.ExposureFiles,
+    wavelengths: WavelengthRange,
+    kind: type[ExposureRows],
 ) -> OpenedExposure:
     """Open the pixel tables of an exposure, to be merged."""
     if group.ifus == (merge.MERGED_FILE,):
-        return _open_alone(run, files[0], wavelengths)
+        return _open_alone(run, files[0], wavelengths, kind)
     scales = merge.ifu_scales([f.header for f in files], [str(file.path) for file in files], run.compat)
     files = files[: len(scales)]
     for file in files[1:]:
@@ -235,7 +245,7 @@ def _open_exposure(
                 f"{file.path}: found positions in {file.position_unit}, data in {file.units['data']}, expected "
                 f"{files[0].position_unit} and {files[0].units['data']} as in {files[0].path}"
             )
-    rows, spectra = _open_rows(run, files, wavelengths)
+    rows, spectra = _open_rows(run, files, wavelengths, kind)
     is_corrected = not merge.has_flat_levels(files[0].header, run.compat)
     if not is_corrected and spectra and len(spectra) != len(files):
         without = [str(file.path) for file in files if file.flat_field is None]
@@ -259,7 +269,7 @@ def _open_exposure(
 
 
 def _open_rows(
-    run: Run, files: list[PixelTableFile], wavelengths: WavelengthRange
+    run: Run, files: list[PixelTableFile], wavelengths: WavelengthRange, kind: type[ExposureRows] = ExposureRows
 ) -> tuple[ExposureRows, list[FlatFieldSpectrum]]:
     """Return the rows of pixel tables and the flat-field spectra of those that have one, both cut in wavelength."""
     low, high = wavelengths.lambdamin, wavelengths.lambdamax
@@ -269,4 +279,4 @@ def _open_rows(
         for file, needed in zip(files, cut, strict=True)
         if file.flat_field is not None
     ]
-    return ExposureRows(files, (low, high), cut, run.resources.n_threads), spectra
+    return kind(files, (low, high), cut, run.resources.n_threads), spectra
