@@ -9,7 +9,6 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.engine.slabs import SlabSource
-from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError, ParameterError
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.fitswriter import primary_header
@@ -35,9 +34,8 @@ _ENCODING = Encoding(8, 1 / coding.SCALE, -coding.ZERO / coding.SCALE, coding.BL
 
 
 def _code_pattern(values: np.ndarray) -> dict[str, np.ndarray]:
-    seen = np.isfinite(values)
-    means = np.where(seen, values, 0).sum(axis=(1, 2)) / np.maximum(seen.sum(axis=(1, 2)), 1)
-    return {"codes": encode(values), "means": means}
+    codes = encode(values)
+    return {"codes": codes, "means": coding.mean_of(codes)}
 
 
 def _code_spectral(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -175,12 +173,10 @@ class NoiseCollector(Collector):
                 _LOG.warning("%s: noise is measured in cubes of the formats Cube, xCube and sdpCube only", path.name)
                 return ""
 
-            def ratios(plane: int) -> list[tuple[float, int]]:
+            for plane in range(nz):  # by one thread: it is over before several have found each other
                 pair = [_plane(file, hdu, plane) for hdu in (data, stat)]
-                return [box.ratio(*pair) for box in boxes]
-
-            for plane, found in enumerate(map_in_order(ratios, range(nz), self.run.resources.n_threads)):
-                for box, (ratio, number) in zip(boxes, found, strict=True):
+                for box in boxes:
+                    ratio, number = box.ratio(*pair)
                     columns[f"RATIO{box.size}"][plane], columns[f"N{box.size}"][plane] = ratio, number
             return get_string(data.header, "BUNIT", "")
 

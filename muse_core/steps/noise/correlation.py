@@ -19,14 +19,23 @@ _CHUNK = 1 << 21  # voxels whose coefficients are made at once
 
 def encode(values: np.ndarray) -> np.ndarray:
     """Return coefficients, NaN where there are none, as uint8."""
-    scaled = np.rint(np.nan_to_num(values) * SCALE) + ZERO
-    return np.where(np.isnan(values), BLANK, scaled).astype(np.uint8)
+    scaled = values * SCALE
+    np.rint(scaled, out=scaled)
+    scaled += ZERO
+    return np.fmin(scaled, BLANK, out=scaled).astype(np.uint8)  # of NaN and a number, the number
 
 
 def decode(raw: np.ndarray) -> np.ndarray:
     """Return float32, NaN where there are none, of what `encode` made."""
     scaled = (raw.astype(np.float32) - ZERO) / np.float32(SCALE)
     return np.where(raw == BLANK, np.float32(np.nan), scaled)
+
+
+def mean_of(raw: np.ndarray) -> np.ndarray:
+    """Return the mean of encoded images, shape (n, ny, nx), each; 0 where there are none."""
+    blank = np.count_nonzero(raw == BLANK, axis=(1, 2))
+    seen = raw[0].size - blank
+    return (raw.sum(axis=(1, 2), dtype=np.int64) - blank * BLANK - seen * ZERO) / (SCALE * np.maximum(seen, 1))
 
 
 def overlap(offset: tuple[int, int], shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:

@@ -19,13 +19,13 @@ from muse_core.steps.resample import ResampleOptions
 #: Neighbours farther away are left out, unless the reach of the method is longer.
 RADIUS, DEPTH = 2, 2
 #: Shift by refraction, in spaxels, and number of planes between two planes of the pattern, at most.
-SHIFT, SPACING = 0.125, 48
+SHIFT, SPACING = 0.15, 64
 #: Part of the cube's size (8 bytes a voxel) that the pattern may take, for each plane of neighbours; there are a few
 #: planes anyway.
-PATTERN_SHARE, FEWEST = 0.016, 8
+PATTERN_SHARE, FEWEST = 0.018, 8
 _VOXEL_BYTES = 8
 #: Planes between two of the spectral part.
-SPECTRAL_SPACING = 8
+SPECTRAL_SPACING = 12
 #: A drop that is larger than a voxel by rounding alone.
 _ROUNDING = 1e-3
 

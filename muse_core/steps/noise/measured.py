@@ -59,7 +59,7 @@ class Boxes:
     ----------
     size : int
         Spaxels along a side.
-    spaxels : ndarray of int64, shape (n, size * size)
+    spaxels : ndarray of int64, shape (size * size, n)
         The spaxels of each, as indices into a plane.
     """
 
@@ -73,7 +73,7 @@ class Boxes:
         tiles = np.arange(sky.size).reshape(sky.shape)[: ny * size, : nx * size]
         tiles = tiles.reshape(ny, size, nx, size).swapaxes(1, 2).reshape(-1, size * size)
         tiles = tiles[sky.ravel()[tiles].all(axis=1)]
-        return cls(size, tiles[:: -(-len(tiles) // MOST[size]) or 1])
+        return cls(size, np.ascontiguousarray(tiles[:: -(-len(tiles) // MOST[size]) or 1].T))
 
     def ratio(self, data: np.ndarray, stat: np.ndarray) -> tuple[float, int]:
         """Return measured over propagated noise of the sums over the boxes of a plane, and how many spaxels they have.
@@ -83,8 +83,7 @@ class Boxes:
         data, stat : ndarray of float32, in any order of bytes, shape (ny, nx)
             Values and variances; NaN where there are none.
         """
-        total = data.ravel()[self.spaxels].astype(np.float64).sum(axis=1)
-        variance = stat.ravel()[self.spaxels].astype(np.float64).sum(axis=1)
+        total, variance = (plane.ravel()[self.spaxels].sum(axis=0, dtype=np.float64) for plane in (data, stat))
         usable = np.isfinite(total) & (variance > 0)
         return spread(total[usable] / np.sqrt(variance[usable])), int(np.count_nonzero(usable)) * self.size**2
 

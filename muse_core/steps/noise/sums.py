@@ -195,10 +195,10 @@ def coefficients(neighbourhood: Neighbourhood, pairs: np.ndarray, selves: dict[i
         In the order of `Neighbourhood.offsets`; NaN where there is no voxel, or no neighbour.
     """
     ny, nx, _ = pairs.shape
-    with np.errstate(divide="ignore"):
-        inverse = {dz: 1 / np.sqrt(found) for dz, found in (selves | {0: pairs[:, :, 0]}).items()}
-    for found in inverse.values():
-        found[~np.isfinite(found)] = np.nan
+    inverse = {}
+    for dz, found in (selves | {0: pairs[:, :, 0]}).items():
+        noise = np.sqrt(found)
+        inverse[dz] = np.divide(1, noise, out=np.full((ny, nx), np.nan), where=noise > 0)
     offsets = neighbourhood.offsets
     out = np.full((len(offsets), ny, nx), np.nan)
     for number, (dz, dy, dx) in enumerate(offsets.tolist()):
