@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,14 +28,15 @@ NAME = "NOISE_CORRELATION.fits"
 def reduce(datasets, tmp_path_factory):
     """Return a function that runs a recipe in a folder of its own; returns this."""
 
-    def run(label: str, *arguments: str, recipe: str = "muse_scipost", data: str = "small", sof: str = "none"):
+    def run(label: str, *arguments: str, recipe: str = "muse_scipost", data: str = "small", sof="none"):
         folder = tmp_path_factory.mktemp(label)
         here, before = os.getcwd(), os.environ.pop("MUSE_EXTRAS", None)
         os.chdir(folder)
         try:
             options = [item for item in arguments if item.startswith("--extras")]
             rest = [item for item in arguments if item not in options]
-            status = main.main([*options, recipe, *rest, str(datasets[data].sofs[sof])], "muse-esorex")
+            path = sof if isinstance(sof, Path) else datasets[data].sofs[sof]
+            status = main.main([*options, recipe, *rest, str(path)], "muse-esorex")
         finally:
             os.chdir(here)
             os.environ.pop("MUSE_EXTRAS", None)  # the option sets it
@@ -201,6 +203,23 @@ def test_make_cube_and_combine_offer_it(reduce):
     noise = Noise(folder / "DATACUBE_FINAL.fits")
     assert noise.aperture(20, 6, 2.0).sum() == 13  # spaxels
     assert np.all(noise.variance(noise.aperture(150, 8, 2.0))[1:-1] > 0)
+
+
+def test_exp_combine(reduce, tmp_path):
+    """The same cube of the same rows has the same correlations; how well the sky is known is not told by its tables."""
+    arguments = "--skymethod=simple", "--extras=noise", "--weight=none"
+    folder = reduce("rows", *arguments, "--save=cube,individual", data="two")
+    tables = sorted(folder.glob("PIXTABLE_REDUCED_*.fits"))
+    assert len(tables) == 2
+    (tmp_path / "two.sof").write_text("".join(f"{path} PIXTABLE_REDUCED\n" for path in tables))
+    combined = reduce("combined", *arguments[1:], recipe="muse_exp_combine", sof=tmp_path / "two.sof")
+    noises = [Noise(path / "DATACUBE_FINAL.fits") for path in (folder, combined)]
+    assert noises[0].shape == noises[1].shape
+    aperture = noises[0].aperture(150, 6, 0.8)
+    found, expected = (noise.variance(aperture)[1:-1] for noise in (noises[1], noises[0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert np.isnan(noises[1].table["SKY_VARIANCE"]).all()
+    assert np.isfinite(noises[1].table["RATIO3"]).any()
 
 
 def test_uses_agree(made):
