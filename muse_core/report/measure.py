@@ -28,6 +28,8 @@ _SLICE_SIGMAS = 6.0
 _WINGS = 0.01
 #: Below that residual, in units of the noise of a row, exposures are not compared.
 _RESIDUAL_FLOOR = 0.01
+#: Nor below so many times what noise alone would be.
+_ABOVE_NOISE = 3.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -269,8 +271,10 @@ def _measure_rows(measured: Measured, judge: Judge) -> None:
         listed.append(found)
         if sky:
             outside = np.abs(apart) > _SLICE_SIGMAS * scatter
-            value = 100 * abs(found["worst"]) / abs(sky) if outside.flat[worst] else 100 * scatter / abs(sky)
-            judge.check("slice_level", value, f"IFU {ifu + 1}, slice {number + 1}", exposure.date_obs)
+            # if none is, how much they differ by more than their noise
+            own = np.sqrt(max(scatter**2 - np.nanmedian(statistics.noise) ** 2, 0.0))
+            value = abs(found["worst"]) if outside.flat[worst] else own
+            judge.check("slice_level", 100 * value / abs(sky), f"IFU {ifu + 1}, slice {number + 1}", exposure.date_obs)
     if listed:
         measured.numbers["slices"] = listed
 
@@ -295,8 +299,9 @@ def _check_exposures(measured: Measured, judge: Judge) -> None:
             judge.check("flagged", 100 * numbers["flagged"] / rows, exposure=exposure.date_obs)
     if len(exposures) < 2:
         return
+    noise = max((statistics.residual_noise for statistics in measured.rows.values()), default=0.0)
     for name, key, floor in (
-        ("sky_residual", "sky_residual", _RESIDUAL_FLOOR),
+        ("sky_residual", "sky_residual", max(_RESIDUAL_FLOOR, _ABOVE_NOISE * noise)),
         ("image_quality", "fwhm", 0.0),
         ("sky_brightness", "sky_continuum", 0.0),
     ):

@@ -183,6 +183,12 @@ class RowStatistics:
         noise = np.sqrt(self.weights[used].sum() / self.counts[used].sum())
         return float(np.sqrt(np.mean(self.residual[used] ** 2)) / noise)
 
+    @property
+    def residual_noise(self) -> float:
+        """What `residual_in_noise` is if there is only noise."""
+        seen = self.counts[self.counts > 0]
+        return float(np.sqrt(np.mean(1 / seen))) if seen.size else 0.0
+
 
 def _changes_of_slice(origins: np.ndarray) -> list[int]:
     """Return the rows that are of another slice than the one before; looked for in blocks, to save memory."""
