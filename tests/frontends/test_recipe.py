@@ -12,7 +12,8 @@ from harness.recipes import RECIPES
 
 import muse_core
 from muse_core.errors import InputError, MuseError, ParameterError, ProductError
-from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError
+from muse_core.frontends.pythoncpl.logger import LogList
+from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError, Result, Stat
 
 
 @pytest.fixture
@@ -75,6 +76,23 @@ def test_parameters(scipost):
     assert param.dx.value is None
     scipost.param = {"rc": 2}
     assert (param.rc.value, param.ld.value) == (2.0, None)
+
+
+def test_in_notebooks(scipost):
+    scipost.param.resample = "linear"
+    table = scipost.param._repr_html_()
+    assert table.count("<tr>") == len(scipost.param) + 1
+    assert "<b>&#x27;linear&#x27;</b> (&#x27;drizzle&#x27;)" in table
+    assert "nearest, linear, quadratic, renka, drizzle, lanczos" in table
+    assert table in scipost._repr_html_()
+    assert "resample" in scipost.param._ipython_key_completions_()
+    made = Result([("CUBE", "cube.fits"), ("IMAGE", fits.HDUList([fits.PrimaryHDU([[1, 2]])])), ("PAGE", b"html")],
+                  Stat(0, 0.0, 0.0), LogList(), always_lists=False)  # fmt: skip
+    for text in ("cube.fits", "PRIMARY (1, 2)", "4 bytes"):
+        assert text in made._repr_html_()
+        assert text in repr(made)
+    scipost.param.resample = None
+    assert "<b>" not in scipost.param._repr_html_()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+import html
 import logging
 import os
 import shutil
@@ -381,6 +382,12 @@ class Recipe:
             block("Raw and product frames", [(tag, ", ".join(tags)) for tag, tags in self.output.items()]),
         ]
         return "\n\n".join(parts) + "\n"
+
+    def _repr_html_(self) -> str:
+        """What it does and its parameters, for notebooks."""
+        frames = ", ".join(f"{config.tag}: {config.frames}" for config in self._calib if config.frames is not None)
+        title, what = (html.escape(text) for text in (self.__name__, self.description[0]))
+        return f"<b>{title}</b> {what}<br>{html.escape(frames)}{self._param._repr_html_()}"
 
     def __repr__(self):
         return f"Recipe({self.__name__!r}, version = {self.version[0]})"

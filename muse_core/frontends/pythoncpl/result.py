@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a recipe call gives back: products, messages, times, errors."""
 
+import html
 import signal
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
@@ -106,3 +107,25 @@ class Result:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def _products(self) -> list[tuple[str, str]]:
+        """Return tags of products, and their file names or what is in them."""
+        return [
+            (tag, item if isinstance(item, str) else ", ".join(f"{hdu.name or 'primary'} {hdu.shape}" for hdu in item))
+            if isinstance(item, (str, list))
+            else (tag, f"{len(item)} bytes")
+            for tag, items in self._items.items()
+            for item in items
+        ]
+
+    def __repr__(self) -> str:
+        return "\n".join([f"<Result, {len(self.tags)} tags>", *(f"  {tag}: {what}" for tag, what in self._products())])
+
+    def _repr_html_(self) -> str:
+        """Table of the products for notebooks."""
+        rows = "".join(f"<tr><td>{tag}</td><td>{html.escape(what)}</td></tr>" for tag, what in self._products())
+        return f"<table><tr><th>product</th><th>file, or HDUs and shapes</th></tr>{rows}</table>"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        """Tags for the tab key between brackets."""
+        return list(self._items)

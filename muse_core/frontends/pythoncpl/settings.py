@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Parameters and calibration frames of a recipe object."""
 
+import html
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -46,6 +47,7 @@ class Parameter:
         self.sequence = list(parameter.alternatives) if hasattr(parameter, "alternatives") else None
         self.enabled = (not hidden, True, True)
         self._value = None
+        self.help = parameter.description
         text = f"{parameter.description} ({self.type.__name__}; default: {self.default!r})"
         self.__doc__ = "\n".join(textwrap.wrap(text, 70))
 
@@ -135,11 +137,25 @@ class _Names:
     def __dir__(self):
         return list(self._things)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        """Names for the tab key between brackets."""
+        return list(self._things)
+
     def _known(self, name: str) -> str:
         if name not in self._things:
             known = f"{did_you_mean(name, self._things)}; known ones: {', '.join(self._things)}"
             raise UnknownNameError(f"unknown {self._what} {name!r}{known}")
         return name
+
+
+def _shown(parameter: Parameter) -> str:
+    value = parameter.default if parameter.value is None else parameter.value
+    text = html.escape(repr(value))
+    return text if value == parameter.default else f"<b>{text}</b> ({html.escape(repr(parameter.default))})"
+
+
+def _choices(parameter: Parameter) -> str:
+    return html.escape(", ".join(map(str, parameter.sequence or ())))
 
 
 class ParameterList(_Names):
@@ -163,6 +179,17 @@ class ParameterList(_Names):
     def __repr__(self):
         values = {p.name: p.default if p.value is None else p.value for p in self}
         return repr(values)
+
+    def _repr_html_(self) -> str:
+        """Table of the parameters for notebooks: value, in bold if it is not the default, choices, help."""
+        rows = "".join(
+            "<tr>"
+            + "".join(f"<td>{cell}</td>" for cell in (p.name, _shown(p), _choices(p), html.escape(p.help)))
+            + "</tr>"
+            for p in self
+        )
+        heads = "".join(f"<th>{name}</th>" for name in ("parameter", "value", "choices", "help"))
+        return f"<table><tr>{heads}</tr>{rows}</table>"
 
 
 class FrameConfig:
