@@ -23,15 +23,10 @@ CELL = "```{code-cell}"
 #: What begins a page whose cells are run.
 NOTEBOOK = "---\njupytext:\n  text_representation:\n    format_name: myst\nkernelspec:\n  name: python3\n"
 MANUAL = sorted(p for p in DOCS.rglob("*.md") if not {"_build", "generated"} & set(p.relative_to(DOCS).parts))
-#: Pages whose code needs several machines, or the sources.
-ELSEWHERE = {"cluster.md", "report.md", "contributing.md"}
 PAGES = [
     page
     for page in (ROOT / "README.md", *MANUAL)
-    if page.name not in ELSEWHERE
-    and any(
-        language in ("sh", "python") and mark != " install" for language, mark, _ in BLOCK.findall(page.read_text())
-    )
+    if any(language in ("sh", "python") and mark != " install" for language, mark, _ in BLOCK.findall(page.read_text()))
 ]
 #: Command lines in the text that are complete.
 INLINE = re.compile(r"`((?:esorex --recipe-dir=|muse-esorex --plan )[^`]* scipost\.sof)`")
@@ -114,8 +109,7 @@ def test_every_block_is_run_or_text(page):
             ("text", ""),
             ("toml", ""),
         }
-    if page.name not in ELSEWHERE:
-        assert not INDENTED.search(DIRECTIVE.sub("", BLOCK.sub("", text))), "code that nothing runs"
+    assert not INDENTED.search(DIRECTIVE.sub("", BLOCK.sub("", text))), "code that nothing runs"
 
 
 def test_complete_lines_of_the_page_for_esorex():
