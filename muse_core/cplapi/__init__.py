@@ -14,6 +14,13 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from muse_core.cplapi import standin_core as core
+    from muse_core.cplapi import standin_ui as ui
+
+__all__ = ["core", "is_pycpl", "ui", "use_standin"]
 
 _chosen: ModuleType | None = None
 

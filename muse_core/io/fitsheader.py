@@ -16,7 +16,7 @@ CARD = 80
 _GOOD_CARD = re.compile(
     rb"(?:HIERARCH [A-Z0-9_. -]+?|[A-Z0-9_-]{1,8} *)= *"
     rb"(?:'(?:[^']|'')*'|[TF]|[+-]?\d+(?:\.\d*)?(?:E[+-]?\d\d?)?|) *(?:/.*)?"
-    rb"|(?:COMMENT|HISTORY|END| {8}).*"
+    rb"|(?:COMMENT|HISTORY| {7}) .*|END *"
 )
 #: What astropy raises about headers that it does not understand.
 _UNREADABLE = (VerifyError, ValueError, KeyError, TypeError, IndexError)

@@ -42,7 +42,7 @@ class FilterCurve:
 
     def __call__(self, lbda: np.ndarray) -> np.ndarray:
         """Return the throughput at wavelengths in Angstrom (float64)."""
-        return np.interp(lbda, self.lbda, self.throughput, left=0.0, right=0.0)
+        return np.asarray(np.interp(lbda, self.lbda, self.throughput, left=0.0, right=0.0))
 
     def plane_range(self, throughput: np.ndarray) -> tuple[int, int]:
         """Return the range of planes that an image uses, given the throughput in each plane of the cube.

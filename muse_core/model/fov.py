@@ -50,16 +50,19 @@ class CelestialGrid:
                 f"{where}: keywords CTYPE1, CTYPE2: found {stated(header, 'CTYPE1', 'CTYPE2', tag=TAG)}, "
                 f"expected {CTYPES[0]!r}, {CTYPES[1]!r}"
             )
-        values = {key: get_float(header, key, tag=TAG) for key in (*_KEYS[4:], *_MATRIX)}
-        values["CD1_2"], values["CD2_1"] = values["CD1_2"] or 0.0, values["CD2_1"] or 0.0
-        missing = [key for key, value in values.items() if value is None]
+        keys = (*_KEYS[4:], *_MATRIX)
+        defaults = {"CD1_2": 0.0, "CD2_1": 0.0}
+        found = {key: get_float(header, key, defaults.get(key), tag=TAG) for key in keys}
+        missing = [key for key, value in found.items() if value is None]
         if missing:
             what = stated(header, missing[0], tag=TAG)
             raise InputError(f"{where}: keyword {missing[0]}: found {what}, expected a number")
-        crpix1, crpix2, crval1, crval2, *cd = values.values()
-        if cd[0] * cd[3] == cd[1] * cd[2]:
-            raise InputError(f"{where}: keywords CDi_j: found {cd}, expected a regular matrix")
-        return cls((crpix1, crpix2), (crval1, crval2), tuple(cd))
+        crpix1, crpix2, crval1, crval2, cd11, cd12, cd21, cd22 = (
+            value for value in found.values() if value is not None
+        )
+        if cd11 * cd22 == cd12 * cd21:
+            raise InputError(f"{where}: keywords CDi_j: found {[cd11, cd12, cd21, cd22]}, expected a regular matrix")
+        return cls((crpix1, crpix2), (crval1, crval2), (cd11, cd12, cd21, cd22))
 
     def moved(self, ra_deg: float, dec_deg: float) -> "CelestialGrid":
         """Return the grid with an offset of an OFFSET_LIST subtracted."""
@@ -76,13 +79,14 @@ class CelestialGrid:
 
     def sky(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Right ascension and declination of pixels: float64 of shape (n, 2); less than 180 degrees from CRVAL1."""
-        positions = self._wcs.wcs_pix2world(np.column_stack([x, y]), 1)
+        positions: np.ndarray = self._wcs.wcs_pix2world(np.column_stack([x, y]), 1)
         positions[:, 0] += 360 * np.rint((self.crval[0] - positions[:, 0]) / 360)
         return positions
 
     def pixels(self, positions: np.ndarray) -> np.ndarray:
         """x and y of positions of shape (n, 2): float64 of the same shape; NaN far from the tangent point."""
-        return self._wcs.wcs_world2pix(positions, 1)
+        pixels: np.ndarray = self._wcs.wcs_world2pix(positions, 1)
+        return pixels
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

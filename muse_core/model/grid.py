@@ -8,7 +8,8 @@ and can change its size by a pixel, so it is part of the definition.
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io.fits import Card, Header
@@ -127,7 +128,8 @@ def _parse_output_wcs(header: Header, where: str) -> GridOverride:
     n = _number_of_axes(header)
     prefix = "ZNAXIS" if keywords.get_bool(header, "ZIMAGE", _TAG) else "NAXIS"
     sizes = [keywords.get_int(header, f"{prefix}{i + 1}", tag=_TAG) for i in range(n)]
-    if n not in (2, 3) or None in sizes:
+    naxis = tuple(size for size in sizes if size is not None)
+    if n not in (2, 3) or len(naxis) < n:
         found = ", ".join(f"{prefix}{i + 1}={size}" for i, size in enumerate(sizes))
         raise InputError(
             f"{where}: found {n} axes of world coordinates and {found}, expected 2 or 3 axes with a size each"
@@ -141,7 +143,7 @@ def _parse_output_wcs(header: Header, where: str) -> GridOverride:
     separable = n == 2 or not (cd[0, 2] or cd[2, 0] or cd[1, 2] or cd[2, 1])
     usable = separable and np.linalg.det(cd) != 0
     values = {key: [_number(header, f"{key}{i + 1}", 0.0) for i in range(n)] for key in ("CRVAL", "CRPIX")}
-    spectral = {}
+    spectral: dict[str, Any] = {}
     if n == 3:
         scale = _metres(header, where)
         spectral = {
@@ -151,10 +153,10 @@ def _parse_output_wcs(header: Header, where: str) -> GridOverride:
             "cd33": float(cd[2, 2]) * scale * 1e10 if usable else None,
         }
     return GridOverride(
-        naxis=tuple(int(size) for size in sizes),
-        crval=tuple(values["CRVAL"][:2]),
-        crpix=tuple(values["CRPIX"][:2]),
-        cd=tuple(float(v) for v in cd[:2, :2].ravel()) if usable else None,
+        naxis=naxis,
+        crval=(values["CRVAL"][0], values["CRVAL"][1]),
+        crpix=(values["CRPIX"][0], values["CRPIX"][1]),
+        cd=(float(cd[0, 0]), float(cd[0, 1]), float(cd[1, 0]), float(cd[1, 1])) if usable else None,
         **spectral,
     )
 
@@ -240,7 +242,7 @@ class OutputGrid:
         """Is the wavelength axis logarithmic?"""
         return self.ctype3.endswith("-LOG")
 
-    def parameters(self) -> dict:
+    def parameters(self) -> dict[str, int | float | bool]:
         """Return what the kernels need (``grid_t``)."""
         names = ("crpix1", "crpix2", "crpix3", "crval1", "crval2", "crval3", "cd11", "cd12", "cd21", "cd22")
         return {
@@ -257,7 +259,7 @@ class OutputGrid:
             "scale_y": self.scale[1],
         }
 
-    def wavelength(self, plane: np.ndarray, *, logarithmic: bool | None = None) -> np.ndarray:
+    def wavelength(self, plane: int | np.ndarray, *, logarithmic: bool | None = None) -> np.ndarray:
         """Wavelength in Angstrom of the centre of a plane (counted from 0; a number or an array)."""
         step = np.asarray(plane, np.float64) + 1 - self.crpix[2]
         if self.is_logarithmic if logarithmic is None else logarithmic:
@@ -304,7 +306,7 @@ class OutputGrid:
         low, high = 0, int(np.float32(np.finfo(np.float32).max).view(np.uint32))  # bit patterns ascend with the value
         while high - low > 1:
             middle = (low + high) // 2
-            if self.plane([np.uint32(middle).view(np.float32)])[0] >= plane:
+            if self.plane(np.array([middle], np.uint32).view(np.float32))[0] >= plane:
                 high = middle
             else:
                 low = middle
@@ -459,14 +461,14 @@ def _touches(grid: OutputGrid, corners: list[tuple[float, float]]) -> bool:
     )
 
 
-def _same_hemisphere(position: tuple[float, float], reference: tuple[float, float]) -> bool:
+def _same_hemisphere(position: Sequence[float], reference: Sequence[float]) -> bool:
     """Are two positions in deg less than 90 degrees apart, as far as a tangential plane reaches?"""
     ra, dec = (math.radians(value) for value in position[:2])
     ra0, dec0 = (math.radians(value) for value in reference[:2])
     return math.sin(dec) * math.sin(dec0) + math.cos(dec) * math.cos(dec0) * math.cos(ra - ra0) > 0
 
 
-def spatial_steps(header: Header, step: float, celestial: bool) -> tuple[float, float]:
+def spatial_steps(header: Header, step: Sequence[float | None], celestial: bool) -> tuple[float, float]:
     """Size of a voxel along both axes in deg (or spaxels), where no other grid is prescribed."""
     if not celestial:
         return step[0] or 1.0, step[1] or 1.0
@@ -487,13 +489,14 @@ class _TableWcs:
         names = ("CD1_1", "CD1_2", "CD2_1", "CD2_2")
         where = "pixel table"
         if celestial:
-            cd = tuple(keywords.require_float(header, name, where) for name in names)
-            crval = tuple(keywords.require_float(header, name, where) for name in ("CRVAL1", "CRVAL2"))
+            cd11, cd12, cd21, cd22 = (keywords.require_float(header, name, where) for name in names)
+            x, y = (keywords.require_float(header, name, where) for name in ("CRVAL1", "CRVAL2"))
         else:
             unit = (1.0, 0.0, 0.0, 1.0)
-            cd = tuple(keywords.get_float(header, name, unit[i]) for i, name in enumerate(names))
-            crval = (0.0, 0.0)
-        return cls(tuple(keywords.get_float(header, name, 0.0) for name in ("CRPIX1", "CRPIX2")), crval, cd)
+            cd11, cd12, cd21, cd22 = (keywords.get_float(header, name, unit[i]) for i, name in enumerate(names))
+            x, y = 0.0, 0.0
+        crpix = keywords.get_float(header, "CRPIX1", 0.0), keywords.get_float(header, "CRPIX2", 0.0)
+        return cls(crpix, (x, y), (cd11, cd12, cd21, cd22))
 
     def project(self, limits: TableLimits, celestial: bool) -> list[tuple[float, float]]:
         """Return the two corners of the field in the tangential plane (deg), or in spaxels."""
@@ -528,14 +531,13 @@ def _number_of_planes(limits: TableLimits, dl: float, logarithmic: bool) -> int:
 def _overridden(grid: OutputGrid, override: GridOverride) -> OutputGrid:
     natural = (grid.nx, grid.ny, grid.nz)
     nx, ny, nz = (size if size > 0 else natural[i] for i, size in enumerate((*override.naxis, 0)[:3]))
-    spectral = override.crval3 is not None
     return dataclasses.replace(
         grid,
         nx=nx,
         ny=ny,
         nz=nz,
-        crpix=(*override.crpix, override.crpix3 if spectral else grid.crpix[2]),
-        crval=(*override.crval, override.crval3 if spectral else grid.crval[2]),
+        crpix=(*override.crpix, grid.crpix[2] if override.crpix3 is None else override.crpix3),
+        crval=(*override.crval, grid.crval[2] if override.crval3 is None else override.crval3),
         cd=override.cd or grid.cd,
         cd33=grid.cd33 if override.cd33 is None else override.cd33,
     )
@@ -544,8 +546,8 @@ def _overridden(grid: OutputGrid, override: GridOverride) -> OutputGrid:
 def _fitted(grid: OutputGrid, limits: TableLimits) -> OutputGrid:
     """Shift the grid so that the lower of two corners of the data is at the centre of pixel 1."""
     a, b = (grid_kernels.pixel_of_position(grid.parameters(), *corner) for corner in _corners(limits))
-    crpix = tuple(grid.crpix[i] - (min(a[i], b[i]) - 1) for i in range(2))
-    return dataclasses.replace(grid, crpix=(*crpix, grid.crpix[2]))
+    x, y = (grid.crpix[i] - (min(a[i], b[i]) - 1) for i in range(2))
+    return dataclasses.replace(grid, crpix=(x, y, grid.crpix[2]))
 
 
 def lround(x: float) -> int:
@@ -556,4 +558,4 @@ def lround(x: float) -> int:
 
 def _exp(x: np.ndarray) -> np.ndarray:
     """Exponential of the C library, whose last digit the positions of voxels depend on."""
-    return np.vectorize(math.exp, otypes=[np.float64])(x)
+    return np.asarray(np.vectorize(math.exp, otypes=[np.float64])(x))

@@ -7,7 +7,7 @@ Headers are `astropy.io.fits.Header`; HIERARCH keywords are named without that p
 import contextlib
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from astropy.io.fits import Header
@@ -15,12 +15,17 @@ from astropy.io.fits.card import Undefined
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.keywords import KEYWORDS, PIXEL_TABLE, PIXTABLE, Keyword, Reaction, find  # noqa: F401 (PIXTABLE is for steps)
+from muse_core.model.keywords import KEYWORDS, PIXEL_TABLE, Keyword, Reaction, find
+from muse_core.model.keywords import PIXTABLE as PIXTABLE  # for steps
 
 _LOG = logging.getLogger(__name__)
 WCS_CARDS = r"^C(TYPE|UNIT|RPIX|RVAL|DELT|SYER|RDER)|^CD[0-9]+_[0-9]+|^WCSAXES[ A-Z]|^WCSNAME[ A-Z]|^L[OA][NT]POLE$"
 
 
+@overload
+def get_float(header: Header, key: str, default: float, compat: Compat = ..., tag: str = ...) -> float: ...
+@overload
+def get_float(header: Header, key: str, default: None = None, compat: Compat = ..., tag: str = ...) -> float | None: ...
 def get_float(
     header: Header, key: str, default: float | None = None, compat: Compat = OURS, tag: str = PIXEL_TABLE
 ) -> float | None:
@@ -56,7 +61,8 @@ def get_float(
         return float(value)
     if compat.senseless_values_used:
         return float(value) if isinstance(value, (float, np.floating)) else default
-    return _unusable(tag, keyword, key, value, default)
+    _unusable(tag, keyword, key, value)
+    return default
 
 
 def require_float(header: Header, key: str, where: str, compat: Compat = OURS, tag: str = PIXEL_TABLE) -> float:
@@ -79,6 +85,10 @@ def require_float(header: Header, key: str, where: str, compat: Compat = OURS, t
     return number
 
 
+@overload
+def get_int(header: Header, key: str, default: int, tag: str = ..., compat: Compat = ...) -> int: ...
+@overload
+def get_int(header: Header, key: str, default: None = None, tag: str = ..., compat: Compat = ...) -> int | None: ...
 def get_int(
     header: Header, key: str, default: int | None = None, tag: str = PIXEL_TABLE, compat: Compat = OURS
 ) -> int | None:
@@ -94,7 +104,9 @@ def get_int(
         return default
     if keyword.is_usable(value):
         return int(value)
-    return default if compat.senseless_values_used else _unusable(tag, keyword, key, value, default)
+    if not compat.senseless_values_used:
+        _unusable(tag, keyword, key, value)
+    return default
 
 
 def get_bool(header: Header, key: str, tag: str = PIXEL_TABLE, compat: Compat = OURS) -> bool:
@@ -109,10 +121,16 @@ def get_bool(header: Header, key: str, tag: str = PIXEL_TABLE, compat: Compat = 
     if value is None:
         return False
     if keyword.is_usable(value):
-        return value
-    return False if compat.senseless_values_used else bool(_unusable(tag, keyword, key, value, False))
+        return bool(value)
+    if not compat.senseless_values_used:
+        _unusable(tag, keyword, key, value)
+    return False
 
 
+@overload
+def get_string(header: Header, key: str, default: str, tag: str = ..., compat: Compat = ...) -> str: ...
+@overload
+def get_string(header: Header, key: str, default: None = None, tag: str = ..., compat: Compat = ...) -> str | None: ...
 def get_string(
     header: Header, key: str, default: str | None = None, tag: str = PIXEL_TABLE, compat: Compat = OURS
 ) -> str | None:
@@ -128,9 +146,9 @@ def get_string(
     value, keyword = _value(header, key), find(key, tag)
     if isinstance(value, str):
         return value
-    if value is None or compat.senseless_values_used:
-        return default
-    return _unusable(tag, keyword, key, value, default)
+    if value is not None and not compat.senseless_values_used:
+        _unusable(tag, keyword, key, value)
+    return default
 
 
 def has(header: Header, key: str, tag: str = PIXEL_TABLE) -> bool:
@@ -150,13 +168,13 @@ def _value(header: Header, key: str) -> Any:
     return None if isinstance(value, Undefined) else value
 
 
-def _unusable(tag: str, keyword: Keyword, key: str, value: Any, default: Any) -> Any:
+def _unusable(tag: str, keyword: Keyword, key: str, value: Any) -> None:
+    """Raise or warn, as is declared, before a default is used."""
     message = f"{tag}: keyword {key}: found {value!r}, expected {keyword.expected}"
     if keyword.unusable is Reaction.ERROR:
         raise InputError(message)
     if keyword.unusable is Reaction.WARNING:
         _LOG.warning("%s; a default is used", message)
-    return default
 
 
 @contextlib.contextmanager

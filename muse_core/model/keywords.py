@@ -71,7 +71,7 @@ class Keyword:
         if self.kind in (str, bool) or isinstance(value, bool):
             return isinstance(value, self.kind)
         numbers = (int, np.integer) if self.kind is int else (int, float, np.integer, np.floating)
-        return isinstance(value, numbers) and self.low <= value <= self.high
+        return isinstance(value, numbers) and bool(self.low <= value <= self.high)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,10 +40,8 @@ def encode(
     ndarray of uint32
         The encoded origin.
     """
-    x = np.asarray(x, np.int64) - offset
-    value = (
-        (x << X_SHIFT) | (np.asarray(y, np.int64) << Y_SHIFT) | (np.asarray(ifu, np.int64) << IFU_SHIFT) | slice_number
-    )
+    x, y, ifu, slice_number, offset = (np.asarray(a, np.int64) for a in (x, y, ifu, slice_number, offset))
+    value = ((x - offset) << X_SHIFT) | (y << Y_SHIFT) | (ifu << IFU_SHIFT) | slice_number
     return np.asarray(value, np.uint32)
 
 
@@ -69,4 +67,4 @@ def y_of(origin: npt.ArrayLike) -> np.ndarray:
 
 def x_of(origin: npt.ArrayLike, offset: npt.ArrayLike) -> np.ndarray:
     """Horizontal CCD position of each row, in pixels from 1, with the slice's offset."""
-    return ((np.asarray(origin) >> X_SHIFT) & X_MASK) + offset
+    return ((np.asarray(origin) >> X_SHIFT) & X_MASK) + np.asarray(offset)

@@ -47,6 +47,6 @@ def make_rows(
     """Pack columns (arrays or scalars) into an array of `ROW`."""
     columns = np.broadcast_arrays(xpos, ypos, lbda, data, dq, stat, origin)
     rows = np.empty(columns[0].shape, ROW)
-    for name, column in zip(ROW.names, columns, strict=True):
+    for name, column in zip(ROW.names or (), columns, strict=True):
         rows[name] = column
     return rows

@@ -70,13 +70,13 @@ class AstrometricSolution:
         if not np.isfinite(cd).all() or not (cd.any(axis=0).all() and cd.any(axis=1).all()):
             raise InputError(f"{where}: keywords CDi_j: found {cd.ravel().tolist()}, expected a regular matrix")
         if compat.senseless_values_used:
-            crpix = tuple(get_float(header, f"CRPIX{i}", 0.0, compat, _TAG) for i in (1, 2))
+            x, y = (get_float(header, f"CRPIX{i}", 0.0, compat, _TAG) for i in (1, 2))
         else:
-            crpix = tuple(require_float(header, f"CRPIX{i}", where, compat, _TAG) for i in (1, 2))
+            x, y = (require_float(header, f"CRPIX{i}", where, compat, _TAG) for i in (1, 2))
         cards = Header([card for card in header.cards if _WCS.search(card.keyword)])
         for key in [key for key in cards if _NOT_COPIED.search(key)]:
             cards.remove(key, ignore_missing=True, remove_all=True)
-        return cls(cd, crpix, cards)
+        return cls(cd, (x, y), cards)
 
     @classmethod
     def default(cls, exposure: Header) -> "AstrometricSolution":

@@ -178,7 +178,7 @@ class Recipe(ui.PyRecipe):
         values = {parameter.cli_alias: parameter.value for parameter in self.parameters}
         values.update((key.removeprefix(self.context() + "."), value) for key, value in settings.items())
         self._log.info("%s of muse-scipost %s", self.NAME, self.version)
-        parameters = declare.from_settings(self.Parameters, values, self.context())
+        parameters: Any = declare.from_settings(self.Parameters, values, self.context())
         self._log_inputs(frames, parameters)
         meter.show("Opening inputs")
         from muse_core.io.delivery import Destination

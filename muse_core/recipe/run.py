@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from astropy.io.fits import Card, Header
 
@@ -209,7 +209,12 @@ class Run:
     def of_exposure(self, number: int, header: Header) -> Self:
         """Return what the reduction of an exposure needs of the run; the rest is that of where it is reduced."""
         factory = self.factory.of_exposure(number, header)
-        own = {"journal": Journal(), "executor": Executor(), "extras": Extras(), "watches": self.extras.watches()}
+        own: dict[str, Any] = {
+            "journal": Journal(),
+            "executor": Executor(),
+            "extras": Extras(),
+            "watches": self.extras.watches(),
+        }
         return dataclasses.replace(self, factory=factory, **own)
 
     def or_ignore(self, error: DataError, consequence: str) -> None:

@@ -2,6 +2,7 @@
 """Products that are small enough to be written at once."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from astropy.io.fits import Card
@@ -54,7 +55,9 @@ def save_mask(factory: ProductFactory, tag: str, source: list[Card], wcs: list[C
     factory.register(path, tag)
 
 
-def save_table(factory: ProductFactory, tag: str, source: Iterable[Card], columns: list, extname: str | None) -> None:
+def save_table(
+    factory: ProductFactory, tag: str, source: Iterable[Card], columns: list[Any], extname: str | None
+) -> None:
     """Write a product that is a table, of `columns` as `muse_core.io.tables.table_hdu` takes them."""
     path = factory.next_path(tag)
     # the empty primary HDU of a table without a name has another BITPIX in the reference

@@ -26,6 +26,16 @@ def test_continue_that_continues_nothing(texts):
         parse_header(cards(*texts, "END"), "file")
 
 
+@pytest.mark.parametrize("text", ["END   ? =                   -1", "COMMENT?=                    1   COMMENT"])
+def test_keywords_that_are_none(text):
+    try:
+        header = parse_header(cards("SIMPLE  =                    T", text, "END"), "file")
+        refused = ""
+    except InputError as error:
+        header, refused = fits.Header(), str(error)
+    assert refused.startswith("file: ") or len([card.value for card in header.cards]) >= 1  # all can be read
+
+
 def test_long_texts_are_read():
     header = fits.Header([("OBJECT", "x" * 200, "of it"), ("NAXIS", 2)])
     assert parse_header(header.tostring().encode("ascii"), "file")["OBJECT"] == "x" * 200
