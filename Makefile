@@ -66,10 +66,8 @@ $(PACKAGE): $(SOURCES)
 lint: $(VENV)/linters ## style, import rules, spelling, docstrings, stubs of kernels
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell
-	$(BIN)/cython-lint cython_ext
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint cython_ext
 	$(BIN)/python cython_ext/make_stubs.py --check
-	$(BIN)/numpydoc lint $$(git ls-files 'muse_core/*.py' 'recipes/*.py')
 	cd $(VENV) && bin/lint-imports --no-cache --config ../pyproject.toml
 
 types: $(VENV)/linters $(PACKAGE) ## types, strictly (not clean yet)
