@@ -114,6 +114,12 @@ DIRECT = {
     "muse_core/io/fitsreader.py": "keywords of the structure, which it checks itself",
     "muse_core/io/fitswriter.py": "headers that we have made",
     "muse_core/io/signature.py": "headers that we have made",
+    "muse_core/io/verify.py": "keywords of products, whose signatures are checked",
+    "muse_core/frontends/redo.py": "keywords of products, which say how they were made",
+    "muse_core/api/cube.py": "keywords of products, to be looked at",
+    "muse_core/api/pixtable.py": "keywords of products, to be looked at",
+    "muse_core/api/quicklook.py": "copied to another header",
+    "muse_core/api/steps/__init__.py": "copied to another header",
     "muse_core/frontends/pythoncpl/dfs.py": "keywords of products, for scripts; nothing is made of them",
 }
 
