@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The report of runs, from their products to the files."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,13 +67,25 @@ def write_files(
 ) -> None:
     """Do what `write_report` does, with both places given."""
     require_packages()
+    drawing = threading.Thread(target=_import_drawing)  # half a second, while the products are measured
+    drawing.start()
     from muse_core.report.measure import measure
-    from muse_core.report.page import to_html, to_json
 
     measured = [measure(run, limits, record) for run in groups]
+    drawing.join()
+    from muse_core.report.page import to_html, to_json
+
     texts = {page: to_html(measured, made_by, numbers.name), numbers: to_json(measured, made_by)}
     for path, text in texts.items():
         try:
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ProductError(f"report {path}: {error.strerror}") from error
+
+
+def _import_drawing() -> None:
+    import jinja2
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure
+
+    del jinja2, matplotlib
