@@ -19,6 +19,7 @@ STATUS = {
     "RAMAN_LINES": "equal with `MUSE_COMPAT=2.8.7`; else the exact minimum",
 }
 _SHOWN = 4  # names in a cell
+_LICENCE = "<!-- SPDX-License-Identifier: GPL-2.0-or-later -->"
 _TABLE_OF_DEFECTS = "DEFECTS"  # cases of bad input: they say nothing about a parameter
 
 
@@ -103,6 +104,7 @@ def _section(recipe) -> Iterator[str]:
 def text() -> str:
     """Return the page."""
     lines = [
+        _LICENCE,
         "# Parameters, frames and products",
         "",
         "Made by `docs/make_parameters.py` from `recipes` and `tests/parity`.",
@@ -120,6 +122,7 @@ def overview() -> str:
     """Return the page that says which recipe takes what."""
     recipes = [class_of(module) for module in built_in()]
     lines = [
+        _LICENCE,
         "# Which recipe takes what",
         "",
         "Made by `docs/make_parameters.py` from `recipes`. The parameters of each: [parameters.md](parameters.md).",
