@@ -6,3 +6,26 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 def unpack(raw: Buffer, stride: int, words: npt.NDArray[np.uint32], field: int) -> None: ...
+def block_ranges(
+    raw: Buffer,
+    stride: int,
+    block: int,
+    low: npt.NDArray[np.float32],
+    high: npt.NDArray[np.float32],
+) -> None: ...
+def add_image(
+    xpos: Buffer,
+    ypos: Buffer,
+    lbda: Buffer,
+    data: Buffer,
+    dq: Buffer,
+    strides: npt.NDArray[np.intp],
+    n: int,
+    first: float,
+    step: float,
+    curves: npt.NDArray[np.float64],
+    left: float,
+    bottom: float,
+    total: npt.NDArray[np.float64],
+    norm: npt.NDArray[np.float64],
+) -> None: ...

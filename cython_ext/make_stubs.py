@@ -20,6 +20,7 @@ ELEMENTS = {
     "uint32_t": "np.uint32",
     "int64_t": "np.int64",
     "long long": "np.int64",
+    "Py_ssize_t": "np.intp",
     "uint64_t": "np.uint64",
     "uint8_t": "np.uint8",
     "row_t": "np.void",
