@@ -33,7 +33,7 @@ cdef inline float float_at(const unsigned char *raw) noexcept nogil:
 
 cdef inline bint holds(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
     # Are there n values?
-    return n == 0 or (stride >= 4 and raw.shape[0] >= 4 and (n - 1) <= (raw.shape[0] - 4) // stride)
+    return n == 0 or (n > 0 and stride >= 4 and raw.shape[0] >= 4 and (n - 1) <= (raw.shape[0] - 4) // stride)
 
 
 def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] words, Py_ssize_t field):
@@ -76,7 +76,7 @@ def block_ranges(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t blo
     cdef Py_ssize_t i, b, n = 0 if raw.shape[0] < 4 else (raw.shape[0] - 4) // max(stride, 1) + 1
     cdef float value, least, most
     require(stride >= 4 and block >= 1, "stride: at least 4, block: at least 1")
-    require(low.shape[0] == high.shape[0] == (n + block - 1) // block, "low, high: one for each block")
+    require(low.shape[0] == high.shape[0] == n // block + (n % block > 0), "low, high: one for each block")
     with nogil:
         for b in range(low.shape[0]):
             least, most = INFINITY, -INFINITY
