@@ -145,7 +145,7 @@ def test_slice_without_lsf(image, ifu_rows, caplog):
     subtract_lines(rows, lines, {3: cube}, Compat.reference())
     assert (rows["data"][:200] != ifu_rows["data"][:200]).any()
     np.testing.assert_array_equal(rows["data"][201:], ifu_rows["data"][201:])
-    assert "IFU 3, slice 5" in caplog.text
+    assert "IFU 3: slices without LSF_PROFILE" in caplog.text
 
 
 def test_parametrised_lines(rng, ifu_rows):

@@ -194,6 +194,7 @@ _CALLS = {"eval", "exec", "__import__", "execfile"}
 #: Where modules are imported by name or path: recipes that the user names, and our own.
 _IMPORTERS = {
     "__init__.py",
+    "api/__init__.py",
     "recipe/extras.py",
     "report/write.py",
     "frontends/registry.py",
