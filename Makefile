@@ -109,7 +109,7 @@ dev: $(BIN)/python ## editable installation: kernels are rebuilt on import
 
 docs: $(VENV)/documented ## the manual as HTML (docs/_build/html), the cells of its notebooks are run
 	$(BIN)/codespell README.md CHANGES.md docs sof_examples
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(BIN)/python -P -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 $(VENV)/documented: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[docs]'  # what is installed, and that
