@@ -108,7 +108,7 @@ dev: $(BIN)/python ## editable installation: kernels are rebuilt on import
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/pip install --no-build-isolation --quiet -e '.[demo,test,lint]'
 
 docs: $(VENV)/documented ## the manual as HTML (docs/_build/html), the cells of its notebooks are run
-	$(BIN)/codespell README.md CHANGES.md docs sof_examples
+	$(BIN)/codespell --skip 'docs/_build,docs/_kernel' README.md CHANGES.md docs sof_examples
 	$(BIN)/python -P -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 $(VENV)/documented: $(VENV)/installed

@@ -39,6 +39,7 @@ os.environ.pop("MUSE_COMPAT", None)
 os.environ["PYTHONPATH"] = os.pathsep.join([str(DOCS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
 os.environ["IPYTHONDIR"] = str(DOCS / "_kernel")  # cells of commands
 nb_execution_mode = "cache"  # a cell that was not changed is not run again; `make clean` forgets
+nb_ipywidgets_js: dict = {}  # nothing from the network: bars of finished runs need no script
 nb_execution_cache_path = str(DOCS / "_build" / "cells")
 nb_render_markdown_format = "gfm"
 nb_execution_in_temp = True
@@ -97,6 +98,7 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
 }
+html_context = {"default_mode": "auto"}
 html_sidebars = {page: [] for page in ("why", "installation", "first_cube", "troubleshooting", "glossary", "citation")}
 copybutton_prompt_text = v2.copybutton_prompt_text
 copybutton_prompt_is_regexp = True
