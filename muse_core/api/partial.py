@@ -11,13 +11,12 @@ from muse_core.api import session, steps
 from muse_core.api.cube import Cube, scratch_folder
 from muse_core.api.pixtable import PixelTable, keep_centre
 from muse_core.api.region import Region, as_region
-from muse_core.engine.rowblocks import BlockedRows
-from muse_core.errors import DataError, InputError, ParameterError
+from muse_core.errors import InputError, ParameterError
 from muse_core.io.cube import CubeWriter, variance_unit
 from muse_core.io.fitswriter import primary_header
-from muse_core.model import units
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_string
+from muse_core.model.origin import FIRST_SLICE
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import Resampling
 from muse_core.recipe.run import Run
@@ -25,7 +24,7 @@ from muse_core.recipes.muse_scipost import MuseScipost
 from muse_core.stages import cube as cubes
 from muse_core.stages.calibrate import CalibrationOptions, QuickCalibration, calibrate
 from muse_core.stages.cards import object_cards
-from muse_core.stages.opening import OpenedExposure, open_exposures
+from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import load_pointing
 from muse_core.steps.passes import locate_rows
 
@@ -103,7 +102,7 @@ def partial_cube(
         "resample": resample, "dx": dx, "dy": dy, "dlambda": dlambda, "crtype": crtype, "crsigma": crsigma, "rc": rc,
         "pixfrac": pixfrac, "ld": ld,
     }  # fmt: skip
-    run, exposure = _open(files)
+    run, exposure = session.open_blocks(files, "partial_cube")
     options = Resampling(**chosen).options(run.compat)
     run = session.with_frames(run, OUTPUT_WCS=grid)
     inputs = cubes.load_cube_inputs(run, cubes.CubeOptions(resample=options, filters="none"), ())
@@ -138,19 +137,9 @@ def partial_cube(
 
 def open_around(files: session.Files, band, region: Region) -> PixelTable:
     """Read the rows of one exposure near a region and between two wavelengths, without looking at the others."""
-    run, exposure = _open(files)
+    run, exposure = session.open_blocks(files, "quick look")
     where = _Where(run, exposure, _P.lambdaref)
     return where.table(where.near(region) & exposure.rows.within(band.lambdamin, band.lambdamax))
-
-
-def _open(files: session.Files) -> tuple[Run, OpenedExposure]:
-    run = session.make_run(session.frames_of(files))
-    exposures = open_exposures(run, session.PIXTABLE, _P.wavelengths, BlockedRows)
-    if len(exposures) > 1:
-        raise InputError(f"found {len(exposures)} exposures, expected the pixel tables of one")
-    if exposures[0].rows.files[0].position_unit != units.PIX:
-        raise DataError("found positions that are projected, expected them in the field")
-    return run, exposures[0]
 
 
 class _Where:
@@ -167,7 +156,7 @@ class _Where:
         corners = [(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
         rows = make_rows(
             np.concatenate([x[i] for i, _, _ in corners]), np.concatenate([y[j] for _, j, _ in corners]),
-            np.concatenate([lbda[k] for _, _, k in corners]), 0.0, 0, 1.0, 1 << 6 | 1,
+            np.concatenate([lbda[k] for _, _, k in corners]), 0.0, 0, 1.0, FIRST_SLICE,
         )  # fmt: skip
         QuickCalibration(run, exposure, CalibrationOptions(reference_wavelength=lambdaref))(rows)
         locate_rows(rows, projection=projection, positioning=own)

@@ -11,6 +11,8 @@ import numpy as np
 from muse_core.errors import ParameterError, ProductError
 from muse_core.model import origin, units
 from muse_core.model.dq import DQ
+from muse_core.model.grid import SPECTRAL_STEP
+from muse_core.model.header import spaxel_size_arcsec
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from muse_core.api.steps.sky import SkyModel
 
 _FLUX = r"flux ($10^{-20}$ erg s$^{-1}$ cm$^{-2}$ $\mathrm{\AA}^{-1}$)"
-_STEP = 1.25
 
 
 def unit_label(unit: str) -> str:
@@ -120,7 +121,8 @@ def _draw_field(table: "PixelTable", ax: "Axes | None") -> "Axes":
     else:
         ra, dec = table.sky()
         x = ((ra - ra[0] + 180) % 360 - 180) * np.cos(np.radians(dec[0])) * 3600
-        y, step, label = (dec - dec[0]) * 3600, 0.2, ("east of the first row (arcsec)", "north (arcsec)")
+        step = min(spaxel_size_arcsec(table.header))
+        y, label = (dec - dec[0]) * 3600, ("east of the first row (arcsec)", "north (arcsec)")
     good = (table.dq == DQ.GOOD) & np.isfinite(x) & np.isfinite(y)
     low = [float(v[good].min()) for v in (x, y)]
     shape = [int((v[good].max() - a) / step) + 1 for v, a in zip((x, y), low, strict=True)]
@@ -169,12 +171,13 @@ def _draw_mean(table: "PixelTable", ax: "Axes | None") -> "Axes":
     good = table.dq == DQ.GOOD
     lbda = table.lbda[good].astype(np.float64)
     low = lbda.min()
-    plane = ((lbda - low) / _STEP).astype(np.int64)
+    plane = ((lbda - low) / SPECTRAL_STEP).astype(np.int64)
     number = np.bincount(plane)
     with np.errstate(invalid="ignore", divide="ignore"):
         data = np.bincount(plane, table.data[good]) / number
         stat = np.bincount(plane, table.stat[good]) / number**2.0
-    return draw_spectrum(Spectrum(low + (np.arange(len(data)) + 0.5) * _STEP, data, stat, table.data_unit, "mean"), ax)
+    wave = low + (np.arange(len(data)) + 0.5) * SPECTRAL_STEP
+    return draw_spectrum(Spectrum(wave, data, stat, table.data_unit, "mean"), ax)
 
 
 def save(ax: "Axes", path: Path) -> Path:

@@ -6,7 +6,6 @@ is in the darkest part of the field. What is left out beside resampling: cosmic 
 """
 
 import dataclasses
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,7 +22,9 @@ from muse_core.errors import DataError, InputError
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.filters import WHITE, FilterCurve
-from muse_core.model.header import get_float, get_string
+from muse_core.model.grid import SPECTRAL_STEP
+from muse_core.model.header import get_float, get_string, spaxel_size_arcsec
+from muse_core.model.origin import FIRST_SLICE
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
@@ -31,7 +32,7 @@ from muse_core.recipes.muse_scipost import MuseScipost
 from muse_core.stages.calibrate import CalibrationOptions, QuickCalibration
 from muse_core.stages.calibrations import load_flux_curves
 from muse_core.stages.images import read_filters
-from muse_core.stages.opening import OpenedExposure, open_exposures
+from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import load_pointing
 from muse_core.steps.limits import PREFIX
 from muse_core.steps.sky.mask import create_sky_mask
@@ -89,7 +90,8 @@ def quick_look(
     True
     """
     band = WavelengthRange(lambdamin=lambdamin, lambdamax=lambdamax)
-    run, exposure = _open(files, band)
+    is_whole = band.lambdamin <= _P.wavelengths.lambdamin and band.lambdamax >= _P.wavelengths.lambdamax
+    run, exposure = session.open_blocks(files, "quick look", () if is_whole else ("lambda",))
     (curve,) = [None] if filter == WHITE else read_filters(run, filter) or [_no_filter(filter)]
     field = _Field.of(run, exposure, None if region is None else as_region(region))
     plain = _Curves.of(run, exposure, band, curve)
@@ -174,18 +176,6 @@ def _no_filter(name: str):
     raise InputError(f"quick look: found no filter {name} in FILTER_LIST, expected it in the set of frames")
 
 
-def _open(files: session.Files, band: WavelengthRange) -> tuple[Run, OpenedExposure]:
-    run = session.make_run(session.frames_of(files))
-    whole = band.lambdamin <= _P.wavelengths.lambdamin and band.lambdamax >= _P.wavelengths.lambdamax
-    kind = functools.partial(BlockedRows, columns=() if whole else ("lambda",))
-    exposures = open_exposures(run, session.PIXTABLE, _P.wavelengths, kind)
-    if len(exposures) > 1:
-        raise InputError(f"quick look: found {len(exposures)} exposures, expected the pixel tables of one")
-    if exposures[0].rows.files[0].position_unit != units.PIX:
-        raise DataError("quick look: found positions that are projected, expected them in the field")
-    return run, exposures[0]
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Curves:
     """What is done to rows by wavelength, see `columns.add_image`."""
@@ -207,7 +197,7 @@ class _Curves:
                 f"{band.lambdamin:g} to {band.lambdamax:g}"
             )
         lbda = np.arange(np.floor(low) - 1, np.ceil(high) + 2, _STEP)
-        rows = make_rows(0.0, 0.0, lbda.astype(np.float32), 1.0, 0, 1.0, 1 << 6 | 1)
+        rows = make_rows(0.0, 0.0, lbda.astype(np.float32), 1.0, 0, 1.0, FIRST_SLICE)
         calibration(rows)
         values = np.zeros((len(lbda), 4))
         values[:, 0], values[:, 1] = rows["xpos"], rows["ypos"]
@@ -324,9 +314,9 @@ def _sum(table: PixelTable, circle: Region, inner: Region | None, outer: Region)
     ra, dec = table.sky()
     good = (table.dq == 0) & np.isfinite(table.data)
     lbda, data, stat = table.lbda.astype(np.float64), table.data.astype(np.float64), table.stat.astype(np.float64)
-    low, step = np.floor(lbda[good].min()), 1.25
+    low, step = np.floor(lbda[good].min()), SPECTRAL_STEP
     plane = ((lbda - low) / step).astype(np.int64)
-    area = np.pi * circle.size_arcsec[0] ** 2 / 0.2**2
+    area = np.pi * circle.size_arcsec[0] ** 2 / np.prod(spaxel_size_arcsec(table.header))  # in spaxels
 
     def mean(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         n = int(plane[good].max()) + 1

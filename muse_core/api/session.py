@@ -2,31 +2,34 @@
 """The context in which stages work where no recipe runs: frames, resources, environment, headers of products."""
 
 import dataclasses
+import functools
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from muse_core import __version__
 from muse_core.engine.executor import Executor
 from muse_core.engine.journal import Journal
 from muse_core.engine.resources import Resources
-from muse_core.errors import InputError
+from muse_core.engine.rowblocks import BLOCK_COLUMNS, BlockedRows
+from muse_core.errors import DataError, InputError
 from muse_core.io.delivery import Destination
 from muse_core.io.fitsreader import FitsFile, limit_arrays
 from muse_core.io.folders import working_folder
 from muse_core.io.frames import FrameSelection
 from muse_core.io.products import ProductFactory
 from muse_core.io.sof import Frame, read_sof
-from muse_core.model.cards import card
-from muse_core.model.compat import KEYWORD, Compat
+from muse_core.model import units
 from muse_core.model.declare import InputSpec, ParameterSpec
 from muse_core.model.header import get_string
-from muse_core.recipe.run import Environment, Run
+from muse_core.recipe.run import Environment, Run, compat_cards
 from muse_core.recipes.muse_scipost import MuseScipost
+from muse_core.stages.opening import OpenedExposure, open_exposures
 
 #: What files are that come without a tag and are pixel tables.
 PIXTABLE = MuseScipost.raw_tag()
+_WAVELENGTHS = MuseScipost.Parameters().wavelengths
 #: In the place of the recipe's name in the headers of products.
 NAME = "muse_python"
 
@@ -80,9 +83,7 @@ def make_run(frames: Iterable[Frame]) -> Run:
         qc_prefix=MuseScipost.QC,
         destination=destination,
         inputs=[Path(frame.path) for frame in frames],
-        marks=[]
-        if compat == Compat.reference()
-        else [card(KEYWORD, "none", "reproduced defects of muse_scipost 2.8.7")],
+        marks=compat_cards(compat),
     )
     return Run(
         environment=environment,
@@ -93,6 +94,26 @@ def make_run(frames: Iterable[Frame]) -> Run:
         executor=Executor(),
         qc_prefix=MuseScipost.QC,
     )
+
+
+def open_blocks(files: Files, what: str, columns: Sequence[str] = BLOCK_COLUMNS) -> tuple[Run, OpenedExposure]:
+    """Open one exposure, in the field, of whose rows nothing is read but the ranges of some columns in blocks.
+
+    Raises
+    ------
+    InputError
+        The files are of several exposures.
+    DataError
+        Its positions are projected.
+    """
+    run = make_run(frames_of(files))
+    exposures = open_exposures(run, PIXTABLE, _WAVELENGTHS, functools.partial(BlockedRows, columns=columns))
+    if len(exposures) > 1:
+        raise InputError(f"{what}: found {len(exposures)} exposures, expected the pixel tables of one")
+    unit = exposures[0].rows.files[0].position_unit
+    if unit != units.PIX:
+        raise DataError(f"{what}: found positions in {unit}, which are projected, expected them in the field")
+    return run, exposures[0]
 
 
 #: All tags that steps may ask for.

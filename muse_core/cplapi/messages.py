@@ -341,7 +341,10 @@ class MsgHandler(logging.Handler):
 
 @contextlib.contextmanager
 def forward_logging(msg: type[Msg]) -> Iterator[None]:
-    """While active, all records of this package that `msg` may show go to it; of nested uses, the outermost counts."""
+    """While active, all records of this package that `msg` may show go to it.
+
+    Nested uses share the handler of the outermost; each says at its end what came more than once.
+    """
     logger = logging.getLogger(PACKAGE_LOGGER)
     for handler in logger.handlers:
         if isinstance(handler, MsgHandler):

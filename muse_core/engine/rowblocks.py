@@ -20,7 +20,7 @@ from muse_core.model.header import PIXTABLE, get_int
 #: Rows of a block: some fifty lines of a slice on the detector, or seventy Angstrom.
 BLOCK_ROWS = 1 << 12
 _READ_ROWS = 64 * BLOCK_ROWS
-_COLUMNS = ("xpos", "ypos", "lambda")
+BLOCK_COLUMNS = ("xpos", "ypos", "lambda")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class BlockedRows(ExposureRows):
         lambda_range: tuple[float, float],
         cut: Sequence[bool],
         n_threads: int,
-        columns: Sequence[str] = _COLUMNS,
+        columns: Sequence[str] = BLOCK_COLUMNS,
     ):
         self.files, self._cut, self._n_threads = files, cut, n_threads
         self._range = tuple(np.float32(x) for x in lambda_range)
@@ -87,7 +87,7 @@ class BlockedRows(ExposureRows):
         low, high = (np.full((3, len(edges)), value, np.float32) for value in (-np.inf, np.inf))
         for name in columns:
             raw, stride = self.files[part].raw_column(name, begin, end)
-            number = _COLUMNS.index(name)
+            number = BLOCK_COLUMNS.index(name)
             columns_kernels.block_ranges(raw, stride, BLOCK_ROWS, low[number], high[number])
         stop = np.minimum(edges + BLOCK_ROWS, end)
         return (

@@ -19,6 +19,7 @@ Y_MASK = 0x1FFF
 X_SHIFT = 24
 X_MASK = 0x7F
 SLICE_KEY_MASK = 0x7FF  # IFU and slice together: groups the rows of one slice
+FIRST_SLICE = 1 << IFU_SHIFT | 1  # slice 1 of IFU 1
 
 
 def encode(

@@ -3,3 +3,5 @@
 
 #: Standard deviation of a normal distribution over the median of the absolute deviations from its median.
 SIGMA_PER_MAD = 1.482602218505602
+#: Full width at half maximum of a normal distribution over its standard deviation: the root of 8 ln 2.
+FWHM_PER_SIGMA = 2.3548200450309493

@@ -38,8 +38,13 @@ _LOG = logging.getLogger(__name__)
 #: Environment variables of the reference: formula of the refractive index; rows that near to the Raman lines (Angstrom)
 #: are left out of the statistics of the autocalibration.
 REFRACTION_VARIABLE, EXCLUDE_RAMAN_VARIABLE = "MUSE_DAR_CORRECT_METHOD", "MUSE_AUTOCAL_EXCLUDE_RAMAN"
-#: In products that are not made with MUSE_COMPAT=2.8.7.
-_COMPAT_CARD = (COMPAT_KEYWORD, "none", "reproduced defects of muse_scipost 2.8.7")
+
+
+def compat_cards(compat: Compat) -> list[Card]:
+    """Return what headers of products say of the defects: nothing with MUSE_COMPAT=2.8.7."""
+    if compat == Compat.reference():
+        return []
+    return [card(COMPAT_KEYWORD, "none", "reproduced defects of muse_scipost 2.8.7")]
 
 
 class PlanMade(Exception):  # noqa: N818 (no error)
@@ -172,7 +177,7 @@ class Run:
             qc_prefix=recipe.QC,
             destination=destination,
             inputs=[Path(frame.path) for frame in frames],
-            marks=[] if compat == Compat.reference() else [card(*_COMPAT_CARD)],
+            marks=compat_cards(compat),
         )
         cluster = cluster_address(os.environ)
         if resources.resume is not None:

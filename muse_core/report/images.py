@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
-from muse_core.model.statistics import SIGMA_PER_MAD
+from muse_core.model.statistics import FWHM_PER_SIGMA, SIGMA_PER_MAD
 from muse_core.steps.gaussfit import (
     CORRELATION,
     N_PARAMETERS,
@@ -29,7 +29,6 @@ _PIXELS, _SIGMAS = 9, 5.0
 _SMOOTH_FWHM = 3.0
 #: Of that many sources, the brightest, a width is fitted, in a box of that many pixels.
 _FITTED, _BOX = 12, 15
-FWHM_PER_SIGMA = float(np.sqrt(8 * np.log(2)))
 #: Parts of a pixel along a side, in apertures.
 _PARTS = 10
 #: The background is clipped so often at most, at so many times its scatter.

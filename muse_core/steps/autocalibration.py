@@ -132,7 +132,7 @@ class SliceStatistics:
         self._sums = np.zeros(shape, np.float64)
         self._counts = np.zeros(shape, np.int32)
 
-    def add(self, rows: np.ndarray, selected: np.ndarray = None) -> None:
+    def add(self, rows: np.ndarray, selected: np.ndarray | None = None) -> None:
         """Add rows. Threads may add rows of different slices at the same time.
 
         Parameters

@@ -17,6 +17,7 @@ from muse_core.model import units
 from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.grid import OutputGrid
+from muse_core.model.statistics import FWHM_PER_SIGMA
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.detect import median
 
@@ -33,7 +34,6 @@ _NO_LIMIT = -99.0  # ABMAGLIM that could not be measured
 _SPECTRAL_ERROR = 0.026  # Angstrom
 _FIELD_SPAXELS = {False: (60 / 0.2) ** 2, True: (7.43 / 0.025) ** 2}  # key: narrow-field mode
 _MAD_TO_SIGMA = 1.4826
-_FWHM_PER_SIGMA = 2.3548200450309493
 _VARIANCE_BIN = 0.04
 _VARIANCE_BINS = 626
 
@@ -240,7 +240,7 @@ def magnitude_limit(
     if not noise > 0:
         return _NO_LIMIT
     zero_point = -2.5 * math.log10(3.34e4 * lbda_min * lbda_max / 3631) - 2.5 * math.log10(1 / _FLUX_SCALE)
-    return -2.5 * math.log10(5 * noise * 4 * math.pi * (size / _FWHM_PER_SIGMA) ** 2) + zero_point
+    return -2.5 * math.log10(5 * noise * 4 * math.pi * (size / FWHM_PER_SIGMA) ** 2) + zero_point
 
 
 def _smoothed(image: np.ndarray, border: int, sigma: float) -> np.ndarray:

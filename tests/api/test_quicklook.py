@@ -6,6 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy.io import fits
+from harness import run
 from harness.datasets import WFM
 
 import muse_core.api as muse
@@ -118,6 +119,18 @@ def test_spectrum_of_a_source(field):
     assert np.nansum(found) == pytest.approx(np.nansum(expected), rel=0.1)
     for half in (slice(2, len(found) // 2), slice(len(found) // 2, -2)):
         assert found[half].sum() == pytest.approx(expected[half].sum(), rel=0.15)
+
+
+def test_spectrum_is_a_sum_over_spaxels_of_the_mode(datasets, tmp_path, monkeypatch):
+    """In the narrow field they are 64 times smaller."""
+    sof = datasets["nfm"].sofs["none"]
+    outcome = run.ours(sof, tmp_path / "products", "--skymethod=none", compat=False)
+    assert outcome.status == 0, outcome.output
+    monkeypatch.chdir(tmp_path)
+    with muse.Cube.open(tmp_path / "products" / "DATACUBE_FINAL.fits") as cube:
+        expected = cube.spectrum(*cube.centre, 0.12)
+        found = muse.quick_spectrum(sof, *cube.centre, 0.12, sky=False)
+    assert np.nanmedian(found.data) == pytest.approx(np.nanmedian(expected.data), rel=0.15)
 
 
 @pytest.mark.parametrize("options", [{}, {"resample": "linear", "crsigma": 5.0, "dx": 0.3, "ld": 2}, {"grid": "own"}])

@@ -142,7 +142,7 @@ def test_bands_are_those_of_the_matrix():
         for z in range(9 - dz):
             expected = matrix[np.ix_(plane == z, plane == z + dz)].sum()
             np.testing.assert_allclose(found[dz, z], expected, rtol=0, atol=0.15)  # rounding of 200 of them
-    np.testing.assert_allclose(quadratic_form(found, np.ones(9)), matrix.sum(), atol=0.6)
+    np.testing.assert_allclose(quadratic_form(found, np.ones(9)), matrix.sum(), atol=0.6)  # of 9 planes
     close = bands(some, Box((0, 5), (0, 4), (0, 9)), variances, weights)
     np.testing.assert_allclose(close, found, atol=0.15)
     part = bands(every, Box((1, 4), (1, 3), (2, 7)), variances, weights[2:7, 1:3, 1:4])
