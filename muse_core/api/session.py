@@ -11,11 +11,10 @@ from pathlib import Path
 from muse_core import __version__
 from muse_core.engine.executor import Executor
 from muse_core.engine.journal import Journal
-from muse_core.engine.resources import Resources
 from muse_core.engine.rowblocks import BLOCK_COLUMNS, BlockedRows
 from muse_core.errors import DataError, InputError
 from muse_core.io.delivery import Destination
-from muse_core.io.fitsreader import FitsFile, limit_arrays
+from muse_core.io.fitsreader import FitsFile
 from muse_core.io.folders import working_folder
 from muse_core.io.frames import FrameSelection
 from muse_core.io.products import ProductFactory
@@ -23,7 +22,7 @@ from muse_core.io.sof import Frame, read_sof
 from muse_core.model import units
 from muse_core.model.declare import InputSpec, ParameterSpec
 from muse_core.model.header import get_string
-from muse_core.recipe.run import Environment, Run, compat_cards
+from muse_core.recipe.run import Environment, Run, claim_resources, compat_cards
 from muse_core.recipes.muse_scipost import MuseScipost
 from muse_core.stages.opening import OpenedExposure, open_exposures
 
@@ -71,8 +70,7 @@ def make_run(frames: Iterable[Frame]) -> Run:
     """Return the context of work on these frames, with memory, threads and defects as the environment says."""
     environment = Environment.read(os.environ)
     destination = Destination(working_folder())
-    resources = Resources.from_environment(Path(tempfile.gettempdir()))
-    limit_arrays(resources.memory_bytes)
+    resources = claim_resources(Path(tempfile.gettempdir()))
     compat, frames = environment.compat, list(frames)
     factory = ProductFactory(
         recipe=NAME,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from astropy.io.fits import Card, Header
 
+from muse_core.engine.allocator import share_memory
 from muse_core.engine.cluster import cluster_address, connect
 from muse_core.engine.executor import Executor, Site
 from muse_core.engine.journal import Journal, fingerprint
@@ -100,6 +101,20 @@ def _number(kind: Callable[[str], float], environ: Mapping[str, str], name: str)
         return 0
 
 
+def claim_resources(scratch: Path) -> Resources:
+    """Return what a run may use, `scratch` unless the environment names another folder; this process keeps to it.
+
+    Raises
+    ------
+    ParameterError
+        A variable of the environment has an unusable value.
+    """
+    resources = Resources.from_environment(scratch)
+    limit_arrays(resources.memory_bytes)
+    share_memory()
+    return resources
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What all stages of a run share.
@@ -161,8 +176,7 @@ class Run:
         """
         environment, extras = Environment.read(os.environ), Extras(wanted(os.environ, recipe.NAME))
         compat = environment.compat
-        resources = Resources.from_environment(destination.directory)
-        limit_arrays(resources.memory_bytes)
+        resources = claim_resources(destination.directory)
         selection = FrameSelection(frames, recipe.INPUTS, compat)
         if not selection.all(recipe.raw_tag()):
             found = ", ".join(sorted({frame.tag or "(none)" for frame in frames})) or "no frames"

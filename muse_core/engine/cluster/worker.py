@@ -2,9 +2,7 @@
 """What runs in the workers of a cluster: looking at what they have, and doing tasks."""
 
 import contextlib
-import ctypes
 import dataclasses
-import functools
 import logging
 import os
 import platform
@@ -20,6 +18,7 @@ import numpy as np
 from distributed.protocol import pickle
 
 import muse_core
+from muse_core.engine.allocator import keep_memory, share_memory
 from muse_core.engine.executor import Site, Task
 from muse_core.engine.journal import Journal
 from muse_core.engine.progress import resident_memory
@@ -42,8 +41,6 @@ _PAUSE = "distributed.worker.memory.pause"
 _turn = threading.Lock()
 #: What the tasks of the last step have in common, by its name.
 _common: dict[str, bytes] = {}
-#: What glibc reaches by itself: M_TRIM_THRESHOLD and M_MMAP_THRESHOLD.
-_MALLOC = {-1: 64 << 20, -3: 32 << 20}
 _MOUNTS = Path("/proc/self/mountinfo")
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
@@ -236,22 +233,10 @@ class Packer:
         return Parcel(self._journal.put(pickle.dumps(bare)), self._last[1])
 
 
-@functools.cache
-def _keep_memory() -> None:
-    """Have the C library keep memory that was given back, as it does by itself in any other process.
-
-    Dask's nanny sets a variable by which it gives everything to the system at once: a third of the time of an exposure
-    would go into getting it again.
-    """
-    with contextlib.suppress(AttributeError, OSError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in _MALLOC.items():
-            mallopt(option, value)
-
-
 def perform(parcel: Parcel, order: Order) -> Report:
     """Do a task; runs in a worker. An error that a user can understand is returned, any other one raised."""
-    _keep_memory()
+    keep_memory()
+    share_memory()
     worker = distributed.get_worker()
     is_called_off = _is_called_off(worker)
     with _one_at_a_time(is_called_off), stoppable(is_called_off), _captured(order.log_level) as messages:
