@@ -3,7 +3,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,8 @@ _WINGS = 0.01
 _RESIDUAL_FLOOR = 0.01
 #: Nor below so many times what noise alone would be.
 _ABOVE_NOISE = 3.0
+#: What is compared with the median of the other exposures is not below so many times their scatter.
+_ABOVE_SCATTER = 5.0
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -309,10 +311,27 @@ def _check_exposures(measured: Measured, judge: Judge) -> None:
         known = {date: value for date, value in known.items() if math.isfinite(value)}
         for date, value in known.items():
             others = [v for other, v in known.items() if other != date]
-            if others:
-                middle = max(float(np.median(others)), floor)
-                if middle > 0:
-                    judge.check(name, max(value, floor) / middle, exposure=date)
+            judge.check(name, against_others(value, others, floor), exposure=date)
+
+
+def against_others(value: float, others: Sequence[float], floor: float) -> float | None:
+    """Return a number of an exposure over the median of those of others.
+
+    Neither is taken below `floor`, nor below what exposures of this kind scatter by: where noise is all that there is,
+    the largest of fifty is easily twice the median.
+
+    Returns
+    -------
+    float or None
+        The ratio; None if there is nothing to compare with.
+    """
+    if len(others) == 0:
+        return None
+    median = float(np.median(others))
+    scatter = SIGMA_PER_MAD * float(np.median(np.abs(np.subtract(others, median))))
+    least = max(floor, _ABOVE_SCATTER * scatter)
+    middle = max(median, least)
+    return max(value, least) / middle if middle > 0 else None
 
 
 def _check_steps(measured: Measured, judge: Judge) -> None:

@@ -13,6 +13,8 @@ from report.conftest import SAVE, Field, measured, reduce
 from muse_core.frontends.muse_report import main
 from muse_core.io.pixtable import PixelTableFile, write_pixel_table
 from muse_core.model.origin import slice_of
+from muse_core.report.checks import LIMITS
+from muse_core.report.measure import against_others
 from muse_core.report.rows import statistics_of_file
 from muse_core.simulate import calibrations
 from muse_core.simulate.dataset import dithered, make_dataset
@@ -44,6 +46,19 @@ def test_clean_run_has_nothing_beyond_its_limits(name, request):
     assert names >= expected
     if name == "three":
         assert names >= {"misaligned", "transmission", "sky_residual", "image_quality", "sky_brightness"}
+
+
+def test_exposures_of_nothing_but_noise_are_not_beyond_the_others():
+    limit, rng = LIMITS["sky_residual"], np.random.default_rng(1)
+    noise = np.abs(rng.normal(1.0, 0.4, 50))
+    steady = rng.normal(1.0, 0.05, 50)
+    assert max(noise) > limit.look * np.median(noise)  # what would be marked without regard to the scatter
+    for values in noise, steady:
+        found = [against_others(v, np.delete(values, i), 0.0) for i, v in enumerate(values)]
+        assert {limit.status(ratio) for ratio in found} == {"ok"}
+    assert limit.status(against_others(2.0, steady, 0.0)) == "look"
+    assert limit.status(against_others(2.0, [1.0, 1.1], 0.0)) == "look"  # three exposures
+    assert against_others(2.0, [], 0.0) is None
 
 
 def change_tables(folder, pattern, change):
