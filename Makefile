@@ -63,11 +63,12 @@ $(PACKAGE): $(SOURCES)
 	ln -s $(CURDIR)/recipes $(CURDIR)/cython_ext $(CURDIR)/sof_examples $@/muse_core/
 
 # lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
-lint: $(VENV)/linters ## style, import rules, stubs of kernels
+lint: $(VENV)/linters ## style, import rules, stubs of kernels, docstrings of public names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint cython_ext
 	$(BIN)/python cython_ext/make_stubs.py --check
+	$(BIN)/python tools/check_docstrings.py
 	cd $(VENV) && bin/lint-imports --no-cache --config ../pyproject.toml
 
 types: $(VENV)/linters $(PACKAGE) ## types, strictly (not clean yet)
@@ -119,4 +120,4 @@ check-docs: docs ## the manual is looked at with a browser
 	$(BIN)/python docs/check_pages.py docs/_build/html
 
 clean: ## remove what was made
-	rm -rf $(VENV) build dist demo docs/_build docs/reference/generated
+	rm -rf $(VENV) build dist demo docs/_build docs/reference/generated docs/developers/generated

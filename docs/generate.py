@@ -4,16 +4,19 @@
 import importlib
 import pkgutil
 import re
+import runpy
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from astropy.io import fits
 
 from muse_core.frontends.registry import built_in, class_of
 
 DOCS = Path(__file__).parent
+TOOLS = DOCS.parent / "tools"
 #: Which switches of `model/compat.py` concern a parameter or the frames of a tag; the others concern all runs.
 CONCERNS = {
     "pixfrac": ("text_counts_as_zero",),
@@ -168,22 +171,26 @@ def outcome(folder: Path) -> str:
 
 def api() -> dict[str, str]:
     """Return a page for each public module by its name, in reStructuredText."""
-    names = ["muse_core.api", "muse_core.api.steps", "muse_core.api.steps.sky", "muse_core"]
-    names += ["muse_core.noise", "muse_core.errors"]
-    for package in ("muse_core.steps",):
-        module = importlib.import_module(package)
-        found = pkgutil.walk_packages(module.__path__, f"{package}.")
-        names += [name for _, name, _ in found if not any(part.startswith("_") for part in name.split("."))]
+    found = {module.__name__: module for module in runpy.run_path(str(TOOLS / "check_docstrings.py"))["modules"]()}
+    return _pages({name.replace(".frontends.pythoncpl", ""): module for name, module in found.items()})
+
+
+def steps() -> dict[str, str]:
+    """Return a page for each module of steps on arrays by its name, in reStructuredText."""
+    package = importlib.import_module("muse_core.steps")
+    found = [name for _, name, _ in pkgutil.walk_packages(package.__path__, "muse_core.steps.")]
+    return _pages({name: importlib.import_module(name) for name in found if "._" not in name})
+
+
+def _pages(modules: dict[str, ModuleType]) -> dict[str, str]:
     pages, told = {}, set()
-    for name in names:
-        module = importlib.import_module(name)
+    for name, module in modules.items():
         members = {member: id(getattr(module, member)) for member in getattr(module, "__all__", ())}
         again = [member for member, number in members.items() if number in told]
         told |= set(members.values())
         exclude = f"   :exclude-members: {', '.join(again)}\n" if again else ""
-        pages[name] = (
-            f"{name}\n{'=' * len(name)}\n\n.. automodule:: {name}\n   :members:\n   :show-inheritance:\n{exclude}"
-        )
+        head = f"{name}\n{'=' * len(name)}\n\n.. automodule:: {module.__name__}\n"
+        pages[name] = f"{head}   :members:\n   :show-inheritance:\n{exclude}"
     return pages
 
 
@@ -201,7 +208,8 @@ def examples(scratch: Path) -> None:
 def write() -> None:
     """Write what pages include, and the pages of the modules."""
     pages = {DOCS / "_build" / "generated" / "from_eso.md": from_eso()}
-    pages |= {DOCS / "reference" / "generated" / f"{name}.rst": text for name, text in api().items()}
+    for folder, texts in (("reference", api()), ("developers", steps())):
+        pages |= {DOCS / folder / "generated" / f"{name}.rst": text for name, text in texts.items()}
     for path, text in pages.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text() != text:  # else it would be taken for a change

@@ -2,7 +2,7 @@
 """MUSE pixel tables to datacubes: ESO's recipe muse_scipost in Python.
 
 `Recipe` runs the recipe from Python in the manner of python-cpl; `PixelTable`, `Cube` and all steps for notebooks are
-in `muse_core.api`, the steps on arrays in `muse_core.steps`.
+in `muse_core.api`. The steps on arrays, in `muse_core.steps`, are for those who change the package.
 """
 
 import importlib

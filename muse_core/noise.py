@@ -61,13 +61,16 @@ class Noise:
     >>> import numpy as np
     >>> from muse_core.noise import Noise
     >>> noise = Noise("DATACUBE_FINAL.fits")
-    >>> aperture = noise.aperture(x=150, y=6, radius=0.6)
+    >>> nz, ny, nx = noise.shape
+    >>> aperture = noise.aperture(x=nx // 2, y=ny // 2, radius=0.6)
     >>> error = np.sqrt(noise.variance(aperture))  # of the spectrum summed up in the aperture
-    >>> error.shape == noise.wavelength.shape
+    >>> error.shape == noise.wavelength.shape == noise.table["RATIO1"].shape
     True
-    >>> band = np.where((noise.wavelength > 7002) & (noise.wavelength < 7008), 1.25, 0)
+    >>> band = np.where(noise.wavelength > noise.wavelength[1], 1.25, 0)
     >>> image_error = np.sqrt(noise.variance(planes=band))  # of a narrow-band image
     >>> flux_error = np.sqrt(noise.variance(aperture, band))  # of the flux in both
+    >>> bool(flux_error > 0)
+    True
     """
 
     def __init__(self, cube: Any, correlation: str | os.PathLike | None = None):
@@ -102,6 +105,15 @@ class Noise:
         Returns
         -------
         ndarray of float64, shape (ny, nx)
+            Weights for `variance`.
+
+        Examples
+        --------
+        >>> from muse_core.noise import Noise
+        >>> noise = Noise("DATACUBE_FINAL.fits")
+        >>> inside = noise.aperture(x=100, y=6, radius=0.3)
+        >>> inside.shape == noise.shape[1:], float(inside[6, 100]), float(inside[0, 0])
+        (True, 1.0, 0.0)
         """
         rows, columns = np.indices(self.shape[1:])
         inside = np.hypot(columns - x, rows - y) * self._spaxel_arcsec <= radius
@@ -133,7 +145,20 @@ class Noise:
         Raises
         ------
         DataError
-            Weights of another shape than the cube, or no weights at all.
+            Weights of another shape than the cube, or none; or the error of the sky is not known, and asked for.
+
+        Examples
+        --------
+        >>> from muse_core.noise import Noise
+        >>> noise = Noise("DATACUBE_FINAL.fits")
+        >>> aperture = noise.aperture(noise.shape[2] // 2, noise.shape[1] // 2, 0.6)
+        >>> noise.variance(aperture).shape == noise.wavelength.shape
+        True
+        >>> band = noise.wavelength > noise.wavelength[1]
+        >>> noise.variance(planes=band).shape == noise.shape[1:]
+        True
+        >>> bool(noise.variance(aperture, band) > 0)
+        True
         """
         if weights is None and planes is None:
             raise DataError("variance: found no weights, expected some of spaxels, planes or voxels")
@@ -170,14 +195,20 @@ class Noise:
         Returns
         -------
         scipy.sparse.csr_array of float64, shape (n_planes, n_planes)
+            Its diagonal is what `variance` gives.
+
+        Raises
+        ------
+        DataError
+            Weights of another shape than the field.
 
         Examples
         --------
         >>> from muse_core.noise import Noise
         >>> noise = Noise("DATACUBE_FINAL.fits")
-        >>> covariance = noise.spectrum_covariance(noise.aperture(150, 6, 0.6), (2, 8)).toarray()
-        >>> covariance.shape
-        (6, 6)
+        >>> aperture = noise.aperture(noise.shape[2] // 2, noise.shape[1] // 2, 0.6)
+        >>> noise.spectrum_covariance(aperture, (0, 3)).toarray().shape
+        (3, 3)
         """
         from scipy.sparse import csr_array, diags_array
 
@@ -221,8 +252,8 @@ class Noise:
         Examples
         --------
         >>> from muse_core.noise import Noise
-        >>> covariance = Noise("DATACUBE_FINAL.fits").covariance(5, y=(2, 8), x=(100, 110))
-        >>> covariance.data_shape
+        >>> noise = Noise("DATACUBE_FINAL.fits")
+        >>> noise.covariance(1, y=(2, 8), x=(100, 110)).data_shape
         (6, 10)
         """
         try:
@@ -261,10 +292,16 @@ class Noise:
         wavelength : float
             Wavelength in Angstrom.
 
+        Returns
+        -------
+        float
+            1 without correlations.
+
         Examples
         --------
         >>> from muse_core.noise import Noise
-        >>> 1 < Noise("DATACUBE_FINAL.fits").aperture_factor(0.6, 7005) < 4
+        >>> noise = Noise("DATACUBE_FINAL.fits")
+        >>> 1 < noise.aperture_factor(0.6, noise.wavelength[1]) < 4
         True
         """
         size = 2 * math.ceil(radius / self._spaxel_arcsec) + 1

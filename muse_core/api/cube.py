@@ -93,11 +93,11 @@ def _beside(path: Path) -> Iterator[Path]:
 class Image:
     """An image of the field, with world coordinates.
 
-    Attributes
+    Parameters
     ----------
     data : ndarray of float32, shape (ny, nx)
         Values, NaN where there are none.
-    header : Header
+    header : astropy.io.fits.Header
         Keywords, with the world coordinates.
     unit : str
         Unit of the values as in ESO's files.
@@ -108,8 +108,10 @@ class Image:
     --------
     >>> import muse_core.api as muse
     >>> image = muse.Cube.open("DATACUBE_FINAL.fits").image()
-    >>> image.data.ndim
-    2
+    >>> image.data.ndim, image.wcs.naxis
+    (2, 2)
+    >>> image.title, image.header["CTYPE1"]
+    ('white', 'RA---TAN')
     """
 
     def __init__(self, data: np.ndarray, header: fits.Header, unit: str = "", title: str = ""):
@@ -124,6 +126,16 @@ class Image:
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw it, with right ascension and declination.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
 
         Examples
         --------
@@ -143,6 +155,11 @@ class Image:
             File.
         overwrite : bool
             Replace a file of that name.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------
@@ -174,7 +191,7 @@ class Image:
 class Spectrum:
     """A spectrum.
 
-    Attributes
+    Parameters
     ----------
     wave : ndarray of float64, shape (n,)
         Wavelengths in Angstrom.
@@ -203,6 +220,16 @@ class Spectrum:
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw it, with its standard deviation.
 
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
         Examples
         --------
         >>> import muse_core.api as muse
@@ -222,6 +249,11 @@ class Spectrum:
             File.
         overwrite : bool
             Replace a file of that name.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------
@@ -247,11 +279,24 @@ class Spectrum:
     def to_specutils(self):
         """Return it as a `specutils.Spectrum` (or `Spectrum1D`, before specutils 2); needs specutils.
 
+        Returns
+        -------
+        specutils.Spectrum
+            Fluxes with unit, and variances.
+
+        Raises
+        ------
+        ImportError
+            There is no specutils.
+
         Examples
         --------
+        >>> import importlib.util
         >>> import muse_core.api as muse
         >>> cube = muse.Cube.open("DATACUBE_FINAL.fits")
-        >>> cube.spectrum(*cube.centre, 2.0).to_specutils()  # doctest: +SKIP
+        >>> spectrum = cube.spectrum(*cube.centre, 2.0)
+        >>> if importlib.util.find_spec("specutils"):
+        ...     assert spectrum.to_specutils().spectral_axis.unit == "Angstrom"
         """
         import specutils
         from astropy import units as u
@@ -267,17 +312,38 @@ class Spectrum:
 class Cube:
     """A cube: values, variances, world coordinates. What is asked for is read from its file then.
 
+    Parameters
+    ----------
+    path : path
+        File in ESO's format; `Cube.open` says more about one that is none.
+    folder : tempfile.TemporaryDirectory, optional
+        Folder of a file that goes with the object.
+    images : sequence of (str, ndarray), optional
+        Names of filters, and the images that were made with the cube.
+
     Attributes
     ----------
     path : Path
         Its file; that of a cube which was not written is in a folder of its own, and goes with the object.
 
+    Raises
+    ------
+    InputError
+        The file has no cube.
+
     Examples
     --------
     >>> import muse_core.api as muse
     >>> cube = muse.Cube.open("DATACUBE_FINAL.fits")
-    >>> cube.data.shape == cube.shape == (len(cube.wave), *cube.image().data.shape)
+    >>> nz, ny, nx = cube.shape
+    >>> cube.data.shape == cube.stat.shape == cube.dq.shape == (nz, ny, nx)
     True
+    >>> cube.unit, cube.wave.shape == (nz,), cube.wcs.naxis
+    ('10**(-20)*erg/s/cm**2/Angstrom', True, 3)
+    >>> ra, dec = cube.centre
+    >>> bool(abs(ra - cube.header["RA"]) < 0.01)
+    True
+    >>> cube.close()
     """
 
     def __init__(self, path: str | Path, folder: "tempfile.TemporaryDirectory | None" = None, images=()):
@@ -297,10 +363,15 @@ class Cube:
         path : path
             File with the extensions DATA and STAT.
 
+        Returns
+        -------
+        Cube
+            The cube.
+
         Raises
         ------
         InputError
-            It is none.
+            The file is no such one.
 
         Examples
         --------
@@ -376,6 +447,11 @@ class Cube:
             "white", a filter with which the cube was made, or a range of wavelengths in Angstrom, of which the mean of
             the planes is taken.
 
+        Returns
+        -------
+        Image
+            Values of float32, shape (ny, nx), in the unit of the cube.
+
         Raises
         ------
         ParameterError
@@ -422,6 +498,12 @@ class Cube:
         dec, radius : float
             Its declination in degrees, and its radius in arcsec.
 
+        Returns
+        -------
+        Spectrum
+            Sums of fluxes and of variances, shape (nz,), in the unit of the cube; `muse_core.noise` has the errors with
+            correlations.
+
         Raises
         ------
         ParameterError
@@ -457,6 +539,16 @@ class Cube:
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw its white-light image.
 
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
+
         Examples
         --------
         >>> import muse_core.api as muse
@@ -473,6 +565,11 @@ class Cube:
             File.
         overwrite : bool
             Replace a file of that name.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------
@@ -495,11 +592,22 @@ class Cube:
     def to_mpdaf(self) -> "mpdaf.obj.Cube":
         """Return it as a cube of MPDAF; needs mpdaf.
 
+        Returns
+        -------
+        mpdaf.obj.Cube
+            The cube, with variances and world coordinates.
+
+        Raises
+        ------
+        ImportError
+            There is no mpdaf.
+
         Examples
         --------
         >>> import muse_core.api as muse
-        >>> muse.Cube.open("DATACUBE_FINAL.fits").to_mpdaf()  # doctest: +SKIP
-        <Cube(...)>
+        >>> cube = muse.Cube.open("DATACUBE_FINAL.fits")
+        >>> cube.to_mpdaf().shape == cube.shape
+        True
         """
         import mpdaf.obj
 
@@ -507,6 +615,11 @@ class Cube:
 
     def to_nddata(self) -> "CCDData":
         """Return it as `astropy.nddata.CCDData`: values with unit, variances, mask, world coordinates, header.
+
+        Returns
+        -------
+        astropy.nddata.CCDData
+            Values of float32, shape (nz, ny, nx).
 
         Examples
         --------
@@ -537,7 +650,14 @@ class Cube:
         return plotting.thumbnail(self.image()) + f"<br>Cube: {html.escape(self._facts())}"
 
     def close(self) -> None:
-        """Close the file; that of a cube which was made, and not written, goes. A cube that is forgotten does that."""
+        """Close the file; that of a cube which was made, and not written, goes. A cube that is forgotten does that.
+
+        Examples
+        --------
+        >>> import muse_core.api as muse
+        >>> with muse.Cube.open("DATACUBE_FINAL.fits") as cube:  # closes it at the end
+        ...     white = cube.image()
+        """
         self._hdus.close()
         if self._folder is not None:
             self._folder.cleanup()

@@ -75,12 +75,15 @@ def partial_cube(
     sky : SkyModel or str
         What is subtracted: a sky that was found before, "subtract-model" for the lines and the continuum of the set of
         frames, or "none".
-    lambdaref, rvcorr, resample, dx, dy, dlambda, crtype, crsigma, rc, pixfrac, ld
-        As in the recipe muse_scipost.
+    lambdaref, rvcorr : float, str
+        As for `muse_core.api.steps.correct_refraction` and `muse_core.api.steps.correct_velocity`.
+    resample, dx, dy, dlambda, crtype, crsigma, rc, pixfrac, ld : str, float, int
+        As for `make_cube`.
 
     Returns
     -------
     Cube
+        The part.
 
     Raises
     ------

@@ -46,6 +46,11 @@ class PixelTable:
     Rows are in memory if they are few, else in a scratch file without a name (`MUSE_MAX_MEMORY` and `MUSE_SCRATCH` say
     how many are few, and where the file is). Steps change a table in place; `copy` keeps what was there.
 
+    Parameters
+    ----------
+    run, table, store : object
+        What `read` makes; nobody else makes a table.
+
     Attributes
     ----------
     header : Header
@@ -61,10 +66,17 @@ class PixelTable:
     --------
     >>> import muse_core.api as muse
     >>> table = muse.PixelTable.read("none.sof")
-    >>> table.position_unit, table.data_unit
-    ('pix', 'count')
-    >>> int(table.select(ifu=12, good=True).ifu.max())
-    12
+    >>> len(table) == table.n_rows, table.header["OBJECT"] != ""
+    (True, True)
+    >>> table.position_unit, table.data_unit, table.stat_unit
+    ('pix', 'count', 'count**2')
+    >>> table.xpos.shape == table.ypos.shape == table.lbda.shape == table.data.shape == table.stat.shape
+    True
+    >>> [table.dq.dtype.name, table.origin.dtype.name, table.ifu.dtype.name]
+    ['int32', 'uint32', 'uint8']
+    >>> part = table.select(ifu=12, good=True)
+    >>> int(part.ifu.max()), int(part.slice.max()), int(part.dq.max())
+    (12, 48, 0)
     """
 
     def __init__(self, run: Run, table: StoredTable, store: RowStore):
@@ -104,6 +116,7 @@ class PixelTable:
         Returns
         -------
         PixelTable
+            The table of the exposure.
 
         Raises
         ------
@@ -133,12 +146,24 @@ class PixelTable:
         lambdamin: float = _WAVELENGTHS.lambdamin,
         lambdamax: float = _WAVELENGTHS.lambdamax,
     ) -> list[Self]:
-        """Read the pixel tables of several exposures, one table each, in the order of time; parameters as in `read`.
+        """Read the pixel tables of several exposures, one table each, in the order of time.
+
+        Parameters
+        ----------
+        files : path, list of paths, or dict of tag to paths
+            As for `read`.
+        lambdamin, lambdamax : float
+            As for `read`.
+
+        Returns
+        -------
+        list of PixelTable
+            A table for each exposure.
 
         Raises
         ------
         InputError, DataError
-            As in `read`.
+            As for `read`.
 
         Examples
         --------
@@ -165,6 +190,16 @@ class PixelTable:
 
     def copy(self) -> Self:
         """Return a copy, of rows and header.
+
+        Returns
+        -------
+        PixelTable
+            Another table; steps change only one of them.
+
+        Raises
+        ------
+        ResourceError
+            There is no room for it.
 
         Examples
         --------
@@ -202,6 +237,11 @@ class PixelTable:
             Leave out rows with flags.
         where : callable, optional
             Gets rows (ndarray of `muse_core.model.rows.ROW`, shape (n,)), returns ndarray of bool, shape (n,).
+
+        Returns
+        -------
+        PixelTable
+            Another table.
 
         Raises
         ------
@@ -319,7 +359,12 @@ class PixelTable:
         return out
 
     def chunks(self) -> Iterator[np.ndarray]:
-        """Yield copies of all rows in pieces that fit into memory: ndarray of `muse_core.model.rows.ROW`, shape (n,).
+        """Yield copies of all rows in pieces that fit into memory.
+
+        Yields
+        ------
+        ndarray of muse_core.model.rows.ROW, shape (n,)
+            Rows in the order of the table.
 
         Examples
         --------
@@ -339,6 +384,11 @@ class PixelTable:
         ----------
         name : str
             "xpos", "ypos", "lbda", "data" or "stat".
+
+        Returns
+        -------
+        astropy.units.Quantity
+            Values of float32, shape (n,).
 
         Raises
         ------
@@ -363,9 +413,21 @@ class PixelTable:
         }  # fmt: skip
 
     def sky(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return right ascensions and declinations of all rows, in degrees; float64, shape (n,) each.
+        """Return right ascensions and declinations of all rows.
 
         Rows in the field are put on the sky as `project` and `make_cube` would do it.
+
+        Returns
+        -------
+        ra : ndarray of float64, shape (n,)
+            Right ascensions in degrees.
+        dec : ndarray of float64, shape (n,)
+            Declinations in degrees.
+
+        Raises
+        ------
+        InputError, DataError
+            The header, or the ASTROMETRY_WCS of the set of frames, does not say where the field is.
 
         Examples
         --------
@@ -379,7 +441,17 @@ class PixelTable:
         return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def to_table(self) -> "Table":
-        """Return all rows as an astropy table, with units; the header is its ``meta``.
+        """Return all rows as an astropy table, with units.
+
+        Returns
+        -------
+        astropy.table.Table
+            All n rows; the header is its ``meta``.
+
+        Raises
+        ------
+        MemoryError
+            All rows are not for the memory of this machine; `chunks` needs less.
 
         Examples
         --------
@@ -452,7 +524,8 @@ class PixelTable:
 
         Returns
         -------
-        matplotlib Axes
+        matplotlib.axes.Axes
+            What was drawn on.
 
         Raises
         ------
@@ -505,7 +578,14 @@ class PixelTable:
         return [name for name in super().__dir__() if not name.startswith("_") or name.startswith("__")]
 
     def close(self) -> None:
-        """Give back memory and scratch file; the table cannot be used any more. One that is forgotten does that too."""
+        """Give back memory and scratch file; the table cannot be used any more. One that is forgotten does that too.
+
+        Examples
+        --------
+        >>> import muse_core.api as muse
+        >>> with muse.PixelTable.read("none.sof") as table:  # gives back at the end
+        ...     wavelengths = table.lbda
+        """
         self._store.close()
 
     def __enter__(self) -> Self:

@@ -27,12 +27,19 @@ class Region:
     angle_deg : float
         Position angle by which it is turned, in degrees from north to east.
 
+    Raises
+    ------
+    ParameterError
+        There is no such shape, or a size is not above 0.
+
     Examples
     --------
     >>> from muse_core.api import Region
     >>> galaxy = Region.parse('ellipse(53.1625, -27.7914, 6", 3", 30)')
     >>> galaxy.contains([53.1625, 53.2], [-27.7914, -27.7914]).tolist()
     [True, False]
+    >>> galaxy.reach_arcsec
+    6.0
     """
 
     shape: str
@@ -57,6 +64,16 @@ class Region:
             Its centre, in degrees.
         radius_arcsec : float
             Its radius, in arcsec.
+
+        Returns
+        -------
+        Region
+            The circle.
+
+        Raises
+        ------
+        ParameterError
+            The radius is not above 0.
 
         Examples
         --------
@@ -86,6 +103,16 @@ class Region:
         angle_deg : float
             Position angle by which it is turned, in degrees from north to east.
 
+        Returns
+        -------
+        Region
+            The box.
+
+        Raises
+        ------
+        ParameterError
+            A size is not above 0.
+
         Examples
         --------
         >>> from muse_core.api import Region
@@ -104,10 +131,15 @@ class Region:
         text : str
             Positions in degrees or sexagesimal (hours and degrees), sizes in degrees, or with ``"`` or ``'`` behind.
 
+        Returns
+        -------
+        Region
+            The region.
+
         Raises
         ------
         ParameterError
-            It is none.
+            The text does not describe one.
 
         Examples
         --------
@@ -143,6 +175,7 @@ class Region:
         Returns
         -------
         ndarray of bool, shape (n,)
+            True inside, and on the edge.
 
         Examples
         --------

@@ -65,6 +65,11 @@ def correct_refraction(table: PixelTable, lambdaref: float = _P.lambdaref) -> Pi
     lambdaref : float
         Wavelength in Angstrom that stays where it is.
 
+    Returns
+    -------
+    PixelTable
+        The table itself.
+
     Raises
     ------
     DataError
@@ -97,6 +102,11 @@ def calibrate_flux(
         Data in counts.
     response, extinction, telluric : path, optional
         STD_RESPONSE, EXTINCT_TABLE, STD_TELLURIC; by default those of the set of frames.
+
+    Returns
+    -------
+    PixelTable
+        The table itself.
 
     Raises
     ------
@@ -135,16 +145,26 @@ def check_refraction(table: PixelTable, *, correct: bool = False) -> PixelTable:
     correct : bool
         Remove it.
 
+    Returns
+    -------
+    PixelTable
+        The table itself.
+
     Raises
     ------
     DataError
-        It cannot be measured.
+        It cannot be measured: with too short a range of wavelengths, or without a source.
 
     Examples
     --------
     >>> import muse_core.api as muse
     >>> table = muse.steps.correct_refraction(muse.PixelTable.read("none.sof"))
-    >>> muse.steps.check_refraction(table)  # doctest: +SKIP
+    >>> float(table.lbda.max() - table.lbda.min()) < 30  # too few, in this example
+    True
+    >>> muse.steps.check_refraction(table)
+    Traceback (most recent call last):
+        ...
+    muse_core.errors.DataError: DAR check: found 2 planes of 10 Angstrom, expected at least 3
     """
     run, stored, store = _parts(table)
     measure_refraction(run, stored, store, correct=correct)
@@ -175,6 +195,11 @@ def clean_raman(
     skymodel_fraction, skymodel_ignore : float
         Part of the field that is sky, and the darkest part that is left out.
 
+    Returns
+    -------
+    PixelTable
+        The table itself.
+
     Raises
     ------
     InputError
@@ -183,7 +208,10 @@ def clean_raman(
     Examples
     --------
     >>> import muse_core.api as muse
-    >>> muse.steps.clean_raman(table, "RAMAN_LINES.fits")  # doctest: +SKIP
+    >>> table = muse.steps.calibrate_flux(muse.PixelTable.read("raman.sof", ifu=12))
+    >>> before = table.data
+    >>> bool((muse.steps.clean_raman(table).data != before).any())
+    True
     """
     run, stored, store = _parts(table, RAMAN_LINES=lines, LSF_PROFILE=lsf, SKY_MASK=mask)
     found = raman.load_lines(run)
@@ -212,6 +240,11 @@ def autocalibrate(
         "deepfield" (by the sky of the exposure) or "user" (with given factors).
     factors, mask : path, optional
         AUTOCAL_FACTORS, SKY_MASK; by default those of the set of frames.
+
+    Returns
+    -------
+    PixelTable
+        The table itself.
 
     Raises
     ------
@@ -251,8 +284,15 @@ def correct_velocity(table: PixelTable, rvcorr: str = _P.rvcorr) -> PixelTable:
     rvcorr : str
         Rest frame: "bary" (barycentre), "helio" (Sun), "geo" (Earth), or "none".
 
+    Returns
+    -------
+    PixelTable
+        The table itself.
+
     Raises
     ------
+    ParameterError
+        There is no such rest frame.
     DataError
         Date, position or observatory are not in the header.
 
@@ -281,6 +321,11 @@ def project(table: PixelTable, astrometry: File | None = None) -> PixelTable:
         Positions in the field, "pix".
     astrometry : path, optional
         ASTROMETRY_WCS; by default that of the set of frames, else the default solution of the mode.
+
+    Returns
+    -------
+    PixelTable
+        The table itself.
 
     Raises
     ------
@@ -313,6 +358,11 @@ def combine(tables: Sequence[PixelTable], offsets: File | None = None, *, weight
         OFFSET_LIST; by default that of the set of frames of the first table.
     weight : str
         "exptime", "fwhm" or "none".
+
+    Returns
+    -------
+    PixelTable
+        A table of all rows, on the sky, "deg".
 
     Raises
     ------

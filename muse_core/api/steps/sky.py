@@ -31,24 +31,20 @@ File = str | os.PathLike
 class SkyModel:
     """The sky of an exposure: what `subtract` takes away.
 
-    Attributes
+    Parameters
     ----------
-    spectrum : muse_core.model.spectrum.Spectrum or None
-        Spectrum of the spaxels on sky: `lbda` in Angstrom, `data` and `stat`; None for a sky that is given.
-    lines : muse_core.model.skylines.SkyLines or None
-        Emission lines; None if the spectrum itself is subtracted.
-    continuum : muse_core.model.spectrum.Continuum or None
-        Continuum: `lbda` in Angstrom, `flux`.
-    mask : ndarray of uint8 or None, shape (ny, nx)
-        1 on sky, in the spaxels of the field.
+    result : object
+        What `fit` makes.
 
     Examples
     --------
     >>> import muse_core.api as muse
-    >>> table = muse.steps.calibrate_flux(muse.PixelTable.read("none.sof"))
-    >>> sky = muse.steps.sky.fit(table, method="simple")
-    >>> sky.spectrum.lbda.shape == sky.spectrum.data.shape
-    True
+    >>> table = muse.steps.calibrate_flux(muse.PixelTable.read("model.sof"))
+    >>> sky = muse.steps.sky.fit(table)
+    >>> sky.spectrum.lbda.shape == sky.spectrum.data.shape, sky.continuum.lbda.shape == sky.continuum.flux.shape
+    (True, True)
+    >>> len(sky.lines.lbda) > 0, sky.mask.shape == sky.image.data.shape
+    (True, True)
     """
 
     def __init__(self, result: stage.SkyResult):
@@ -56,27 +52,27 @@ class SkyModel:
 
     @property
     def spectrum(self) -> Spectrum | None:
-        """Spectrum of the spaxels on sky."""
+        """Spectrum of the spaxels on sky: `lbda` in Angstrom, `data`, `stat`, shape (n,); None if the sky was given."""
         return self._result.spectrum
 
     @property
     def lines(self) -> SkyLines | None:
-        """Emission lines."""
+        """Emission lines: `lbda` in Angstrom, `flux`, shape (n,); None if the spectrum itself is subtracted."""
         return self._result.lines
 
     @property
     def continuum(self) -> Continuum | None:
-        """Continuum."""
+        """Continuum: `lbda` in Angstrom, `flux`, shape (n,)."""
         return self._result.continuum
 
     @property
     def mask(self) -> np.ndarray | None:
-        """Which spaxels of the field are sky; uint8, shape (ny, nx)."""
+        """Which spaxels of the field are sky, 1 there; uint8, shape (ny, nx); None if that was not asked."""
         return self._result.mask
 
     @property
     def image(self) -> Image | None:
-        """White-light image of the field from which the mask was made."""
+        """White-light image of the field from which the mask was made; float32, shape (ny, nx)."""
         from astropy.io.fits import Header
 
         white = self._result.white_light
@@ -84,6 +80,16 @@ class SkyModel:
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw spectrum, continuum and lines.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default in a new figure.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            What was drawn on.
 
         Examples
         --------
@@ -146,6 +152,11 @@ def fit(
     sky_crsigma : str
         Thresholds of the rejection of cosmic rays, in the cube of the white-light image and in the spectrum, in sigma.
 
+    Returns
+    -------
+    SkyModel
+        The sky, for `subtract`.
+
     Raises
     ------
     ParameterError
@@ -191,6 +202,11 @@ def subtract(table: PixelTable, model: SkyModel) -> PixelTable:
         Positions in the field, in the state in which the sky was found.
     model : SkyModel
         The sky.
+
+    Returns
+    -------
+    PixelTable
+        The table itself.
 
     Raises
     ------

@@ -42,6 +42,15 @@ class ProcessingInfo:
     ------
     InputError
         The header has no such step.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> info = muse_core.dfs.ProcessingInfo("DATACUBE_FINAL.fits")
+    >>> info.name, info.tag, info.product
+    ('muse_scipost', 'PIXTABLE_OBJECT', 'DATACUBE_FINAL')
+    >>> info.param["ld"], info.values["ld"], len(info.frames) > len(info.calib)
+    (1, '1', True)
     """
 
     def __init__(self, source, recno: int = -1):
@@ -73,13 +82,53 @@ class ProcessingInfo:
 
     @classmethod
     def list(cls, source) -> "list[ProcessingInfo]":
-        """Return all steps that made a product, in their order."""
+        """Return all steps that made a product, in their order.
+
+        Parameters
+        ----------
+        source : path, HDUList, HDU or Header
+            The product.
+
+        Returns
+        -------
+        list of ProcessingInfo
+            One for each step.
+
+        Raises
+        ------
+        InputError
+            The file cannot be read.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> [info.name for info in muse_core.dfs.ProcessingInfo.list("DATACUBE_FINAL.fits")][-1]
+        'muse_scipost'
+        """
         header = header_of(source)
         count = sum(bool(_RECORD.fullmatch(key)) for key in header)
         return [cls(header, recno) for recno in range(1, count + 1)]
 
     def create_recipe(self) -> Recipe:
-        """Return the recipe with these calibrations and parameters."""
+        """Return the recipe with these calibrations and parameters.
+
+        Returns
+        -------
+        Recipe
+            The recipe; frames are names without folders, `Recipe.from_product` finds their files.
+
+        Raises
+        ------
+        InputError
+            There is no such recipe.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> info = muse_core.dfs.ProcessingInfo("DATACUBE_FINAL.fits")
+        >>> info.create_recipe().param.filter.value
+        'white,sim_7030'
+        """
         recipe = Recipe(self.name)
         recipe.tag = self.tag
         recipe.calib = self.calib
@@ -87,7 +136,22 @@ class ProcessingInfo:
         return recipe
 
     def create_script(self, scriptfile: TextIO | None = None) -> None:
-        """Write a Python script that makes the product again, from frames in the current folder; to stdout if None."""
+        """Write a Python script that makes the product again, from frames in the current folder.
+
+        Parameters
+        ----------
+        scriptfile : file, optional
+            Open file to write to; by default standard output.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> info = muse_core.dfs.ProcessingInfo("DATACUBE_FINAL.fits")
+        >>> info.create_script()
+        #!/usr/bin/env python3
+        import muse_core
+        ...
+        """
         print(
             "#!/usr/bin/env python3\n"
             "import muse_core\n\n"
@@ -99,7 +163,15 @@ class ProcessingInfo:
         )
 
     def printinfo(self) -> None:
-        """Print everything."""
+        """Print everything that is known.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> info = muse_core.dfs.ProcessingInfo("DATACUBE_FINAL.fits")
+        >>> info.printinfo()
+        Recipe: muse_scipost, version ...
+        """
         print(self)
 
     def __str__(self):
@@ -110,7 +182,29 @@ class ProcessingInfo:
 
 
 def header_of(source):
-    """Return a primary header."""
+    """Return a primary header.
+
+    Parameters
+    ----------
+    source : path, HDUList, HDU or Header
+        What has it.
+
+    Returns
+    -------
+    Header
+        The primary header, or that of the HDU.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> muse_core.dfs.header_of("DATACUBE_FINAL.fits")["ESO PRO CATG"]
+    'DATACUBE_FINAL'
+    """
     from astropy.io import fits
 
     if isinstance(source, fits.Header):

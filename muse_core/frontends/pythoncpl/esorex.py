@@ -43,6 +43,18 @@ def load_sof(source: str | os.PathLike | TextIO) -> dict[str, str | list[str]]:
     -------
     dict
         File name, or list of them, for each tag; can be assigned to `Recipe.calib`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or is no set of frames.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> frames = muse_core.esorex.load_sof("none.sof")
+    >>> len(frames["PIXTABLE_OBJECT"]), frames["EXTINCT_TABLE"]
+    (2, '.../EXTINCT_TABLE.fits')
     """
     found: dict[str, list[str]] = {}
     for frame in sof.parse_sof(_text(source)):
@@ -51,7 +63,7 @@ def load_sof(source: str | os.PathLike | TextIO) -> dict[str, str | list[str]]:
 
 
 def load_rc(source: str | os.PathLike | TextIO | None = None) -> dict[str, str]:
-    """Read a configuration file of esorex or of a recipe.
+    r"""Read a configuration file of esorex or of a recipe.
 
     Parameters
     ----------
@@ -62,6 +74,17 @@ def load_rc(source: str | os.PathLike | TextIO | None = None) -> dict[str, str]:
     -------
     dict
         Values, as texts, by full name; can be assigned to `Recipe.param`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> muse_core.esorex.load_rc("# of muse_scipost\nmuse.muse_scipost.skymethod=none\n")
+    {'muse.muse_scipost.skymethod': 'none'}
     """
     if source is None:
         source = config.user_file("esorex.rc") or ""
@@ -71,7 +94,23 @@ def load_rc(source: str | os.PathLike | TextIO | None = None) -> dict[str, str]:
 
 
 def init(source: str | os.PathLike | TextIO | None = None) -> None:
-    """Set `Recipe.path`, ``msg`` and ``log`` to what a configuration file of esorex says; see `load_rc`."""
+    r"""Set `Recipe.path`, ``msg`` and ``log`` to what a configuration file of esorex says.
+
+    Parameters
+    ----------
+    source : path, file or str, optional
+        As for `load_rc`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or a level is none.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> muse_core.esorex.init("esorex.caller.msg-level=off\nesorex.caller.log-level=off\n")
+    """
     settings = load_rc(source)
     setting = {name.removeprefix("esorex.caller."): value for name, value in settings.items()}.get
     if folders := setting("recipe-dir"):
@@ -99,6 +138,17 @@ class CplLogger:
         Whether lines have the time, the name of the logger, that of the thread.
     format : str
         Format of the lines, as of `logging.Formatter`; made from the three above unless it is set.
+    dir : str or None
+        Of a log in a file: its folder.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> msg = muse_core.esorex.msg
+    >>> msg.level, msg.time, msg.component, msg.threadid, msg.dir = msg.WARN, True, False, False, None
+    >>> msg.format
+    '%(asctime)s [%(levelname)7s] %(message)s'
+    >>> msg.level = msg.OFF
     """
 
     DEBUG, INFO, WARN, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
@@ -152,7 +202,21 @@ for _name in ("level", "time", "component", "threadid", "dir"):
 
 
 class CplFileLogger(CplLogger):
-    """Keeps the messages of recipes in the file `filename` of the folder `dir`; see `CplLogger`."""
+    """Keeps the messages of recipes in a file.
+
+    Attributes
+    ----------
+    filename : str or None
+        Name of the file, in the folder `dir`; None: there is none.
+    level, time, component, threadid, format, dir : object
+        As for `CplLogger`.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> muse_core.esorex.log.filename = "night.log"
+    >>> muse_core.esorex.log.filename = None
+    """
 
     _defaults = CplLogger._defaults | {
         "level": CplLogger.INFO,

@@ -52,6 +52,8 @@ class Recipe:
 
     Attributes
     ----------
+    path : list of str
+        Of the class: folders with further recipes.
     param : ParameterList
         Values of parameters: ``recipe.param.dx = 0.4``; None for the default.
     calib : FrameList
@@ -80,15 +82,31 @@ class Recipe:
     progress : callable or bool, optional
         Called with a `muse_core.engine.meter.Progress` twice a second; an exception that it raises ends the run. False:
         nothing is shown. None: a bar in a notebook, a line on a terminal (standard error), else nothing.
+    description, version : tuple
+        Synopsis and description; number and text of the version.
+    cpl_version, cpl_description, dir, memory_mode, memory_dump, mtrace : object
+        For compatibility with python-cpl: not used.
+
+    Raises
+    ------
+    InputError
+        There is no such recipe, or it has another version.
 
     Examples
     --------
     >>> import muse_core
     >>> scipost = muse_core.Recipe("muse_scipost")
-    >>> scipost.param.skymethod = "simple"
+    >>> scipost.param.skymethod = "none"
     >>> scipost.param.resample.sequence
     ['nearest', 'linear', 'quadratic', 'renka', 'drizzle', 'lanczos']
-    >>> cube = scipost(["PIXTABLE_OBJECT_0001-01.fits"]).DATACUBE_FINAL  # doctest: +SKIP
+    >>> scipost.tag, scipost.tags
+    ('PIXTABLE_OBJECT', ['PIXTABLE_OBJECT'])
+    >>> frames = muse_core.esorex.load_sof("none.sof")
+    >>> scipost.raw = frames.pop("PIXTABLE_OBJECT")
+    >>> scipost.calib = frames
+    >>> plan = scipost.plan()  # and scipost() runs it
+    >>> plan.problems()
+    []
     """
 
     path: ClassVar[list[str]] = []
@@ -155,6 +173,11 @@ class Recipe:
             Read all files, and check that they are those that the product was made of: DATAMD5 as far as the product
             has it, DATAMD5, CHECKSUM and DATASUM in their own headers.
 
+        Returns
+        -------
+        Recipe
+            With raw frames, calibrations and parameters.
+
         Raises
         ------
         InputError
@@ -162,10 +185,13 @@ class Recipe:
 
         Examples
         --------
+        >>> import os
         >>> import muse_core
-        >>> again = muse_core.Recipe.from_product("DATACUBE_FINAL.fits", "/archive")  # doctest: +SKIP
-        >>> again.param.dlambda = 2.5  # doctest: +SKIP
-        >>> result = again(output_dir="again")  # doctest: +SKIP
+        >>> archive = os.path.dirname(muse_core.esorex.load_sof("model.sof")["PIXTABLE_OBJECT"][0])
+        >>> again = muse_core.Recipe.from_product("DATACUBE_FINAL.fits", archive)
+        >>> again.__name__, again.param.filter.value
+        ('muse_scipost', 'white,sim_7030')
+        >>> again.param.dlambda = 2.5
         """
         from muse_core.frontends.redo import Redo
 
@@ -192,12 +218,43 @@ class Recipe:
 
     @classmethod
     def list(cls) -> Sequence[tuple[str, Sequence[str]]]:
-        """Return names and versions of the recipes."""
+        """Return names and versions of the recipes.
+
+        Returns
+        -------
+        list of (str, list of str)
+            A pair for each recipe.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> "muse_scipost" in dict(muse_core.Recipe.list())
+        True
+        """
         return [(name, [recipe.version]) for name, recipe in cls._found().items()]
 
     @classmethod
     def get_recipefilename(cls, name: str, version=None) -> str | None:
-        """Return the Python file of a recipe, None if there is no such recipe."""
+        """Return the Python file of a recipe.
+
+        Parameters
+        ----------
+        name : str
+            Name of the recipe.
+        version : int or str, optional
+            Version that it must have.
+
+        Returns
+        -------
+        str or None
+            Name of the file; None if there is no such recipe.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> muse_core.Recipe.get_recipefilename("muse_scipost")
+        '.../muse_scipost.py'
+        """
         recipe = cls._found().get(name)
         if recipe is None or version not in (None, recipe.version):
             return None
@@ -205,12 +262,35 @@ class Recipe:
 
     @staticmethod
     def get_libs() -> Sequence:
-        """Return the plugins in use: none."""
+        """Return the plugins in use: none.
+
+        Returns
+        -------
+        list
+            Empty.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> muse_core.Recipe.get_libs()
+        []
+        """
         return []
 
     @classmethod
     def set_maxthreads(cls, number: int) -> None:
-        """Let at most `number` threaded runs go on at the same time."""
+        """Set how many threaded runs may go on at the same time.
+
+        Parameters
+        ----------
+        number : int
+            At most so many; at the beginning as many as there are cores.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> muse_core.Recipe.set_maxthreads(2)
+        """
         cls._running = threading.BoundedSemaphore(number)
 
     @property
@@ -287,12 +367,28 @@ class Recipe:
             What is told of the progress of this call, instead of that of the object. With `threaded` it is called by
             another thread.
 
+        Returns
+        -------
+        Result or Threaded
+            The products; of a threaded run, what stands for them until it has ended.
+
         Raises
         ------
         RecipeError
             If the recipe fails; `RecipeCrash` if its process dies.
         ParameterError
             Unknown parameter or tag of a calibration, value that is not allowed.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> scipost = muse_core.Recipe("muse_scipost")
+        >>> frames = muse_core.esorex.load_sof("none.sof")
+        >>> raw = frames.pop("PIXTABLE_OBJECT")
+        >>> scipost.calib = frames
+        >>> result = scipost(raw, param={"skymethod": "none"}, output_dir="products")
+        >>> result.DATACUBE_FINAL
+        '.../products/DATACUBE_FINAL.fits'
         """
         run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env, extras)
         run.progress = self.progress if progress is None else progress
@@ -315,6 +411,11 @@ class Recipe:
     ) -> "Plan":
         """Say what a call with the same arguments would need: rows, voxels, memory, disk, time.
 
+        Parameters
+        ----------
+        raw, tag, loglevel, logname, output_dir, param, calib, env, extras : object
+            As for a call.
+
         Returns
         -------
         muse_core.engine.plan.Plan
@@ -323,7 +424,20 @@ class Recipe:
         Raises
         ------
         RecipeError
-            If the recipe cannot work with the arguments, or makes no plans.
+            The recipe cannot work with the arguments, or makes no plans.
+        ParameterError
+            Unknown parameter or tag of a calibration, value that is not allowed.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> scipost = muse_core.Recipe("muse_scipost")
+        >>> frames = muse_core.esorex.load_sof("none.sof")
+        >>> raw = frames.pop("PIXTABLE_OBJECT")
+        >>> scipost.calib = frames
+        >>> plan = scipost.plan(raw, param={"skymethod": "none"})
+        >>> plan.problems()
+        []
         """
         run = self._prepared(raw, tag, loglevel, logname, output_dir, param, calib, env, extras)
         return run(only_plan=True)
@@ -614,7 +728,25 @@ def _in_memory(path: Path):
 
 
 class Threaded:
-    """The result of a run in the background; using it waits for the end, and raises what the run raised."""
+    """The result of a run in the background; using it waits for the end, and raises what the run raised.
+
+    Parameters
+    ----------
+    run, running : object
+        What a call of a `Recipe` gives.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> scipost = muse_core.Recipe("muse_scipost")
+    >>> frames = muse_core.esorex.load_sof("none.sof")
+    >>> raw = frames.pop("PIXTABLE_OBJECT")
+    >>> scipost.calib = frames
+    >>> running = scipost(raw, threaded=True, param={"skymethod": "none"})
+    >>> running.join()
+    >>> running.is_alive(), "DATACUBE_FINAL" in running
+    (False, True)
+    """
 
     def __init__(self, run: _Run, running: threading.Semaphore):
         self._run = run

@@ -16,16 +16,35 @@ _SIGNALS = {int(number): f"{number.name}: {signal.strsignal(number)}" for number
 class RecipeError(MuseError, RuntimeError):
     """A recipe has failed.
 
-    Attributes
+    Parameters
     ----------
     code : int
         Code of the CPL error that stands for it.
-    msg, file, line, function : str, str, int, str
-        What happened, and where.
+    msg : str
+        What happened.
+    file : str
+        Where: name of the source file.
+    line : int
+        Its line.
+    function : str
+        Name of the function.
     log : LogList
         Messages of the run.
+
+    Attributes
+    ----------
     next_error : None
         For compatibility: there is one error only.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> scipost = muse_core.Recipe("muse_scipost")
+    >>> try:
+    ...     scipost("no_such.fits")
+    ... except muse_core.CplError as error:
+    ...     error.filename == error.file, len(error.log.error) > 0
+    (True, True)
     """
 
     next_error = None
@@ -43,6 +62,11 @@ class RecipeError(MuseError, RuntimeError):
 class RecipeCrash(RecipeError, OSError):
     """The process of a recipe has died.
 
+    Parameters
+    ----------
+    code, msg, file, line, function, log : object
+        As for `CplError`.
+
     Attributes
     ----------
     signal : int or None
@@ -51,6 +75,12 @@ class RecipeCrash(RecipeError, OSError):
         Names and texts of all signals.
     elements : list
         For compatibility: empty, there is no stack of C functions.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> muse_core.RecipeCrash.signals[9]
+    'SIGKILL: Killed'
     """
 
     signal: int | None = None
@@ -71,16 +101,36 @@ class Stat:
 class Result:
     """The products of a run, by tag, as attributes or items: HDULists, or file names if an output folder was given.
 
-    Attributes
+    Parameters
     ----------
-    tags : set of str
-        Tags of the products.
+    products : sequence of (str, HDUList or str)
+        Tags, and products.
     stat : Stat
         Return code and times.
     log : LogList
         Messages.
+    always_lists : bool
+        Give lists, even of one product.
+
+    Attributes
+    ----------
+    tags : set of str
+        Tags of the products.
     error : None
         For compatibility: a run with an error raises it.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> scipost = muse_core.Recipe("muse_scipost")
+    >>> frames = muse_core.esorex.load_sof("none.sof")
+    >>> raw = frames.pop("PIXTABLE_OBJECT")
+    >>> scipost.calib = frames
+    >>> result = scipost(raw, output_dir="products", param={"save": "cube", "skymethod": "none"})
+    >>> sorted(result.tags) == sorted(tag for tag, _ in result), "DATACUBE_FINAL" in result
+    (True, True)
+    >>> result["DATACUBE_FINAL"] == result.DATACUBE_FINAL, result.stat.return_code, result.log.error
+    (True, 0, [])
     """
 
     error = None

@@ -21,6 +21,13 @@ class UnknownNameError(ParameterError, KeyError, AttributeError):
 class Parameter:
     """One parameter; `value` is None as long as the default counts.
 
+    Parameters
+    ----------
+    parameter : object
+        Declaration of the parameter in the recipe.
+    hidden : bool
+        Command lines do not show it.
+
     Attributes
     ----------
     name, fullname, context : str
@@ -35,6 +42,17 @@ class Parameter:
         Allowed values.
     enabled : tuple of bool
         Whether the command line, environment and configuration files show it.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> scipost = muse_core.Recipe("muse_scipost")
+    >>> parameter = scipost.param.rc
+    >>> parameter.value is None, parameter.default, parameter.type
+    (True, 1.25, <class 'float'>)
+    >>> scipost.param.rc = "1.5"
+    >>> parameter.value
+    1.5
     """
 
     def __init__(self, parameter, *, hidden: bool):
@@ -65,12 +83,33 @@ class Parameter:
         self._value = None
 
     def checked(self, value):
-        """Return `value` as the type of the parameter.
+        """Return a value as the type of the parameter.
+
+        Parameters
+        ----------
+        value : object
+            Value, or text of it.
+
+        Returns
+        -------
+        bool, int, float or str
+            The value.
 
         Raises
         ------
         ParameterError
-            If it cannot be converted, or is not allowed.
+            It cannot be converted, or is not allowed.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> scipost = muse_core.Recipe("muse_scipost")
+        >>> scipost.param.ld.checked("2")
+        2
+        >>> scipost.param.skymethod.checked("mdoel")
+        Traceback (most recent call last):
+            ...
+        muse_core.errors.ParameterError: parameter skymethod: found 'mdoel', expected one of ...
         """
         found = f"parameter {self.name}: found {value!r}, expected"
         try:
@@ -193,7 +232,31 @@ class ParameterList(_Names):
 
 
 class FrameConfig:
-    """One tag of frames: `tag`, `min`, `max` (None: no limit) and `frames` (a file, an HDUList, a list, or None)."""
+    """One tag of frames.
+
+    Parameters
+    ----------
+    tag : str
+        The tag.
+    min_frames, max_frames : int
+        Numbers of frames that are allowed, see `set_range`.
+    frames : file name, HDUList, list of them, or None
+        The frames.
+
+    Attributes
+    ----------
+    min, max : int, int or None
+        Numbers of frames that are allowed; None: no limit.
+
+    Examples
+    --------
+    >>> import muse_core
+    >>> scipost = muse_core.Recipe("muse_scipost")
+    >>> lines = scipost.calib.SKY_LINES
+    >>> lines.tag, lines.min, lines.max
+    ('SKY_LINES', 0, 1)
+    >>> lines.frames = "lines.fits"
+    """
 
     def __init__(self, tag: str, min_frames: int = 0, max_frames: int = 0, frames=None):
         self.tag = tag
@@ -201,14 +264,48 @@ class FrameConfig:
         self.set_range(min_frames, max_frames)
 
     def set_range(self, min_frames: int, max_frames: int) -> None:
-        """Set the numbers of frames that are allowed; a maximum of 0 or less is no limit."""
+        """Set the numbers of frames that are allowed.
+
+        Parameters
+        ----------
+        min_frames : int
+            Smallest number.
+        max_frames : int
+            Largest number; 0 or less is no limit.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> scipost = muse_core.Recipe("muse_scipost")
+        >>> lines = scipost.calib.SKY_LINES
+        >>> lines.set_range(1, 0)
+        >>> lines.min, lines.max
+        (1, None)
+        """
         self.min = min_frames if min_frames > 0 else 0
         self.max = max_frames if max_frames > 0 else None
         count = "one frame" if self.max == 1 else "one frame or list of frames"
         self.__doc__ = f"{count} ({'required' if self.min else 'optional'})"
 
     def extend_range(self, min_frames: int, max_frames: int) -> None:
-        """Allow these numbers of frames too."""
+        """Allow these numbers of frames too.
+
+        Parameters
+        ----------
+        min_frames : int
+            Smallest number.
+        max_frames : int
+            Largest number; 0 or less is no limit.
+
+        Examples
+        --------
+        >>> import muse_core
+        >>> scipost = muse_core.Recipe("muse_scipost")
+        >>> lines = scipost.calib.SKY_LINES
+        >>> lines.extend_range(0, 3)
+        >>> lines.min, lines.max
+        (0, 3)
+        """
         lowest = min(self.min, max(min_frames, 0))
         no_limit = self.max is None or max_frames <= 0
         self.set_range(lowest, 0 if no_limit else max(self.max, max_frames))
