@@ -52,7 +52,8 @@ def test_links_lead_to_pages():
     pages = [page for page in (ROOT / "docs").rglob("*.md") if not made & set(page.relative_to(ROOT).parts)]
     for page in [ROOT / "README.md", *pages]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            if not made & set(Path(target).parts):  # Sphinx looks at these
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_switch_is_explained():
