@@ -2,33 +2,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels between the columns of a file and rows in memory."""
 
-from libc.math cimport INFINITY
 from libc.stdint cimport uint32_t
 from libc.string cimport memcpy
 from bounded cimport index_below, require
 
-cdef extern from *:
-    """
-    #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    #define muse_from_big_endian(x) (x)
-    #else
-    #define muse_from_big_endian(x) __builtin_bswap32(x)
-    #endif
-    """
+cdef extern from "ranges.h":
     uint32_t muse_from_big_endian(uint32_t) noexcept nogil
+    float muse_float_at(const unsigned char *raw) noexcept nogil
+    void muse_range(const unsigned char *raw, Py_ssize_t stride, Py_ssize_t n, float *low, float *high) noexcept nogil
 
 
 cdef inline uint32_t word_at(const unsigned char *raw) noexcept nogil:
     cdef uint32_t word
     memcpy(&word, raw, 4)
     return muse_from_big_endian(word)
-
-
-cdef inline float float_at(const unsigned char *raw) noexcept nogil:
-    cdef uint32_t word = word_at(raw)
-    cdef float value
-    memcpy(&value, &word, 4)
-    return value
 
 
 cdef inline bint holds(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
@@ -73,18 +60,13 @@ def block_ranges(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t blo
     low, high : ndarray of float32, shape (n_blocks,)
         Output; inf and -inf where all are NaN.
     """
-    cdef Py_ssize_t i, b, n = 0 if raw.shape[0] < 4 else (raw.shape[0] - 4) // max(stride, 1) + 1
-    cdef float value, least, most
+    cdef Py_ssize_t b, first, n = 0 if raw.shape[0] < 4 else (raw.shape[0] - 4) // max(stride, 1) + 1
     require(stride >= 4 and block >= 1, "stride: at least 4, block: at least 1")
     require(low.shape[0] == high.shape[0] == n // block + (n % block > 0), "low, high: one for each block")
     with nogil:
         for b in range(low.shape[0]):
-            least, most = INFINITY, -INFINITY
-            for i in range(b * block, min(n, (b + 1) * block)):
-                value = float_at(&raw[i * stride])
-                least = value if value < least else least
-                most = value if value > most else most
-            low[b], high[b] = least, most
+            first = b * block
+            muse_range(&raw[first * stride], stride, min(block, n - first), &low[b], &high[b])
 
 
 def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, const unsigned char[::1] lbda,
@@ -122,18 +104,18 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
         for i in range(n):
             if word_at(&dq[i * strides[4]]) != 0:
                 continue
-            p = (float_at(&lbda[i * strides[2]]) - first) / step + 0.5
+            p = (muse_float_at(&lbda[i * strides[2]]) - first) / step + 0.5
             if not 0 <= p < last + 1:
                 continue
             k = index_below(p, last)
             weight = curves[k, 3]
             if weight == 0:
                 continue
-            u = float_at(&xpos[i * strides[0]]) + curves[k, 0] - left
-            v = float_at(&ypos[i * strides[1]]) + curves[k, 1] - bottom
+            u = muse_float_at(&xpos[i * strides[0]]) + curves[k, 0] - left
+            v = muse_float_at(&ypos[i * strides[1]]) + curves[k, 1] - bottom
             if not (0 <= u < nx - 1 and 0 <= v < ny - 1):
                 continue
-            value = float_at(&data[i * strides[3]])
+            value = muse_float_at(&data[i * strides[3]])
             if value != value:
                 continue
             x, y = index_below(u, nx - 2), index_below(v, ny - 2)

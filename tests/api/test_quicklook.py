@@ -184,6 +184,26 @@ def test_blocks_of_rows(field):
     assert np.count_nonzero((found >= 7300) & (found <= 7310)) == both.sum()
 
 
+@pytest.mark.parametrize("stride", [4, 28])
+@pytest.mark.parametrize("n", [1, 31, 1000, 4096])
+def test_kernel_of_the_ranges(stride, n):
+    """Against numpy, of values side by side and of a column of a table; NaN are no values, one block has no other."""
+    rng = np.random.default_rng(n)
+    table = np.zeros((n, stride // 4), ">f4")
+    table[:, 0] = rng.normal(size=n)
+    table[rng.random(n) < 0.3, 0] = np.nan
+    table[64:128, 0] = np.nan
+    table[n // 2, 0] = -np.inf
+    raw = memoryview(table.tobytes())[: (n - 1) * stride + 4]
+    low, high = (np.zeros(-(-n // 64), np.float32) for _ in range(2))
+    columns_kernels.block_ranges(raw, stride, 64, low, high)
+    for b in range(len(low)):
+        values = table[64 * b : 64 * (b + 1), 0]
+        found = values[~np.isnan(values)]
+        assert low[b] == min(found, default=np.inf)
+        assert high[b] == max(found, default=-np.inf)
+
+
 def test_kernel_of_the_image():
     """Against numpy, with columns of a table: their values are not side by side."""
     rng = np.random.default_rng(1)
