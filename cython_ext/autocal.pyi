@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 def add_columns(
     rows: npt.NDArray[np.void],
-    selected: npt.NDArray[np.uint8],
+    selected: npt.NDArray[np.uint8] | None,
     edges: npt.NDArray[np.float32],
     exclude_raman: float,
     sums: npt.NDArray[np.float64],

@@ -76,7 +76,10 @@ def stub(path: Path) -> str:
     source = path.read_text(encoding="utf-8")
     lines = []
     for name, parameters, _, body in _FUNCTION.findall(source):
-        arguments = [f"{key}: {kind}" for key, kind in map(annotation, split(parameters))]
+        optional = set(re.findall(r"\b(\w+) is (?:not )?None\b", body))
+        arguments = [
+            f"{key}: {kind}{' | None' * (key in optional)}" for key, kind in map(annotation, split(parameters))
+        ]
         returns = RETURNS.get(f"{path.stem}.{name}", "None")
         if (re.search(r"^ +return \S", body, re.MULTILINE) is not None) != (returns != "None"):
             raise SystemExit(f"{path.name}: {name}: say in RETURNS of {Path(__file__).name} what it returns")

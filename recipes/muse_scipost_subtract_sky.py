@@ -10,8 +10,8 @@ from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.recipe.run import Run
-    from muse_core.stages.opening import OpenedExposure
     from muse_core.stages.sky import SkySubtraction
+    from muse_core.stages.tables import StoredTable
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class MuseScipostSubtractSky(base.Recipe):
         original = p.orig if p.orig or run.compat.original_always_kept else None
         location = stages.locate.LocationOptions(individual=True, original=original)
 
-        def subtraction(run: "Run", table: "OpenedExposure") -> "SkySubtraction":
+        def subtraction(run: "Run", table: "StoredTable") -> "SkySubtraction | None":
             stages.sky.require_sky(run, table, calibrated=True)
             scale = stages.sky.flat_level_ratio(table.header, sky=p.flux_sky, lamp=p.flux_lamp)
             return stages.sky.SkySubtraction.of(run, sky, table, scale, noted=True)

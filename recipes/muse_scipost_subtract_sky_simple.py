@@ -10,8 +10,8 @@ from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.recipe.run import Run
-    from muse_core.stages.opening import OpenedExposure
     from muse_core.stages.sky import SkySubtraction
+    from muse_core.stages.tables import StoredTable
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class MuseScipostSubtractSkySimple(base.Recipe):
         sky = stages.sky.load_spectrum(run)
         files = stages.opening.open_separately(run, frames.PIXTABLE_REDUCED.tag, p.wavelengths)
 
-        def subtraction(run: "Run", table: "OpenedExposure") -> "SkySubtraction":
+        def subtraction(run: "Run", table: "StoredTable") -> "SkySubtraction | None":
             stages.sky.require_sky(run, table)
             return stages.sky.SkySubtraction.of(run, sky, table)
 

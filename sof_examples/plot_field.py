@@ -28,7 +28,7 @@ def sources(image: np.ndarray) -> list[tuple[int, int]]:
     places = ndimage.maximum_position(smooth, labels, np.flatnonzero(areas[1:] >= 40) + 1)
     places.sort(key=lambda place: -smooth[place])
     ny, nx = image.shape
-    return [(x, y) for y, x in places if ny // 20 < y < ny - ny // 20 and nx // 20 < x < nx - nx // 20][:25]
+    return [(int(x), int(y)) for y, x in places if ny // 20 < y < ny - ny // 20 and nx // 20 < x < nx - nx // 20][:25]
 
 
 def strongest_line(spectra: np.ndarray, noise: np.ndarray) -> tuple[int, int]:
@@ -39,12 +39,14 @@ def strongest_line(spectra: np.ndarray, noise: np.ndarray) -> tuple[int, int]:
     signal = np.where(excess > 0.3 * continuum, excess / np.hypot(noise, mad_std(excess, axis=1)[:, None]), 0)
     # a line is seen in three planes at least, what is left of a cosmic ray is not
     excess = ndimage.median_filter(signal, (1, 3))
-    return np.unravel_index(np.argmax(excess), excess.shape)
+    source, plane = np.unravel_index(np.argmax(excess), excess.shape)
+    return int(source), int(plane)
 
 
 def stretched(image: np.ndarray) -> np.ndarray:
     """Return an image as it is shown."""
-    return np.arcsinh((image - np.nanmedian(image)) / (3 * mad_std(image, ignore_nan=True)))
+    shown: np.ndarray = np.arcsinh((image - np.nanmedian(image)) / (3 * mad_std(image, ignore_nan=True)))
+    return shown
 
 
 def main(cube_name: str, picture_name: str) -> None:

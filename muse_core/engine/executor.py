@@ -8,7 +8,7 @@ taken in the order of the tasks, so that products do not depend on who made what
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from muse_core.engine.journal import Journal
 from muse_core.engine.resources import Resources
@@ -67,14 +67,17 @@ class Task(Protocol[R_co]):
         Rows of which a draft is needed, see `Site.draft`.
     """
 
-    name: str
-    title: str
-    draft_rows: int
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def draft_rows(self) -> int: ...
 
-    def split(self) -> "tuple[Task[R_co], object]":
+    def split(self) -> "tuple[Task[R_co], Any]":
         """Return the task without what all tasks of a step have in common, and that: it is sent once."""
 
-    def joined(self, common: object) -> "Task[R_co]":
+    def joined(self, common: Any) -> "Task[R_co]":
         """Return the task with that."""
 
     def make(self, site: Site) -> R_co:

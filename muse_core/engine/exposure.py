@@ -366,7 +366,8 @@ class StoredExposure:
         """Return how many of the sorted row `numbers` (in the store) each chunk has."""
         edges = [self.begin + edge for chunk in self.chunks for edge in (chunk.start, chunk.stop)]
         found = np.searchsorted(numbers, edges)
-        return (found[1::2] - found[0::2]).tolist()
+        counts: list[int] = (found[1::2] - found[0::2]).tolist()
+        return counts
 
 
 def load_pass(

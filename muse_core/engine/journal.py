@@ -14,6 +14,7 @@ import os
 import secrets
 import struct
 import time
+import types
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from muse_core.engine.resources import ENVIRONMENT, RESUME_VARIABLE, Resources
 from muse_core.engine.slabs import Slab, SlabSource
 from muse_core.engine.store import KeptRows, KeptRowStore, RowStore
 from muse_core.errors import DataError, InputError, ParameterError, ProductError, ResourceError
-from muse_core.io.fitswriter import describe_os_error
+from muse_core.io.files import describe_os_error
 from muse_core.io.litter import cleaned_up_by
 from muse_core.io.private import NotPrivateError, PrivateFolder
 from muse_core.io.products import Made, ProductFactory
@@ -62,8 +63,8 @@ def fingerprint(frames: Iterable[Frame], *facts: object, environ: Mapping[str, s
     return hashlib.blake2b(repr((inputs, facts, settings)).encode(), digest_size=8).hexdigest()
 
 
-def _exposure_schema(kind: type) -> Any:
-    return tuple[kind, dict[int, KeptRows], Made]
+def _exposure_schema(kind: type) -> types.GenericAlias:
+    return types.GenericAlias(tuple, (kind, dict[int, KeptRows], Made))
 
 
 def _digest(data: bytes) -> str:
@@ -97,7 +98,7 @@ def remove_tree(folder: Path) -> None:
                 return
 
 
-def _version(path: str | os.PathLike) -> tuple[int, ...]:
+def _version(path: str | os.PathLike[str]) -> tuple[int, ...]:
     try:
         found = os.stat(path)
     except OSError:
@@ -151,6 +152,17 @@ class Journal:
         """Folder of the products until the run ends; None without a journal."""
         return None if self._path is None else self._path / _PRODUCTS
 
+    @property
+    def _home(self) -> PrivateFolder:
+        """The folder, which is open; there is none without a journal."""
+        assert self._folder is not None
+        return self._folder
+
+    def _place(self, name: str) -> Path:
+        """Return where a file is, for messages."""
+        assert self._path is not None
+        return self._path / name
+
     def kept_bytes(self) -> int:
         """Return the disk space that an interrupted run has taken already."""
         if self._path is None:
@@ -174,7 +186,7 @@ class Journal:
                         self._lock = opened.enter_context(self._folder.lock())
                     except FileNotFoundError:
                         continue  # another run ended just now, and took the folder with it
-                self._folder.subfolder(_PRODUCTS).close()
+                self._home.subfolder(_PRODUCTS).close()
             except BlockingIOError as error:
                 raise ResourceError(
                     f"{RESUME_VARIABLE}: {self._path}: another run with the same inputs and parameters is at work there"
@@ -184,11 +196,12 @@ class Journal:
             except OSError as error:
                 raise ResourceError(f"{RESUME_VARIABLE}: {describe_os_error(error, self._path)}") from error
             if not self._lasts:
-                opened.enter_context(cleaned_up_by(lambda: remove_tree(self._path)))
+                path = self._path
+                opened.enter_context(cleaned_up_by(lambda: remove_tree(path)))
             self._opened = opened.pop_all()
         return self
 
-    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: object, traceback: object) -> None:
         if self._path is None:
             return
         if not self._lasts or kind is None or issubclass(kind, _LASTING):
@@ -201,7 +214,7 @@ class Journal:
         """Return the store of the rows of exposures of these lengths; one that lasts if there is a journal."""
         if self._path is None:
             return resources.make_store(lengths)
-        return KeptRowStore(sum(lengths), self._folder, shared=self._is_shared)
+        return KeptRowStore(sum(lengths), self._home, shared=self._is_shared)
 
     def record_exposure(
         self, number: int, done: object, store: RowStore, span: tuple[int, int], factory: ProductFactory
@@ -219,6 +232,7 @@ class Journal:
         kept = self._recall(exposure_name(number), _exposure_schema(kind))
         if kept is None:
             return None
+        done: T
         done, rows, made = kept
         try:
             store.restore(rows)
@@ -237,6 +251,7 @@ class Journal:
         ResourceError
             It is not there, or damaged.
         """
+        done: T
         done, rows, made = self._adopt(exposure_name(number), _exposure_schema(kind))
         store.adopt(rows)
         factory.adopt(made)
@@ -244,7 +259,8 @@ class Journal:
 
     def adopt_slab(self, name: str) -> Slab:
         """Return a slab that another process of this run has just kept; errors as `adopt_exposure`."""
-        return self._adopt(name, Slab)
+        slab: Slab = self._adopt(name, Slab)
+        return slab
 
     def _adopt(self, name: str, schema: Any) -> Any:
         patience = time.monotonic() + _PATIENCE
@@ -254,10 +270,10 @@ class Journal:
             except (RecordError, OSError) as error:
                 if time.monotonic() > patience:
                     raise ResourceError(
-                        f"{self._path / name}: a worker has written it, but here it cannot be read ({error}); do all "
+                        f"{self._place(name)}: a worker has written it, but here it cannot be read ({error}); do all "
                         "machines see the same folder?"
                     ) from error
-            self._folder.names()  # file systems of a network remember for a while that there is no such name
+            self._home.names()  # file systems of a network remember for a while that there is no such name
             time.sleep(_PAUSE)
 
     def put(self, data: bytes) -> str:
@@ -265,12 +281,12 @@ class Journal:
         name = f"{_PARCEL}{_digest(data)}"
         partial = f"{name}.part"
         try:
-            self._folder.remove(partial)
-            with open(self._folder.open_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            self._home.remove(partial)
+            with open(self._home.open_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
                 file.write(data)
-            self._folder.rename(partial, name)
+            self._home.rename(partial, name)
         except OSError as error:
-            raise ResourceError(describe_os_error(error, self._path / name)) from error
+            raise ResourceError(describe_os_error(error, self._place(name))) from error
         return name
 
     def get(self, name: str) -> bytes:
@@ -282,25 +298,25 @@ class Journal:
             It cannot be read, or is something else.
         """
         try:
-            with open(self._folder.open_file(name, os.O_RDONLY), "rb") as file:
+            with open(self._home.open_file(name, os.O_RDONLY), "rb") as file:
                 data = file.read()
         except OSError as error:
-            raise ResourceError(describe_os_error(error, self._path / name)) from error
+            raise ResourceError(describe_os_error(error, self._place(name))) from error
         if name != f"{_PARCEL}{_digest(data)}":
-            raise ResourceError(f"{self._path / name}: it is not as it was written")
+            raise ResourceError(f"{self._place(name)}: it is not as it was written")
         return data
 
     def drop(self, name: str) -> None:
         """Remove what `put` has kept."""
         with contextlib.suppress(OSError):
-            self._folder.remove(name)
+            self._home.remove(name)
 
     def forget_exposures(self) -> None:
         """Say that the rows are about to change: an interrupted run has to begin with the exposures again."""
         if self._path is not None:
-            for name in self._folder.names():
+            for name in self._home.names():
                 if name.startswith("exposure-"):
-                    self._folder.remove(name)
+                    self._home.remove(name)
 
     def slabs(self, source: SlabSource) -> Iterator[Slab]:
         """Yield the slabs of the final cube: those that an earlier run kept, then the others, which are kept too."""
@@ -341,16 +357,16 @@ class Journal:
             _LOG.warning("%s: cannot be kept (%s); after an interruption this part is done again", name, error)
             return
         try:
-            self._folder.remove(partial)
-            with open(self._folder.open_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            self._home.remove(partial)
+            with open(self._home.open_file(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
                 for block in blocks:
                     file.write(_BLOCK.pack(block.nbytes, zlib.crc32(block)))
                     file.write(block)
-            self._folder.rename(partial, name)
+            self._home.rename(partial, name)
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._folder.remove(partial)
-            raise ResourceError(f"{describe_os_error(error, self._path / name)}; see {RESUME_VARIABLE}") from error
+                self._home.remove(partial)
+            raise ResourceError(f"{describe_os_error(error, self._place(name))}; see {RESUME_VARIABLE}") from error
 
     def _recall(self, name: str, schema: Any) -> Any:
         if self._path is None:
@@ -360,7 +376,7 @@ class Journal:
         except FileNotFoundError:
             return None
         except (RecordError, OSError) as error:
-            _LOG.warning("%s: damaged (%s); this part is done again", self._path / name, error)
+            _LOG.warning("%s: damaged (%s); this part is done again", self._place(name), error)
             return None
 
     def _read_blocks(self, name: str) -> list[np.ndarray]:
@@ -372,7 +388,7 @@ class Journal:
             It is not as it was written.
         """
         blocks = []
-        with open(self._folder.open_file(name, os.O_RDONLY), "rb") as file:
+        with open(self._home.open_file(name, os.O_RDONLY), "rb") as file:
             left = os.fstat(file.fileno()).st_size
             while left:
                 entry = file.read(_BLOCK.size)

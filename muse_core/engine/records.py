@@ -7,13 +7,14 @@ The reader says which type he expects, the schema: nothing in a record names a c
 int, float, str, each also as numpy has them. Types of numbers are kept, NaN to the bit.
 """
 
+import abc
 import dataclasses
 import enum
 import json
 import re
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,11 @@ from astropy.io import fits
 from muse_core.errors import MuseError
 
 #: Types of numbers, as numpy writes them, in both byte orders.
-_DTYPES = {np.dtype(code).newbyteorder(order).str for code in "?bhilqBHILQefdFD" for order in "<>"}
+_DTYPES = {
+    text
+    for dtype in map(np.dtype, "?bhilqBHILQefdFD")
+    for text in (dtype.newbyteorder("<").str, dtype.newbyteorder(">").str)
+}
 #: What may stand for a single value of a schema.
 _SCALARS = {
     bool: (bool, np.bool_),
@@ -94,8 +99,40 @@ def _wrong(where: str, found: object, expected: object) -> RecordError:
     return RecordError(f"{where}: found {type(found).__name__}, expected {name}")
 
 
-class _Walker:
+class _Walker(abc.ABC):
     """Goes along a schema: what writing and reading have in common."""
+
+    @abc.abstractmethod
+    def items(self, value: Any, schemas: tuple[Any, ...], where: str, kind: type[Any] = tuple) -> Any:
+        """Return what becomes of a tuple, or a list."""
+
+    @abc.abstractmethod
+    def pairs(self, value: Any, schemas: tuple[Any, ...], where: str) -> Any:
+        """Return what becomes of a dictionary."""
+
+    @abc.abstractmethod
+    def fields(self, value: Any, schema: Any, where: str) -> Any:
+        """Return what becomes of a dataclass."""
+
+    @abc.abstractmethod
+    def member(self, value: Any, schema: Any, where: str) -> Any:
+        """Return what becomes of a member of an enumeration."""
+
+    @abc.abstractmethod
+    def path(self, value: Any, schema: type, where: str) -> Any:
+        """Return what becomes of a path."""
+
+    @abc.abstractmethod
+    def array(self, value: Any, schema: type, where: str) -> Any:
+        """Return what becomes of an array."""
+
+    @abc.abstractmethod
+    def scalar(self, value: Any, schema: type, where: str) -> Any:
+        """Return what becomes of a single value."""
+
+    @abc.abstractmethod
+    def header(self, value: Any, schema: type, where: str) -> Any:
+        """Return what becomes of a header."""
 
     def value(self, value: Any, schema: Any, where: str) -> Any:
         """Return what becomes of a value of this type."""
@@ -146,33 +183,33 @@ class _Writer(_Walker):
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
 
-    def items(self, value: Any, schemas: tuple, where: str, kind: type = tuple) -> list:
+    def items(self, value: Any, schemas: tuple[Any, ...], where: str, kind: type[Any] = tuple) -> list[Any]:
         if type(value) is not kind:
             raise _wrong(where, value, kind)
         return _each(self.value, value, schemas, where)
 
-    def pairs(self, value: Any, schemas: tuple, where: str) -> list:
+    def pairs(self, value: Any, schemas: tuple[Any, ...], where: str) -> list[Any]:
         if type(value) is not dict:
             raise _wrong(where, value, dict)
         return [_each(self.value, item, schemas, f"{where}[{item[0]!r}]") for item in value.items()]
 
-    def fields(self, value: Any, schema: Any, where: str) -> dict:
+    def fields(self, value: Any, schema: Any, where: str) -> dict[str, Any]:
         if type(value) is not schema:
             raise _wrong(where, value, schema)
         fields = dataclasses.fields(schema)
         return {f.name: self.value(getattr(value, f.name), f.type, f"{where}.{f.name}") for f in fields}
 
-    def member(self, value: Any, schema: type, where: str) -> str:
+    def member(self, value: Any, schema: Any, where: str) -> str:
         if type(value) is not schema:
             raise _wrong(where, value, schema)
-        return value.name
+        return str(value.name)
 
     def path(self, value: Any, schema: type, where: str) -> str:
         if not isinstance(value, Path):
             raise _wrong(where, value, schema)
         return str(value)
 
-    def array(self, value: Any, schema: type, where: str) -> list:
+    def array(self, value: Any, schema: type, where: str) -> list[Any]:
         if type(value) is not np.ndarray or value.dtype.str not in _DTYPES:
             raise _wrong(where, value, "an array of numbers")
         self.arrays.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
@@ -183,7 +220,7 @@ class _Writer(_Walker):
             raise _wrong(where, value, schema)
         return _plain(value)
 
-    def header(self, value: Any, schema: type, where: str) -> list:
+    def header(self, value: Any, schema: type, where: str) -> list[Any]:
         if type(value) is not fits.Header:
             raise _wrong(where, value, schema)
         return [_card_to_plain(item, where) for item in value.cards]
@@ -196,13 +233,13 @@ class _Reader(_Walker):
         self._arrays = arrays
         self.n_read = 0
 
-    def items(self, value: Any, schemas: tuple, where: str, kind: type = tuple) -> Any:
+    def items(self, value: Any, schemas: tuple[Any, ...], where: str, kind: type[Any] = tuple) -> Any:
         if type(value) is not list:
             raise _wrong(where, value, kind)
         return kind(_each(self.value, value, schemas, where))
 
-    def pairs(self, value: Any, schemas: tuple, where: str) -> dict:
-        return dict(self.items(value, (tuple[schemas], ...), where))
+    def pairs(self, value: Any, schemas: tuple[Any, ...], where: str) -> dict[Any, Any]:
+        return dict(self.items(value, (types.GenericAlias(tuple, schemas), ...), where))
 
     def fields(self, value: Any, schema: Any, where: str) -> Any:
         names = [f.name for f in dataclasses.fields(schema)]
@@ -217,7 +254,8 @@ class _Reader(_Walker):
     def member(self, value: Any, schema: Any, where: str) -> enum.Enum:
         if type(value) is not str or value not in schema.__members__:
             raise _wrong(where, value, schema)
-        return schema[value]
+        found: enum.Enum = schema[value]
+        return found
 
     def path(self, value: Any, schema: type, where: str) -> Path:
         if type(value) is not str or "\0" in value:
@@ -247,7 +285,9 @@ class _Reader(_Walker):
         return fits.Header([_card_from_plain(item, where) for item in value])
 
 
-def _each(step: typing.Callable, values: Sequence, schemas: tuple, where: str) -> list:
+def _each(
+    step: Callable[[Any, Any, str], Any], values: Sequence[Any], schemas: tuple[Any, ...], where: str
+) -> list[Any]:
     """Go over the members of a sequence; an ellipsis in the schemas means any number of the last one."""
     if schemas and schemas[-1] is ...:
         schemas = schemas[:1] * len(values)
@@ -275,7 +315,7 @@ def _from_plain(value: Any) -> Any:
     return value if type(value) in _PLAIN else None
 
 
-def _card_to_plain(card: fits.Card, where: str) -> list:
+def _card_to_plain(card: fits.Card, where: str) -> list[Any]:
     """Return keyword, value and comment of a card."""
     try:
         value = card.rawvalue

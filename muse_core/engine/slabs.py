@@ -313,7 +313,8 @@ class SlabSource:
             return []
         edges = np.append(self.weights.first_rows, self._end)
         total = np.diff(edges) * self.weights.values.astype(np.float64)
-        return (total / total.sum()).tolist()
+        shares: list[float] = (total / total.sum()).tolist()
+        return shares
 
     def _wavelengths(self, first: int, last: int) -> tuple[float, float]:
         """Return the range of wavelengths of the rows that some planes need."""

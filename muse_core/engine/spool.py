@@ -60,7 +60,7 @@ class ColumnSpool:
         try:
             for x in range(0, nx, self._width):
                 columns = slice(x, x + self._width)
-                block = np.empty(data[:, :, columns].shape, _VOXEL)
+                block: np.ndarray = np.empty(data[:, :, columns].shape, _VOXEL)
                 block["data"], block["stat"], block["dq"] = (plane[:, :, columns] for plane in (data, stat, dq))
                 write_all(self._file.fileno(), block.view(np.uint8), self._position(x, block.shape[2], first))
         except OSError as error:

@@ -70,7 +70,8 @@ class _WholeIndex(_Index):
         """Return the number of the extent to which each stretch belongs."""
         part = np.searchsorted(self.first_stretches, stretches, side="right") - 1
         within = stretches - self.first_stretches[part]
-        return self.first_extents[part] + within // (EXTENT_ROWS // INDEX_ROWS)
+        found: np.ndarray = self.first_extents[part] + within // (EXTENT_ROWS // INDEX_ROWS)
+        return found
 
 
 @dataclasses.dataclass(slots=True)
@@ -99,7 +100,8 @@ class Window:
         if self.chosen is not None:
             positions = self.chosen[positions].astype(np.int64)
         run = np.searchsorted(self.offsets, positions, side="right") - 1
-        return self.starts[run] + (positions - self.offsets[run])
+        numbers: np.ndarray = self.starts[run] + (positions - self.offsets[run])
+        return numbers
 
 
 def words(rows: np.ndarray) -> np.ndarray:
@@ -179,15 +181,17 @@ class RowStore:
             keys = sorted(self._parts)
             parts = [self._parts[key] for key in keys]
             names = [field.name for field in dataclasses.fields(_Index)]
-            columns = [np.concatenate([getattr(part, name) for part in parts]) for name in names]
+            start, stop, low, high, extents = (
+                np.concatenate([getattr(part, name) for part in parts]) for name in names
+            )
             edges, groups = (
                 np.cumsum([0, *(len(getattr(part, name)) for part in parts)]) for name in ("start", "extents")
             )
             for i, key in enumerate(keys):  # no second copy of the index
-                *stretches, extents = columns
                 a, b = edges[i : i + 2]
-                self._parts[key] = _Index(*(column[a:b] for column in stretches), extents[groups[i] : groups[i + 1]])
-            self._sorted = _WholeIndex(*columns, edges[:-1], groups[:-1])
+                around = extents[groups[i] : groups[i + 1]]
+                self._parts[key] = _Index(start[a:b], stop[a:b], low[a:b], high[a:b], around)
+            self._sorted = _WholeIndex(start, stop, low, high, extents, edges[:-1], groups[:-1])
         return self._sorted
 
     def extents(self) -> np.ndarray:
@@ -281,7 +285,7 @@ class RowStore:
         starts: np.ndarray,
         stops: np.ndarray,
         out: np.ndarray,
-        choose: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        choose: Callable[[np.ndarray], np.ndarray],
         stop: np.ndarray | None,
     ) -> np.ndarray:
         """Read runs piece by piece; put the rows that `choose` wants into `out`, return which of all they are."""
@@ -311,6 +315,7 @@ class RowStore:
 
     def checkpoint(self, begin: int, end: int) -> "dict[int, KeptRows]":
         """Put the rows of a range, which are done, where they are to stay; return what `restore` needs to find them."""
+        assert self._final is not None
         for start, part in self._parts.items():
             if begin <= start < end:
                 self._final.write(start, self.read(start, int(part.stop[-1]) if len(part.stop) else start))
@@ -318,6 +323,7 @@ class RowStore:
 
     def restore(self, parts: "dict[int, KeptRows]") -> None:
         """Find the rows again that an earlier store has left where they are to stay; errors as there."""
+        assert self._final is not None
         self._final.restore(parts)
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import contextvars
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TypeVar
 
@@ -84,7 +84,7 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int)
             yield function(item)
         return
     pool = ThreadPoolExecutor(n_threads)
-    pending: deque = deque()
+    pending: deque[Future[R]] = deque()
     try:
         for item in items:
             _go_on()

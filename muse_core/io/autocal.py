@@ -9,6 +9,7 @@ from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
+from muse_core.io.tables import TableColumn
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, naming, require_float
@@ -24,7 +25,7 @@ _PLACE = ("quad", "ifu", "sli")
 
 
 def _read_edges(header: Header, where: str, compat: Compat) -> np.ndarray:
-    edges = []
+    edges: list[float] = []
     while get_float(header, _LIMIT.format(len(edges) + 1, "MIN"), None, compat, _TAG) is not None:
         edges.append(require_float(header, _LIMIT.format(len(edges) + 1, "MIN"), where, compat, _TAG))
     if not edges:
@@ -71,15 +72,15 @@ def read_autocal_factors(path: Path, compat: Compat = OURS) -> AutocalFactors:
     factors[position[inside]] = corr[inside]
     bad = np.flatnonzero(~np.isfinite(factors))
     if bad.size:
-        b, ifu, sli = (int(i) + 1 for i in np.unravel_index(bad[0], shape))
+        first, in_ifu, in_slice = (int(i) + 1 for i in np.unravel_index(bad[0], shape))
         raise InputError(
-            f"{where}[1]: column corr: found no number for {bad.size} of {size} slices, the first one bin {b}, "
-            f"IFU {ifu}, slice {sli}; expected a factor for each"
+            f"{where}[1]: column corr: found no number for {bad.size} of {size} slices, the first one bin {first}, "
+            f"IFU {in_ifu}, slice {in_slice}; expected a factor for each"
         )
     return AutocalFactors(edges, factors.reshape(shape))
 
 
-def factors_columns(factors: AutocalFactors) -> list[tuple[str, str, str | None, np.ndarray]]:
+def factors_columns(factors: AutocalFactors) -> list[TableColumn]:
     """Columns of the product, for `muse_core.io.tables.table_hdu`."""
     quad, ifu, sli = np.indices(factors.corr.shape, np.int32) + np.int32(1)
     columns = [("ifu", "J", ifu), ("sli", "J", sli), ("quad", "J", quad), ("npts", "J", factors.npts)]

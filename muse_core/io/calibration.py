@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
+from muse_core.io.tables import TableColumn
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
@@ -42,8 +43,11 @@ def read_response(path: Path, compat: Compat = OURS) -> ResponseCurve:
     """
     with FitsFile(path) as file:
         table, primary = file.table(), file.primary.header
+        lbda, response, error = _curve(table, "STD_RESPONSE", ("lambda", "response", "resperr"), compat)
         return ResponseCurve(
-            *_curve(table, "STD_RESPONSE", ("lambda", "response", "resperr"), compat),
+            lbda,
+            response,
+            error,
             flat_field_corrected=_is_corrected(primary, "STD_RESPONSE", path, compat),
             mode=instrument_mode(primary) if has(primary, "ESO INS MODE", tag="STD_RESPONSE") else None,
             where=table.where,
@@ -54,15 +58,19 @@ def read_extinction(path: Path, compat: Compat = OURS) -> ExtinctionCurve:
     """Read an EXTINCT_TABLE; raises like `read_response`."""
     with FitsFile(path) as file:
         table = file.table()
-        return ExtinctionCurve(*_curve(table, "EXTINCT_TABLE", ("lambda", "extinction"), compat), table.where)
+        lbda, extinction = _curve(table, "EXTINCT_TABLE", ("lambda", "extinction"), compat)
+        return ExtinctionCurve(lbda, extinction, table.where)
 
 
 def read_telluric(path: Path, compat: Compat = OURS) -> TelluricCurve:
     """Read a STD_TELLURIC; raises like `read_response`."""
     with FitsFile(path) as file:
         table = file.table()
+        lbda, transmission, error = _curve(table, "STD_TELLURIC", ("lambda", "ftelluric", "ftellerr"), compat)
         return TelluricCurve(
-            *_curve(table, "STD_TELLURIC", ("lambda", "ftelluric", "ftellerr"), compat),
+            lbda,
+            transmission,
+            error,
             flat_field_corrected=_is_corrected(file.primary.header, "STD_TELLURIC", path, compat),
             where=table.where,
         )
@@ -94,7 +102,7 @@ def read_offsets(path: Path, compat: Compat = OURS) -> OffsetList:
         )
 
 
-def offset_columns(offsets: OffsetList, mjd_obs: np.ndarray) -> list[tuple]:
+def offset_columns(offsets: OffsetList, mjd_obs: np.ndarray) -> list[TableColumn]:
     """Columns of OFFSET_LIST, for `muse_core.io.tables.table_hdu`; `mjd_obs` in days, float64 of shape (n,)."""
     n = len(offsets.date_obs)
     scale = np.full(n, np.nan) if offsets.flux_scale is None else offsets.flux_scale

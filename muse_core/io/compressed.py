@@ -6,9 +6,13 @@ import gzip
 import lzma
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
-_READERS = ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ", lzma.LZMAFile))
+_Opener = Callable[[Path, str], BinaryIO]
+_READERS = cast(  # their classes are no subclasses of BinaryIO, but do the same
+    tuple[tuple[bytes, _Opener], ...],
+    ((b"\x1f\x8b", gzip.GzipFile), (b"BZh", bz2.BZ2File), (b"\xfd7zXZ", lzma.LZMAFile)),
+)
 
 
 class Decompressor:
@@ -17,8 +21,9 @@ class Decompressor:
     #: What a damaged file raises, besides OSError, EOFError and zlib.error.
     errors = (lzma.LZMAError,)
 
-    def __init__(self, path: Path, opener: Callable[[Path], IO[bytes]]) -> None:
-        self._path, self._opener, self._file, self._at_end = path, opener, None, False
+    def __init__(self, path: Path, opener: _Opener) -> None:
+        self._path, self._opener, self._at_end = path, opener, False
+        self._file: BinaryIO | None = None
 
     def read(self, n_bytes: int) -> bytes:
         """Return the next bytes, none at the end."""

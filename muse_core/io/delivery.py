@@ -205,7 +205,7 @@ class Delivery:
             close_quietly(self._held)
         self._lock = self._held = None
 
-    def refuse_unusable(self, products: Sequence[str], inputs: Iterable[str | os.PathLike] = ()) -> None:
+    def refuse_unusable(self, products: Sequence[str], inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
         """Look at the places that products of these names will have.
 
         Parameters
@@ -605,5 +605,5 @@ def _undisturbed() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-    for number in waiting[:1]:
-        signal.raise_signal(number)
+    for waited in waiting[:1]:
+        signal.raise_signal(waited)

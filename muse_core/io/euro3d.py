@@ -31,6 +31,7 @@ _AXIS = (("CTYPES", "CTYPE3"), ("CUNITS", "CUNIT3"), ("CRVALS", "CRVAL3"), ("CDE
 
 
 def _table_header(row: np.dtype, n_rows: int, unit: Mapping[str, str], extname: str, comment: str) -> fits.Header:
+    names = row.names or ()
     header = fits.Header()
     header["XTENSION"] = ("BINTABLE", "binary table extension")
     header["BITPIX"] = (8, "8-bit bytes")
@@ -39,8 +40,8 @@ def _table_header(row: np.dtype, n_rows: int, unit: Mapping[str, str], extname: 
     header["NAXIS2"] = (n_rows, "number of rows in table")
     header["PCOUNT"] = (0, "size of special data area")
     header["GCOUNT"] = (1, "one data group (required keyword)")
-    header["TFIELDS"] = (len(row.names), "number of fields in each row")
-    for i, name in enumerate(row.names, 1):
+    header["TFIELDS"] = (len(names), "number of fields in each row")
+    for i, name in enumerate(names, 1):
         base, shape = row[name].base, row[name].shape
         letter = "L" if name == _LOGICAL else _LETTER[base.str[1:]]
         header[f"TTYPE{i}"] = name
@@ -86,7 +87,7 @@ def spectra_header(
     }
     header = _table_header(row, n_rows, unit, "E3D_DATA", "This is the Euro3D data table extension")
     if has_unused_elements:
-        header[f"TNULL{row.names.index('QUAL_SPE') + 1}"] = 0
+        header[f"TNULL{list(row.names or ()).index('QUAL_SPE') + 1}"] = 0
     values = {item.keyword: item.value for item in wcs}
     for key, source in _AXIS:
         set_card(header, key, values[source])

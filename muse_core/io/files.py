@@ -72,7 +72,7 @@ def read_all(descriptor: int, out: "Buffer", position: int) -> None:
         view, position = view[done:], position + done
 
 
-def create(path: str | os.PathLike, mode: int = 0o666) -> int:
+def create(path: str | os.PathLike[str], mode: int = 0o666) -> int:
     """Make a file that is not there, not even as a link, and return its descriptor, for reading and writing."""
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
 
@@ -85,7 +85,7 @@ def create_beside(path: Path) -> tuple[int, Path]:
             return create(partial), partial
 
 
-def sync(path: str | os.PathLike) -> None:
+def sync(path: str | os.PathLike[str]) -> None:
     """Bring a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -100,7 +100,7 @@ def close_quietly(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def copy(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
     """Copy content and permissions of a file into a new one."""
     with open(source, "rb", buffering=0) as file:
         descriptor = create(target)

@@ -19,12 +19,13 @@ import warnings
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import InputError, MissingFileError, ResourceError
-from muse_core.io.compressed import decompressor
+from muse_core.io.compressed import Decompressor, decompressor
 from muse_core.io.files import close_quietly
 from muse_core.io.fitscolumn import INTEGERS, WIDTH, Column, scaled_numbers
 from muse_core.io.fitsheader import CARD, PRINTABLE, header_length, parse_header
@@ -106,9 +107,12 @@ class Hdu:
 
     def _number(self, key: str, default: int | None = None, choices: Collection[int] | None = None) -> int:
         """Return a keyword of the structure: a whole number from 0, or one of `choices`."""
-        value = self.header.get(key, default)
-        good = isinstance(value, int) and not isinstance(value, bool)
-        if good and (value in choices if choices else 0 <= value < 2**63):
+        value: object = self.header.get(key, default)
+        if (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and (value in choices if choices else 0 <= value < 2**63)
+        ):
             return value
         expected = f"one of {', '.join(map(str, choices))}" if choices else "a whole number from 0"
         raise self.error(f"keyword {key}: found {'nothing' if value is None else repr(value)}, expected {expected}")
@@ -304,12 +308,13 @@ class FitsFile:
         It is not a FITS file.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self.path = Path(path)
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._identity: tuple[int, ...] | None = None
-        self._stream = self._copy = None
+        self._stream: Decompressor | None = None
+        self._copy: BinaryIO | None = None
         self._verified = False
         self._hdus: list[Hdu] = []
         self._next: int | None = 0
@@ -336,20 +341,20 @@ class FitsFile:
                 close_quietly(descriptor)
 
     def __del__(self) -> None:
-        if getattr(self, "_descriptor", None) is not None:
-            close_quietly(self._descriptor)
+        if (descriptor := getattr(self, "_descriptor", None)) is not None:
+            close_quietly(descriptor)
         for file in (getattr(self, "_stream", None), getattr(self, "_copy", None)):
             if file is not None:
                 file.close()
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         """Say what travels to another process, maybe on another machine: what is known of the file, not the file."""
         own = {"_lock", "_descriptor", "_stream", "_copy"}
         state = {key: value for key, value in self.__dict__.items() if key not in own}
         identity = None if self._identity is None else self._identity[-2:]  # other numbers are those of this machine
         return state | {"path": Path(os.path.abspath(self.path)), "_identity": identity, "_stream": bool(self._stream)}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: dict[str, Any]) -> None:
         is_compressed = state["_stream"]
         self.__dict__.update(state, _lock=threading.Lock(), _descriptor=None, _stream=None, _copy=None)
         if is_compressed:
@@ -401,8 +406,10 @@ class FitsFile:
             raise InputError(f"{self.path}: cannot be read at byte {begin} ({error.strerror})") from error
         return b"".join(parts)
 
-    def _decompress(self, end: int) -> int:
-        """Decompress up to byte `end`; return how many there are then."""
+    def _decompress(self, end: int) -> tuple[BinaryIO, int]:
+        """Decompress up to byte `end`; return where that is, and how many bytes there are then."""
+        stream = self._stream
+        assert stream is not None
         with self._lock:
             try:
                 if self._copy is None:
@@ -414,22 +421,23 @@ class FitsFile:
                         f"{folder}: to decompress {self.path} {end - have} bytes are needed; free some, or set TMPDIR"
                     )
                 while have < end:
-                    part = self._stream.read(min(_COPIED, end - have))
+                    part = stream.read(min(_COPIED, end - have))
                     if not part:
                         break
                     self._copy.write(part)
                     have += len(part)
                 self._copy.flush()
-            except (OSError, EOFError, ValueError, zlib.error, *self._stream.errors) as error:
+            except (OSError, EOFError, ValueError, zlib.error, *stream.errors) as error:
                 raise InputError(f"{self.path}: compressed file cannot be read: {error}") from error
-            return have
+            return self._copy, have
 
     def reaches(self, end: int) -> int:
         """Return the size of the file; if it is compressed, as far as it had to be decompressed to see `end`."""
         if self._stream is not None:
-            return self._decompress(end)
+            return self._decompress(end)[1]
         if self._identity is None:
             self._pread(0, 1)
+        assert self._identity is not None
         return self._identity[-2]
 
     def read(self, begin: int, n_bytes: int, partial: bool = False) -> bytes:
@@ -443,8 +451,8 @@ class FitsFile:
         if self._stream is None:
             raw = self._pread(begin, n_bytes)
         else:
-            self._decompress(begin + n_bytes)
-            raw = self._pread_from(self._copy.fileno(), begin, n_bytes)
+            copy, _ = self._decompress(begin + n_bytes)
+            raw = self._pread_from(copy.fileno(), begin, n_bytes)
         if len(raw) < n_bytes and not partial:
             raise InputError(f"{self.path}: found {begin + len(raw)} bytes, expected more; file truncated?")
         return raw
@@ -462,7 +470,7 @@ class FitsFile:
         for hdu in self:
             hdu.require_complete()
         end = self._hdus[-1].end
-        if self._decompress(end + _TRAILING) == end + _TRAILING:
+        if self._decompress(end + _TRAILING)[1] == end + _TRAILING:
             raise InputError(f"{self.path}: found more than {_TRAILING} bytes after the last HDU, expected nothing")
         self._verified = True
 

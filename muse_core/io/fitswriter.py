@@ -53,11 +53,13 @@ class FitsStreamWriter:
         Folder not writable, no space left.
     """
 
-    def __init__(self, path: str | os.PathLike, headers: list[fits.Header], *, spare_cards: int = 0):
+    def __init__(self, path: str | os.PathLike[str], headers: list[fits.Header], *, spare_cards: int = 0):
         self.path = Path(path)
         self._partial: Path | None = None
         self.headers = headers
-        self._data_start, self._data_length, self._header_length = [], [], []
+        self._data_start: list[int] = []
+        self._data_length: list[int] = []
+        self._header_length: list[int] = []
         position = 0
         for i, header in enumerate(headers):
             added = _SIGNATURE_CARDS["other"] if i else _SIGNATURE_CARDS["primary"] + spare_cards
@@ -73,7 +75,7 @@ class FitsStreamWriter:
         self._headless = {hdu for hdu, length in enumerate(self._data_length) if length}
         self._digest = DataMD5()
         self._digesting: threading.Thread | None = None
-        self._fd: int | None = None
+        self._fd = -1
         try:
             self._fd, self._partial = create_beside(self.path)
             if position:
@@ -111,8 +113,8 @@ class FitsStreamWriter:
                     except OSError as error:
                         raise ProductError(describe_os_error(error, self.path)) from error
 
-    def _start_digest(self) -> None:
-        """Compute DATAMD5, which takes 2 s per GB, while the other data are written."""
+    def _start_digest(self) -> threading.Thread:
+        """Compute DATAMD5, which takes 2 s per GB, while the other data are written; return who does it."""
         units = []
         for start, length in zip(self._data_start, self._data_length, strict=True):
             length = _padded(length)
@@ -126,13 +128,12 @@ class FitsStreamWriter:
 
         self._digesting = threading.Thread(target=digest, daemon=True)
         self._digesting.start()
+        return self._digesting
 
     def finish(self) -> Path:
         """Write headers and signatures, give the file its final name when all is on the disk, and return that."""
         try:
-            if self._digesting is None:
-                self._start_digest()
-            self._digesting.join()
+            (self._digesting or self._start_digest()).join()
             headers = [formatted(header) for header in self.headers]
             primary = headers[0]
             primary.remove("DATAMD5", ignore_missing=True)
@@ -144,6 +145,7 @@ class FitsStreamWriter:
                 write_all(self._fd, raw, start - length)
             os.fsync(self._fd)
             self._close()
+            assert self._partial is not None
             os.replace(self._partial, self.path)
         except OSError as error:
             self.abort()
@@ -152,8 +154,8 @@ class FitsStreamWriter:
         return self.path
 
     def _close(self) -> None:
-        fd, self._fd = self._fd, None
-        if fd is not None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
             os.close(fd)
 
     def _filled(self, raw: bytes, header: fits.Header, total: int, length: int) -> bytes:
@@ -186,7 +188,7 @@ def header_data_length(header: fits.Header) -> int:
     if header["NAXIS"] == 0:
         return 0
     elements = int(np.prod([header[f"NAXIS{i + 1}"] for i in range(header["NAXIS"])], dtype=np.int64))
-    return abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * (elements + header.get("PCOUNT", 0))
+    return int(abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * (elements + header.get("PCOUNT", 0)))
 
 
 def primary_header(bitpix: int = 8, shape: tuple[int, ...] = ()) -> fits.Header:
@@ -215,7 +217,7 @@ def _structure(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> None
         header[f"NAXIS{i + 1}"] = (int(size), f"length of data axis {i + 1}")
 
 
-def write_hdus(path: str | os.PathLike, hdus: list[tuple[fits.Header, np.ndarray | None]]) -> Path:
+def write_hdus(path: str | os.PathLike[str], hdus: list[tuple[fits.Header, np.ndarray | None]]) -> Path:
     """Write a small file at once.
 
     Parameters

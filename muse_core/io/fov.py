@@ -7,6 +7,7 @@ import numpy as np
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
+from muse_core.io.tables import TableColumn
 from muse_core.model import units
 from muse_core.model.fov import COORDINATE_ERRORS, TAG, CelestialGrid, FovImage
 from muse_core.model.header import get_string, require_float
@@ -76,7 +77,9 @@ def read_source_positions(path: Path) -> tuple[float, np.ndarray]:
         return require_float(file.primary.header, "MJD-OBS", str(path), tag=SOURCES), pixels
 
 
-def source_columns(number: np.ndarray, stars: np.ndarray, positions: np.ndarray, corrected: np.ndarray) -> list[tuple]:
+def source_columns(
+    number: np.ndarray, stars: np.ndarray, positions: np.ndarray, corrected: np.ndarray
+) -> list[TableColumn]:
     """Columns of SOURCE_LIST, for `muse_core.io.tables.table_hdu`.
 
     Parameters

@@ -10,7 +10,7 @@ from astropy.io import fits
 
 from muse_core.errors import InputError
 from muse_core.io.fitswriter import FitsStreamWriter, image_header
-from muse_core.io.tables import table_hdu
+from muse_core.io.tables import TableColumn, table_hdu
 from muse_core.model.cards import set_card
 
 TAG = "NOISE_CORRELATION"
@@ -98,12 +98,14 @@ class NoiseWriter:
                 set_card(header, "CTYPE4", "PLANE", f"row of {name}_PLANES")
             headers.append(header)
         dz, dy, dx = offsets.T
-        tables = [(OFFSETS, [("DX", "I", "pixel", dx), ("DY", "I", "pixel", dy), ("DZ", "I", "pixel", dz)])]
+        tables: list[tuple[str, list[TableColumn]]] = [
+            (OFFSETS, [("DX", "I", "pixel", dx), ("DY", "I", "pixel", dy), ("DZ", "I", "pixel", dz)])
+        ]
         for name, found in zip((PATTERN_PLANES, SPECTRAL_PLANES), planes, strict=True):
             tables.append(
                 (name, [("PLANE", "J", None, found + 1), ("WAVELENGTH", "D", "Angstrom", wavelengths[found])])
             )
-        blank = [(name, form, unit, np.zeros(len(wavelengths))) for name, form, unit in COLUMNS]
+        blank: list[TableColumn] = [(name, form, unit, np.zeros(len(wavelengths))) for name, form, unit in COLUMNS]
         for name, columns in (*tables, (NOISE, blank)):
             header, self._tables[len(headers)] = table_hdu(columns, name)
             headers.append(header)
@@ -181,10 +183,12 @@ def read_noise(path: str | Path) -> NoiseFile:
             if missing:
                 raise InputError(f"{path}: found no extension {', '.join(missing)}, expected a {TAG}")
             offsets = np.stack([np.asarray(hdus[OFFSETS].data[name], np.int16) for name in ("DZ", "DY", "DX")], axis=1)
-            planes = [np.asarray(hdus[name].data["PLANE"], np.int32) - 1 for name in (PATTERN_PLANES, SPECTRAL_PLANES)]
-            images = [_image(hdus[name]) for name in (PATTERN, SPECTRAL)]
+            pattern_planes, spectral_planes = (
+                np.asarray(hdus[name].data["PLANE"], np.int32) - 1 for name in (PATTERN_PLANES, SPECTRAL_PLANES)
+            )
+            pattern, spectral = (_image(hdus[name]) for name in (PATTERN, SPECTRAL))
             noise = np.array(hdus[NOISE].data)
-            return NoiseFile(hdus[0].header.copy(), *images, offsets, *planes, noise)
+            return NoiseFile(hdus[0].header.copy(), pattern, spectral, offsets, pattern_planes, spectral_planes, noise)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
 

@@ -22,7 +22,7 @@ from muse_core.io.fitswriter import FitsStreamWriter, image_header
 from muse_core.io.tables import table_hdu
 from muse_core.model.header import PIXTABLE, get_string, naming, stated
 from muse_core.model.pixtable import FlatFieldSpectrum, PixelTable
-from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, ROW
+from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, FIELDS, ROW
 
 FLAT_FIELD_EXTNAME = "PIXTABLE_FLAT_FIELD"
 #: Environment variable of the reference: write pixel tables as binary tables.
@@ -80,7 +80,8 @@ class _DiskColumn:
             raise self.hdu.error(
                 f"column {name}: found {values[bad[0]]:.0f}, expected numbers from {limits.min} to {limits.max}"
             )
-        return values.astype(self.target)
+        numbers: np.ndarray = values.astype(self.target)
+        return numbers
 
 
 class PixelTableFile:
@@ -105,7 +106,7 @@ class PixelTableFile:
         The file does not exist, is not a pixel table, is truncated, or its columns do not fit together.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike[str]):
         self._file = FitsFile(path)
         self.path = self._file.path
         self.header = self._file.primary.header
@@ -235,14 +236,12 @@ class PixelTableFile:
         """Return rows `start` to `stop`; ndarray of ROW, in `out` if it is given. Only `columns` are filled in."""
         stop = self.n_rows if stop is None else stop
         out = np.empty(stop - start, ROW) if out is None else out
-        words = out.view(np.uint32).reshape(-1, len(ROW.names))
+        words = out.view(np.uint32).reshape(-1, len(FIELDS))
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
             for name in columns:
                 raw, stride = self.raw_column(name, a, b)
-                columns_kernels.unpack(
-                    raw, stride, words[a - start : b - start], ROW.names.index(FIELD_OF_COLUMN[name])
-                )
+                columns_kernels.unpack(raw, stride, words[a - start : b - start], FIELDS.index(FIELD_OF_COLUMN[name]))
         return out
 
     def load(self) -> PixelTable:

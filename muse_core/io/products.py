@@ -90,7 +90,7 @@ class CardList:
         """Add or replace a keyword."""
         self._cards[key] = card(key, value, comment)
 
-    def remove(self, pattern: re.Pattern) -> list[fits.Card]:
+    def remove(self, pattern: re.Pattern[str]) -> list[fits.Card]:
         """Remove the cards whose keyword matches (search) and return them."""
         gone = [key for key in self._cards if pattern.search(key)]
         return [self._cards.pop(key) for key in gone]

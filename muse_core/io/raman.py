@@ -34,7 +34,8 @@ def read_raman_lines(path: Path, compat: Compat = OURS) -> RamanLines:
         table.column("name", "A")
         group, _ = (table.column(name, "J") for name in ("group", "dq"))
         lbda, flux = (table.column(name) for name in ("lambda", "flux"))
-        unit = table.find_column("flux").unit or None
+        found = table.find_column("flux")
+        unit = None if found is None else found.unit or None
     for name, values in (("lambda", lbda), ("flux", flux)):
         if not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0]) + 1

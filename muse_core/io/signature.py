@@ -12,12 +12,16 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import ProductError
 from muse_core.io.files import create_beside, read_all, write_all
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 BLOCK = 2880
 MD5_CHUNK = 16 * BLOCK
@@ -32,7 +36,7 @@ def fold(total: int) -> int:
     return total
 
 
-def word_sum(data: bytes | np.ndarray, phase: int = 0) -> int:
+def word_sum(data: "Buffer", phase: int = 0) -> int:
     """Return the ones' complement sum of `data` as big-endian 32-bit words, zero-padded at both ends.
 
     Parameters
@@ -115,7 +119,8 @@ def signed_header(header: fits.Header, data_sum: int, when: datetime.datetime | 
     header.append(("DATASUM", f"{data_sum:>10d}", f"data unit checksum updated {stamp}"), end=True)
     plain = header.tostring().encode("ascii")
     header["CHECKSUM"] = encode_checksum(fold(word_sum(plain) + data_sum))
-    return header.tostring().encode("ascii")
+    signed: bytes = header.tostring().encode("ascii")
+    return signed
 
 
 def _pieces(fd: int, start: int, length: int) -> Iterator[bytearray]:
@@ -130,7 +135,7 @@ def _unit_sum(fd: int, start: int, length: int) -> int:
     return fold(sum(word_sum(piece) for piece in _pieces(fd, start, length)))
 
 
-def check_signature(path: str | os.PathLike, length: int) -> None:
+def check_signature(path: str | os.PathLike[str], length: int) -> None:
     """Check that a file of so many bytes whose HDUs all have a CHECKSUM is as it was signed.
 
     Raises
@@ -155,7 +160,7 @@ def check_signature(path: str | os.PathLike, length: int) -> None:
 
 
 def sign_file(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     md5: bool = True,
     checksum: bool = True,
@@ -193,7 +198,7 @@ def sign_file(
         raise ProductError(f"{path}: cannot be signed: {error}") from error
 
 
-def ensure_signed(path: str | os.PathLike, *, md5: bool, checksum: bool) -> None:
+def ensure_signed(path: str | os.PathLike[str], *, md5: bool, checksum: bool) -> None:
     """Bring DATAMD5, CHECKSUM and DATASUM of a file into the state that is asked for, see `sign_file`.
 
     One that is signed already is not written again, and what is no FITS file by its name has no signature.

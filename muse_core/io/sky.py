@@ -6,12 +6,14 @@ Not here: line spread functions, see `muse_core.io.lsf`.
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from astropy.io import fits
 
 from muse_core.errors import DataError, InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
+from muse_core.io.tables import TableColumn
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, get_string, naming
@@ -62,7 +64,7 @@ def _read_lines(table: Hdu, compat: Compat) -> SkyLines:
         if not compat.sky_lines_dropped:
             raise InputError(problem)
         _LOG.error("%s; its %d lines are not used", problem, len(lines))
-        return lines.take([])
+        return lines.take(np.empty(0, np.intp))
     return lines
 
 
@@ -179,7 +181,7 @@ def _read_spectrum(path: Path, tag: str, extname: str | None, column: str, *, ch
     return spectrum
 
 
-def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict:
+def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict[str, Any]:
     def numbers(*keys: str) -> tuple[float, ...]:
         return tuple(get_float(header, key, 0.0, compat, _MASK) for key in keys)
 
@@ -248,7 +250,7 @@ def read_sky_mask(path: Path, compat: Compat = OURS) -> SkyMask | None:
         return None
 
 
-def spectrum_columns(spectrum: Spectrum, data_unit: str, stat_unit: str) -> list[tuple]:
+def spectrum_columns(spectrum: Spectrum, data_unit: str, stat_unit: str) -> list[TableColumn]:
     """Columns of SKY_SPECTRUM, for `muse_core.io.tables.table_hdu`; units are those of the pixel table."""
     return [
         ("lambda", "1D", units.ANGSTROM, spectrum.lbda),
@@ -258,7 +260,7 @@ def spectrum_columns(spectrum: Spectrum, data_unit: str, stat_unit: str) -> list
     ]
 
 
-def lines_columns(lines: SkyLines) -> list[tuple]:
+def lines_columns(lines: SkyLines) -> list[TableColumn]:
     """Columns of SKY_LINES, extension `LINES`, for `muse_core.io.tables.table_hdu`."""
     length = max((len(name) for name in lines.name.tolist()), default=1)
     padded = np.array([name.ljust(length) for name in lines.name.tolist()], np.str_)  # as in the reference
@@ -271,7 +273,7 @@ def lines_columns(lines: SkyLines) -> list[tuple]:
     ]
 
 
-def continuum_columns(continuum: Continuum, unit: str = units.LINE_FLUX_PLAIN) -> list[tuple]:
+def continuum_columns(continuum: Continuum, unit: str = units.LINE_FLUX_PLAIN) -> list[TableColumn]:
     """Columns of SKY_CONTINUUM, extension `CONTINUUM`, for `muse_core.io.tables.table_hdu`.
 
     Whatever the unit says, values are those of the pixel table.

@@ -55,7 +55,7 @@ def parse_sof(text: str) -> Iterator[Frame]:
         yield Frame(path, tag, group if group in GROUPS else "", number)
 
 
-def read_sof(path: str | os.PathLike) -> list[Frame]:
+def read_sof(path: str | os.PathLike[str]) -> list[Frame]:
     """Read a set-of-frames file; the frames themselves are not looked at.
 
     Raises

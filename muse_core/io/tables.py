@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 from astropy.io import fits
 
+#: Name, format of FITS, unit or None, values.
+TableColumn = tuple[str, str, str | None, np.ndarray]
 
-def table_hdu(
-    columns: Sequence[tuple[str, str, str | None, np.ndarray]], extname: str | None = None
-) -> tuple[fits.Header, np.ndarray]:
+
+def table_hdu(columns: Sequence[TableColumn], extname: str | None = None) -> tuple[fits.Header, np.ndarray]:
     """Make a binary table for `FitsStreamWriter`.
 
     Parameters

@@ -10,7 +10,7 @@ from muse_core.model.header import get_string
 _PIECE = 1 << 24
 
 
-def changes(path: str | os.PathLike, md5: str | None = None) -> list[str]:
+def changes(path: str | os.PathLike[str], md5: str | None = None) -> list[str]:
     """Return what of a FITS file is not as its signatures say; an empty list if all is, or if it has none.
 
     Parameters

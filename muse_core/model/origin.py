@@ -68,4 +68,5 @@ def y_of(origin: npt.ArrayLike) -> np.ndarray:
 
 def x_of(origin: npt.ArrayLike, offset: npt.ArrayLike) -> np.ndarray:
     """Horizontal CCD position of each row, in pixels from 1, with the slice's offset."""
-    return ((np.asarray(origin) >> X_SHIFT) & X_MASK) + np.asarray(offset)
+    x: np.ndarray = ((np.asarray(origin) >> X_SHIFT) & X_MASK) + np.asarray(offset)
+    return x

@@ -22,6 +22,9 @@ ROW = np.dtype(
     ]
 )
 
+#: Fields of `ROW`, in order.
+FIELDS = tuple(ROW.names or ())
+
 #: Field of `ROW` for each FITS column.
 FIELD_OF_COLUMN = {
     "xpos": "xpos",
@@ -47,6 +50,6 @@ def make_rows(
     """Pack columns (arrays or scalars) into an array of `ROW`."""
     columns = np.broadcast_arrays(xpos, ypos, lbda, data, dq, stat, origin)
     rows = np.empty(columns[0].shape, ROW)
-    for name, column in zip(ROW.names or (), columns, strict=True):
+    for name, column in zip(FIELDS, columns, strict=True):
         rows[name] = column
     return rows

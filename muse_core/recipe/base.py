@@ -73,6 +73,15 @@ class Recipe(ui.PyRecipe):
     QC: ClassVar[str]
     ENDS_AT_FAILED_STEP: ClassVar[bool] = True
     PARAMETERS: ClassVar[tuple[ParameterSpec, ...]]
+    #: What `cpl.ui.PyRecipe` wants to know; `version` is its property.
+    _name: ClassVar[str]
+    _synopsis: ClassVar[str]
+    _version: ClassVar[str]
+    _author: ClassVar[str]
+    _email: ClassVar[str]
+    _copyright: ClassVar[str]
+    _description: ClassVar[str]
+    version: str
     destination: "Destination | None" = None
     progress: "Callable[[Progress], object] | None" = None
 
@@ -207,6 +216,7 @@ class Recipe(ui.PyRecipe):
             "context": self.context(),
             "default": spec.default,
         }
+        parameter: Any
         if spec.choices:
             parameter = ui.ParameterEnum(**keywords, alternatives=spec.choices)
         else:

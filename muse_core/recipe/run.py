@@ -17,7 +17,7 @@ from muse_core.engine.journal import Journal, fingerprint
 from muse_core.engine.plan import Plan
 from muse_core.engine.resources import Resources
 from muse_core.engine.store import RowStore
-from muse_core.errors import DataError, InputError
+from muse_core.errors import InputError, MuseError
 from muse_core.io.delivery import Destination
 from muse_core.io.fitsreader import limit_arrays
 from muse_core.io.frames import FrameSelection
@@ -236,7 +236,7 @@ class Run:
         }
         return dataclasses.replace(self, factory=factory, **own)
 
-    def or_ignore(self, error: DataError, consequence: str) -> None:
+    def or_ignore(self, error: MuseError, consequence: str) -> None:
         """Raise the error of a step, unless the reference is to be reproduced, which goes on without it."""
         if self.ends_at_failed_step or not self.compat.failed_step_ignored:
             raise error

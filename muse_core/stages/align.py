@@ -156,7 +156,7 @@ def save_offsets(
         statistics = (("MIN", values.min()), ("MAX", values.max()), ("MEAN", values.mean()))
         qc += [(f"OFFSET {axis} {name}", np.float32(value)) for name, value in statistics]
         qc.append((f"OFFSET {axis} STDEV", np.float32(values.std(ddof=1))))
-    dates = tuple(get_string(image.header, "DATE-OBS", tag=TAG) for image in images)
+    dates = tuple(get_string(image.header, "DATE-OBS", "", tag=TAG) for image in images)
     columns = offset_columns(OffsetList(dates, *alignment.offsets.T), np.array([image.mjd_obs for image in images]))
     save_table(run.factory, tag, run.qc_cards(qc), columns, None)
 

@@ -163,8 +163,8 @@ def _deepfield(
 ) -> None:
     if sky_mask is None:
         white_light = make_white_light(run, table, store, options.crsigma)
-        mask, *limits = deepfield_mask(white_light.image, white_light.flags)
-        result.white_light, result.mask, result.mask_limits = white_light, mask, tuple(limits)
+        mask, low, high = deepfield_mask(white_light.image, white_light.flags)
+        result.white_light, result.mask, result.mask_limits = white_light, mask, (low, high)
         corner = white_light.grid.crval[:2]
         select = mask_selection(pointing, table, mask_in_spaxels(mask.astype(np.uint8), *corner))
     else:
@@ -204,6 +204,8 @@ def save_autocal(run: Run, result: AutocalResult) -> None:
     """Write the products of the autocalibration."""
     if result.mask is not None:
         white_light = result.white_light
+        assert white_light is not None
+        assert result.mask_limits is not None
         source = [*white_light.cards, card("BUNIT", white_light.unit), *run.qc_cards(mask_qc(*result.mask_limits))]
         save_mask(run.factory, "AUTOCAL_MASK", source, white_light.wcs, result.mask)
     if result.factors is not None:

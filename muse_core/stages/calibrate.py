@@ -226,10 +226,10 @@ def correct_refraction(run: Run, table: StoredTable, store: RowStore, reference:
 
 def revert_flat_field(run: Run, table: StoredTable, store: RowStore, curves: FluxCurves) -> None:
     """Take the correction by the flat-field spectrum back if the response was made without it."""
-    response = curves.response
     if table.flat_field is None or not _must_revert(table.header, curves):
         return
-    _LOG.warning(_REVERTED, response.where)
+    assert curves.response is not None
+    _LOG.warning(_REVERTED, curves.response.where)
     factor = flatfield.FlatFieldFactor.of(table.flat_field, flatfield.Mode.DIVIDE)
 
     def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, None]:
@@ -285,7 +285,8 @@ def _flat_field(
     if exposure.spectra:
         spectrum, mode = flatfield.average(exposure.spectra, instrument_mode(header)), flatfield.Mode.MULTIPLY
     if spectrum is None or not _must_revert(header, curves):
-        return spectrum, flatfield.FlatFieldFactor.of(spectrum, mode) if mode else None
+        return spectrum, flatfield.FlatFieldFactor.of(spectrum, mode) if mode and spectrum is not None else None
+    assert curves.response is not None
     _LOG.warning(_REVERTED, curves.response.where)
     flatfield.write_reverted(header)
     return None, flatfield.FlatFieldFactor.of(spectrum, mode | flatfield.Mode.DIVIDE)

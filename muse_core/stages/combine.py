@@ -92,11 +92,13 @@ def combine(run: Run, reduced: Sequence[ReducedExposure], weights: Weights | Non
     first.header = combine_headers(
         [table.header for table in tables], counts, [item.offset for item in located], weights is not None, run.compat
     )
+    assert position.positioning is not None
     position.positioning.write_cards(first.header)
     first.position_unit = units.DEG
     first.weights = weights
     limits = RowLimits()
     for item in located:
+        assert item.limits is not None
         limits.include(item.limits)
     first.stored = StoredExposure(0, tables[-1].stored.end, _all_chunks(tables))
     _warn_of_outliers(reduced)
@@ -129,9 +131,8 @@ def _log_what_is_applied(reduced: Sequence[ReducedExposure], weights: Weights | 
 
 def _warn_of_outliers(reduced: Sequence[ReducedExposure]) -> None:
     """Name the exposures that point elsewhere than the others: they blow up the grid."""
-    pointings = np.array(
-        [(item.positioning.ra_deg, item.positioning.dec_deg) for item in (one.located for one in reduced)]
-    )
+    positions = [position for one in reduced if (position := one.located.positioning) is not None]
+    pointings = np.array([(position.ra_deg, position.dec_deg) for position in positions])
     distance = np.abs(pointings - np.median(pointings, axis=0)).max(axis=1)
     for one, far in zip(reduced, distance, strict=True):
         if far > _FAR_DEG:

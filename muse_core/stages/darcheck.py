@@ -58,22 +58,22 @@ def check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: 
 
 def _check_refraction(run: Run, table: StoredTable, store: RowStore, *, correct: bool) -> None:
     shift = _measure(run, table, store)
-    corrects = shift is not None and correct
+    correction = shift if correct else None
 
     def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, RowLimits]:
         darcheck.reset_cosmic_rays(rows)
-        if corrects:
-            shift.correct(rows)
+        if correction is not None:
+            correction.correct(rows)
         return rows, RowLimits.of(rows)
 
     limits = RowLimits()
     for found in write_pass(table.stored, table.stored, store, step, run.resources.n_threads):
         limits.include(found)
     if shift is not None:
-        for values in shift.check_cards():
-            set_card(table.header, *values)
-    if corrects:
-        for values in shift.correction_cards(table.header):
+        for keyword, value, comment in shift.check_cards():
+            set_card(table.header, keyword, value, comment)
+    if correction is not None:
+        for values in correction.correction_cards(table.header):
             set_card(table.header, *values)
         table.write_limits(limits)
 
@@ -88,13 +88,14 @@ def _measure(run: Run, table: StoredTable, store: RowStore) -> darcheck.Residual
             grid, OWN_CUBE.options, direction, run.resources.n_threads, run.compat, reuse_output=True
         )
         stored = table.stored
-        cube = [np.empty(grid.shape, kind) for kind in (np.float32, np.int32, np.float32)]
+        data, dq, stat = (np.empty(grid.shape, kind) for kind in (np.float32, np.int32, np.float32))
         for slab in SlabSource(store, resampler, run.resources, stored.begin, stored.end):
             found = slab.result
             planes = slice(slab.first, slab.first + len(found.data))
-            for whole, part in zip(cube, (found.data, found.dq, found.stat), strict=True):
+            for whole, part in zip((data, dq, stat), (found.data, found.dq, found.stat), strict=True):
                 whole[planes] = part
-        shift = darcheck.measure_shift(*cube, grid.wavelength(np.arange(grid.nz)), table.header, run.compat)
+        lbda = grid.wavelength(np.arange(grid.nz))
+        shift = darcheck.measure_shift(data, dq, stat, lbda, table.header, run.compat)
     except DataError as error:
         run.or_ignore(error, "refraction not checked")
         return None

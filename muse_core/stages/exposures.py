@@ -13,7 +13,7 @@ from muse_core.engine.executor import Site
 from muse_core.engine.journal import exposure_name
 from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
 from muse_core.engine.progress import stepping
-from muse_core.engine.store import RowStore
+from muse_core.engine.store import KeptRowStore, RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
 from muse_core.model.facts import tell
@@ -86,7 +86,7 @@ class _Task:
         """Rows of which a draft is needed."""
         return self.end - self.begin
 
-    def split(self) -> "tuple[_Task, ReduceExposure]":
+    def split(self) -> "tuple[_Task, ReduceExposure | None]":
         """Return the exposure, and the reduction with all calibrations."""
         return dataclasses.replace(self, reduce_one=None), self.reduce_one
 
@@ -103,6 +103,7 @@ class _Task:
         with meter.exposure(self.number), naming(self.exposure), site.draft(self.begin, self.end) as store:
             done = run.journal.recall_exposure(self.number, store, run.factory, ReducedExposure)
             if done is None:
+                assert self.reduce_one is not None
                 done = self.reduce_one(run, store, self.exposure, self.begin, self.reference)
                 done = dataclasses.replace(done, seen={name: watch.seen() for name, watch in run.watches.items()})
                 run.journal.record_exposure(self.number, done, store, (self.begin, self.end), run.factory)
@@ -110,6 +111,7 @@ class _Task:
 
     def take_over(self, site: Site) -> ReducedExposure:
         """Take over what another process has kept of it."""
+        assert isinstance(site.store, KeptRowStore)
         return site.journal.adopt_exposure(self.number, site.store, self.run.factory, ReducedExposure)
 
 
@@ -184,8 +186,9 @@ def _conditions(exposure: OpenedExposure) -> str:
     """Say when and under which conditions an exposure was taken, as far as its header tells."""
     told = [get_string(exposure.header, "DATE-OBS", "unknown date")]
     for keys, words, form in _CONDITIONS:
-        values = [get_float(exposure.header, key) for key in keys]
-        if None not in values:
+        found = [get_float(exposure.header, key) for key in keys]
+        values = [value for value in found if value is not None]
+        if len(values) == len(found):
             told.append(words + form.format(sum(values) / len(values)))
     return ", ".join(told)
 

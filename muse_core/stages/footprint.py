@@ -4,7 +4,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from astropy.io.fits import Header
@@ -158,7 +158,7 @@ def _find(
             raise ValueError("positions in different units")
         rows = _corners(exposure, wavelengths)
         if file_unit == units.DEG:
-            centre = tuple(require_float(header, key, "pixel table") for key in ("CRVAL1", "CRVAL2"))
+            centre = require_float(header, "CRVAL1", "pixel table"), require_float(header, "CRVAL2", "pixel table")
             rows["xpos"] -= centre[0]
             rows["ypos"] -= centre[1]
         elif pointing is not None and (projects or file_unit == units.RAD):
@@ -179,11 +179,22 @@ def _find(
 
 
 def _limits(exposure: OpenedExposure, axis: str) -> tuple[float, float]:
-    """Return the limits of all files of an exposure."""
-    low, high = (
-        [get_float(file.header, f"{PREFIX}{axis} {end}") for file in exposure.rows.files] for end in ("LOW", "HIGH")
-    )
-    return min(low), max(high)
+    """Return the limits of all files of an exposure.
+
+    Raises
+    ------
+    TypeError
+        One has none.
+    """
+
+    def ends(end: str) -> Iterator[float]:
+        for file in exposure.rows.files:
+            value = get_float(file.header, f"{PREFIX}{axis} {end}")
+            if value is None:
+                raise TypeError(f"{PREFIX}{axis} {end}")
+            yield value
+
+    return min(ends("LOW")), max(ends("HIGH"))
 
 
 def _corners(exposure: OpenedExposure, wavelengths: WavelengthRange) -> np.ndarray:
@@ -196,12 +207,17 @@ def _corners(exposure: OpenedExposure, wavelengths: WavelengthRange) -> np.ndarr
     TypeError
         It has none.
     """
-    x, y, lbda = (_limits(exposure, axis) for axis in ("X", "Y", "LAMBDA"))
+    x, y, ends = (_limits(exposure, axis) for axis in ("X", "Y", "LAMBDA"))
     if exposure.rows.files[0].position_unit == units.PIX and max(map(abs, (*x, *y))) > _FIELD:
         raise KeyError("LIMITS")
-    lbda = np.clip(lbda, wavelengths.lambdamin, wavelengths.lambdamax)
-    corners = np.array(list(itertools.product(x, y, lbda)))
-    return make_rows(*corners.T, 0, 0, 0, 0)
+    lbda = np.clip(ends, wavelengths.lambdamin, wavelengths.lambdamax)
+    return _rows_at(x, y, lbda)
+
+
+def _rows_at(x: Iterable[float], y: Iterable[float], lbda: Iterable[float]) -> np.ndarray:
+    """Return rows at all combinations of coordinates."""
+    xpos, ypos, wavelength = np.array(list(itertools.product(x, y, lbda))).T
+    return make_rows(xpos, ypos, wavelength, 0, 0, 0, 0)
 
 
 def _field_of(exposure: OpenedExposure, corners: np.ndarray) -> tuple[np.ndarray, Projection]:
@@ -220,7 +236,7 @@ def _field_of(exposure: OpenedExposure, corners: np.ndarray) -> tuple[np.ndarray
     else:
         centre = get_float(header, "CRPIX1", 0.0), get_float(header, "CRPIX2", 0.0)
     x, y = np.array(before[:2]) - centre[0], np.array(before[2:]) - centre[1]
-    rows = make_rows(*np.array(list(itertools.product(x, y, corners["lbda"][:2]))).T, 0, 0, 0, 0)
+    rows = _rows_at(x, y, corners["lbda"][:2])
     farthest = max(math.hypot(*(cd @ corner)) for corner in itertools.product(x, y))
     radius = DEGREES_PER_RADIAN * float(np.abs(corners["ypos"]).max())
     return rows, Projection((0.0, 0.0), cd * (radius / farthest), None)

@@ -46,7 +46,7 @@ def read_filters(run: Run, names: str) -> list[FilterCurve]:
             continue
         path = run.frames.only("FILTER_LIST")
         known = [] if path is None else calibration.filter_names(path)
-        if name not in known:
+        if path is None or name not in known:
             where = "no frame with tag FILTER_LIST" if path is None else f"{', '.join(known) or 'none'} in {path}"
             _LOG.warning("parameter filter: %r not found (%s); no image with this filter", name, where)
             continue
@@ -80,8 +80,9 @@ def use_filters(run: Run, curves: Sequence[FilterCurve]) -> list[Filter]:
     """Note FILTER_LIST as used by the filters that come from it."""
     found = []
     for curve in curves:
-        if curve.name != WHITE:
-            run.factory.use_calibration(run.frames.only("FILTER_LIST"), "FILTER_LIST")
+        path = None if curve.name == WHITE else run.frames.only("FILTER_LIST")
+        if path is not None:
+            run.factory.use_calibration(path, "FILTER_LIST")
         found.append(Filter(curve, run.factory.calibrations_used))
     return found
 

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
+from types import TracebackType
 from typing import Protocol, Self
 
 import numpy as np
@@ -131,8 +132,8 @@ class _Location:
         self._offset = None if pointing is None else pointing.offset(table.header)
         self._scale = 1.0 if self._offset is None else self._offset.scale
         self._is_on_sky = table.position_unit == units.DEG and subtraction is None
-        is_projected = pointing is not None and table.position_unit == units.RAD
-        self._own = pointing.positioning(table.header) if is_projected else None
+        is_projected = table.position_unit == units.RAD
+        self._own = pointing.positioning(table.header) if pointing is not None and is_projected else None
         self._final = None if self._own is None else Positioning.at(self._own.ra_deg, self._own.dec_deg, reference)
         self._run, self._table, self._options = run, table, options
         self._individual: PixelTableSaver | None = None
@@ -152,7 +153,9 @@ class _Location:
             self._products = stack.pop_all()
         return self
 
-    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._products.__exit__(kind, value, traceback)
 
     def __call__(self, rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, _Found]:
@@ -265,7 +268,7 @@ def calibrate_and_locate(
             before = exposure.rows.limits()
             calibration.complete(before, before)
             subtraction = None if find_subtraction is None else find_subtraction(table)
-            if _moves_centre(table, subtraction):
+            if subtraction is not None and _moves_centre(table, subtraction):
                 table.write_limits(exposure.rows.limits(subtraction.kept))
         loaded, dropped = RowLimits(), []
         with _Location(run, table, options, reference, subtraction) as location:
@@ -276,20 +279,20 @@ def calibrate_and_locate(
                 rows, found = location(rows, chunk)
                 return rows, (len(chunk) - len(rows), before, found)
 
-            for n, before, found in load_pass(exposure.rows, store, table.stored.begin, step, run.resources.n_threads):
+            for n, earlier, found in load_pass(exposure.rows, store, table.stored.begin, step, run.resources.n_threads):
                 dropped.append(n)
                 location.add(found)
-                if before is not None:
-                    loaded.include(before)
+                if earlier is not None:
+                    loaded.include(earlier)
             table.stored = table.stored.without(dropped)
             if not is_completed:
                 calibration.complete(loaded, loaded)
             return location.finish()
 
 
-def _moves_centre(table: StoredTable, subtraction: RowStep | None) -> bool:
+def _moves_centre(table: StoredTable, subtraction: RowStep) -> bool:
     """Whether the centre of the field follows from the limits of the rows that a subtraction leaves."""
-    return subtraction is not None and subtraction.may_drop and not has_limits_before_refraction(table.header)
+    return subtraction.may_drop and not has_limits_before_refraction(table.header)
 
 
 def _limits_of_kept(run: Run, stored: StoredExposure, store: RowStore, step: RowStep) -> RowLimits:
@@ -319,6 +322,7 @@ def _projection(run: Run, table: StoredTable, options: LocationOptions) -> Proje
     if table.position_unit != units.PIX:
         _LOG.info("Positions are in %s already: not projected", table.position_unit)
         return None
+    assert options.pointing is not None
     if options.pointing.solution_header is None:
         _LOG.warning("No ASTROMETRY_WCS: default astrometry of mode %s", instrument_mode(table.header))
     solution = options.pointing.solution(table.header)

@@ -4,6 +4,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from astropy.io.fits import Header
@@ -16,7 +17,8 @@ from muse_core.io.noise import PATTERN, SIZED_COLUMNS, SPECTRAL, TAG, Encoding, 
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_float, get_int, get_string, is_nfm
 from muse_core.model.spectrum import Spectrum
-from muse_core.recipe.extras import Collector, ExposureWatch, Finished
+from muse_core.recipe.extras import Collector, ExposureWatch, Extra, Finished
+from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs, object_cards
 from muse_core.steps import dar
 from muse_core.steps.collapse import Collapse
@@ -61,11 +63,12 @@ def refraction_shift(grid: OutputGrid, header: Header) -> np.ndarray | None:
 class _SkyWatch(ExposureWatch):
     """Keeps how well the sky of an exposure is known."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._seen: dict[str, np.ndarray] = {}
 
     def sky_found(self, header: Header, spectrum: Spectrum) -> None:
         """Keep what `SkyNoise` needs of a spectrum."""
+        assert spectrum.count is not None
         self._seen = {"lbda": spectrum.lbda, "stat": spectrum.stat, "count": spectrum.count}
 
     def seen(self) -> dict[str, np.ndarray]:
@@ -76,7 +79,7 @@ class _SkyWatch(ExposureWatch):
 class NoiseCollector(Collector):
     """Finds the correlations while the cube is made, and measures its noise when it is complete."""
 
-    def __init__(self, extra, run):
+    def __init__(self, extra: Extra, run: Run):
         super().__init__(extra, run)
         self._writer: NoiseWriter | None = None
         self._skies: list[SkyNoise] = []
@@ -84,7 +87,7 @@ class NoiseCollector(Collector):
 
     def needs(self, grid: OutputGrid | None, options: ResampleOptions | None) -> tuple[int, int]:
         """Return the bytes of memory and of disk."""
-        if grid is None:
+        if grid is None or options is None:
             return 0, 0
         if options.reach > LARGEST_REACH:
             raise ParameterError(f"noise: found ld = {options.ld}, expected at most {LARGEST_REACH}")
@@ -130,9 +133,11 @@ class NoiseCollector(Collector):
         offsets = map(tuple, self._layout.neighbourhood.offsets.tolist())
         mean = dict(zip(offsets, kept["means"].tolist(), strict=True))
         self._factors[plane] = [box_factor(mean, size) for size in SIZES]
+        assert self._writer is not None
         self._writer.write(PATTERN, plane, kept["codes"])
 
     def _keep_spectral(self, plane: int, kept: dict[str, np.ndarray]) -> None:
+        assert self._writer is not None
         self._writer.write(SPECTRAL, plane, kept["codes"])
 
     def add_planes(self, first: int, result: SlabResult) -> None:
@@ -160,7 +165,7 @@ class NoiseCollector(Collector):
         self.run.factory.register(self._writer.finish(columns, unit), TAG)
         _LOG.info("Noise of the cube: measured in %.1f s", time.monotonic() - start)
 
-    def _measure(self, path, columns: dict[str, np.ndarray]) -> str:
+    def _measure(self, path: Path, columns: dict[str, np.ndarray]) -> str:
         """Fill in the columns of the measured noise; return the unit of the cube."""
         nz = self._grid.nz
         for name in SIZED_COLUMNS:

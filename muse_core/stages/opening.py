@@ -61,7 +61,8 @@ class OpenedExposure:
         """Lowest and highest wavelength in Angstrom, by the headers of its files; None if one does not tell."""
         headers = [file.header for file in self.rows.files]
         low, high = ([get_float(header, f"{PREFIX}LAMBDA {end}") for header in headers] for end in ("LOW", "HIGH"))
-        return None if None in low + high else (min(low), max(high))
+        known = [value for value in low if value is not None], [value for value in high if value is not None]
+        return None if None in low + high else (min(known[0]), max(known[1]))
 
     @property
     def n_ifus(self) -> int:
@@ -152,7 +153,7 @@ def open_single(run: Run, tag: str, wavelengths: WavelengthRange) -> OpenedExpos
     """
     exposures = open_exposures(run, tag, wavelengths)
     if len(exposures) > 1:
-        dates = ", ".join(get_string(exposure.header, "DATE-OBS") for exposure in exposures)
+        dates = ", ".join(get_string(exposure.header, "DATE-OBS", "unknown date") for exposure in exposures)
         raise InputError(
             f"tag {tag}: found pixel tables of {len(exposures)} exposures ({dates}), expected one exposure"
         )

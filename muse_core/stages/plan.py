@@ -174,14 +174,15 @@ def make_plan(run: Run, work: Work) -> Plan:
     if cube is not None:
         footprint = Footprint.of(work.exposures, work.wavelengths, work.pointing, projects=work.projects)
         grid = None if footprint is None else footprint.grid(cube.options.resample.step, cube.override)
-        if grid is not None and cube.override is None:
-            refuse_empty_grid(grid, n_rows, footprint.outermost)
-        elif grid is not None and not run.compat.grid_without_data_made:
-            footprint.require_overlap(grid, str(run.frames.first("OUTPUT_WCS")))
+        if grid is not None and footprint is not None:
+            if cube.override is None:
+                refuse_empty_grid(grid, n_rows, footprint.outermost)
+            elif not run.compat.grid_without_data_made:
+                footprint.require_overlap(grid, str(run.frames.first("OUTPUT_WCS")))
     n_voxels = 0 if grid is None else math.prod(grid.shape)
     row_bytes = ROW.itemsize * n_rows
     product_bytes = work.n_tables * row_bytes + _PIXEL * n_rows * (work.saves_weights + work.stacked)
-    if grid is not None:
+    if grid is not None and cube is not None:
         traits = FORMATS[cube.options.format]
         product_bytes += traits.voxel_bytes * n_voxels + _PIXEL * grid.nx * grid.ny * len(cube.filters)
     product_bytes += _IMAGE * sum(work.images)
@@ -255,7 +256,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         kept += _TABLES_BYTES
         if not work.in_one_pass or work.save != {"individual"}:  # those are written as they are
             stages.append(_chunks(run, work, _TABLE_COPIES))
-    if grid is not None:
+    if grid is not None and footprint is not None and work.cube is not None:
         spaxels = grid.nx * grid.ny
         crew = run.executor.crew
         shared = (row_bytes, 0) if crew is None else (0, crew.n_workers)

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 
+import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.errors import InputError
@@ -67,7 +68,9 @@ class Pointing:
             return self.positioning(header)
         return None
 
-    def in_advance(self, header: Header, limits: Sequence[float] | None = None) -> tuple[Projection, Positioning]:
+    def in_advance(
+        self, header: Header, limits: Sequence[float] | np.ndarray | None = None
+    ) -> tuple[Projection, Positioning]:
         """Return projection and position that an exposure in pix will have; `limits` as for `Projection.from_header`.
 
         Raises

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 
 import numpy as np
+from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, write_pass
 from muse_core.engine.plan import ExposureStep
@@ -138,18 +139,19 @@ def _clean(
         raman.check_width(options.width)
         if not lsf or is_parametrised(lsf):
             raise InputError("RAMAN_LINES: found no LSF_PROFILE in the format of cubes, expected those of all IFUs")
+        cubes: LsfCubes = lsf
         bands = _bands(run, options, table, store)
         if not bands:
             return None
         selected = [_selected(pointing, table, bands, band, sky_mask) for band in BANDS]
-        fit = raman.fit_raman(selected, lines, lsf, run.compat)
+        fit = raman.fit_raman(selected, lines, cubes, run.compat)
     except (DataError, InputError, ParameterError) as error:
         run.or_ignore(error, "Raman lines not subtracted")
         return None
 
     def step(rows: np.ndarray, chunk: Chunk) -> tuple[np.ndarray, None]:
         sort_rows(rows)
-        raman.subtract_raman(rows, fit, lines, lsf, run.compat)
+        raman.subtract_raman(rows, fit, lines, cubes, run.compat)
         return rows, None
 
     write_pass(table.stored, table.stored, store, step, run.resources.n_threads)
@@ -203,7 +205,8 @@ def _selected(
     selected = rows["dq"] == 0
     for mask in (*(other.sky for other in bands.values()), *([] if sky_mask is None else [sky_mask])):
         selected &= mask_selection(pointing, table, mask)(rows) > 0
-    return rows[selected]
+    chosen: np.ndarray = rows[selected]
+    return chosen
 
 
 def save_images(run: Run, result: RamanResult) -> None:
@@ -213,7 +216,9 @@ def save_images(run: Run, result: RamanResult) -> None:
     source += run.qc_cards(result.fit.qc_cards(result.lines))
     name = next((item.value for item in source if item.keyword == "OBJECT"), None)
     path = run.factory.next_path("RAMAN_IMAGES")
-    hdus = [(run.factory.header("RAMAN_IMAGES", source, path, primary_header()), None)]
+    hdus: list[tuple[Header, np.ndarray | None]] = [
+        (run.factory.header("RAMAN_IMAGES", source, path, primary_header()), None)
+    ]
     images = {
         band: raman.BandImage(
             found.white_light.image,

@@ -4,6 +4,7 @@
 import logging
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from astropy.io.fits import Header
@@ -11,7 +12,7 @@ from astropy.io.fits import Header
 from muse_core.cplapi.messages import PACKAGE_LOGGER, step_of
 from muse_core.engine.progress import bytes_written, peak_memory
 from muse_core.model.header import get_float, get_string
-from muse_core.recipe.extras import Collector, ExposureWatch, Finished
+from muse_core.recipe.extras import Collector, ExposureWatch, Extra, Finished
 from muse_core.recipe.run import Run
 from muse_core.report.checks import LIMITS
 from muse_core.report.products import ProductFile
@@ -26,9 +27,9 @@ _WARNINGS = 200
 class _Listener(logging.Handler):
     """Keeps the numbers that lines of the log tell, and the warnings."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.facts: list[dict] = []
+        self.facts: list[dict[str, Any]] = []
         self.warnings: dict[str, int] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -45,7 +46,7 @@ class _Listener(logging.Handler):
 class _RowWatch(ExposureWatch):
     """Makes statistics of the rows of an exposure."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._statistics: RowStatistics | None = None
 
     def see_rows(self, header: Header, rows: np.ndarray) -> RowStatistics:
@@ -55,8 +56,9 @@ class _RowWatch(ExposureWatch):
         statistics.add(rows)
         return statistics
 
-    def add(self, found: RowStatistics) -> None:
+    def add(self, found: object) -> None:
         """Add them up."""
+        assert isinstance(found, RowStatistics)
         if self._statistics is None:
             self._statistics = found
         else:
@@ -70,7 +72,7 @@ class _RowWatch(ExposureWatch):
 class ReportCollector(Collector):
     """Listens to the log, looks at the rows without sky, and writes page and numbers."""
 
-    def __init__(self, extra, run: Run):
+    def __init__(self, extra: Extra, run: Run):
         require_packages()
         super().__init__(extra, run)
         self._started, self._written = time.monotonic(), bytes_written()
@@ -102,19 +104,19 @@ class ReportCollector(Collector):
         if not files:
             return
         factory = self.run.factory
-        paths = [factory.next_path(spec.tag) for spec in self.extra.products]
+        page, numbers = paths = [factory.next_path(spec.tag) for spec in self.extra.products]
         reported = ReportedRun(factory.directory.resolve().name or "run", files)
-        write_files([reported], *paths, LIMITS, factory.pipeline.partition("/")[2], self._record(files))
+        write_files([reported], page, numbers, LIMITS, factory.pipeline.partition("/")[2], self._record(files))
         for path, spec in zip(paths, self.extra.products, strict=True):
             factory.register(path, spec.tag)
 
-    def _record(self, files: Sequence[ProductFile]) -> dict:
+    def _record(self, files: Sequence[ProductFile]) -> dict[str, Any]:
         """Return what only the run knows."""
-        exposures: dict[str, dict] = {}
+        exposures: dict[str, dict[str, Any]] = {}
         stores: dict[str, tuple[int, int]] = {}
-        steps: dict[str, dict] = {}
-        machine: dict = {}
-        current: dict = {}
+        steps: dict[str, dict[str, Any]] = {}
+        machine: dict[str, Any] = {}
+        current: dict[str, Any] = {}
         for facts in self._listener.facts:
             if "exposure" in facts:
                 date = str(facts["exposure"])

@@ -25,7 +25,7 @@ def rewrite(
     calibration: CalibrationOptions = _NO_CALIBRATION,
     location: LocationOptions = _NO_LOCATION,
     check: str = "none",
-    find_subtraction: Callable[[Run, StoredTable], RowStep] | None = None,
+    find_subtraction: Callable[[Run, StoredTable], RowStep | None] | None = None,
 ) -> None:
     """Write each pixel table as PIXTABLE_REDUCED, changed, in one pass from file to file.
 

@@ -42,6 +42,7 @@ from muse_core.stages.pointing import Pointing
 from muse_core.stages.tables import StoredTable
 from muse_core.stages.whitelight import WhiteLight, make_white_light
 from muse_core.steps import flatfield, flux
+from muse_core.steps.astrometry import Positioning, Projection
 from muse_core.steps.limits import wavelength_limits
 from muse_core.steps.order import sort_rows
 from muse_core.steps.passes import locate_rows
@@ -342,6 +343,7 @@ def _model_sky(
     if options.method == "simple":
         result.lines, result.continuum = None, continuum_of_spectrum(result.spectrum)
         return
+    assert inputs.lines is not None
     fit = fit_sky(result.spectrum, inputs.lines, inputs.lsf, sky.counts, model.sampling, model.csampling, run.compat)
     result.lines, result.created_lines = fit.lines, True
     if inputs.continuum is None:
@@ -356,16 +358,16 @@ def _ifus(table: StoredTable) -> list[int]:
 
 def mask_selection(pointing: Pointing, table: StoredTable, mask: SkyMask) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function that selects the rows (in pix) on the enabled pixels of a mask and outside of it."""
-    if not mask.celestial:
-        projection = own = None
-    else:
+    projection: Projection | None = None
+    own: Positioning | None = None
+    if mask.celestial:
         if pointing.offsets is None:
             _LOG.warning("SKY_MASK on the sky, but no OFFSET_LIST: the mask may be off by the error of the pointing")
         projection, own = pointing.in_advance(table.header)
 
     def select(rows: np.ndarray) -> np.ndarray:
         selected = np.ones(len(rows), np.uint8)
-        if projection is None:
+        if projection is None or own is None:
             select_rows(rows, mask, selected)
             return selected
         for start in range(0, len(rows), _BLOCK):
@@ -401,7 +403,9 @@ class _SkyRows:
         begin = self._table.stored.begin
         return selected, self._flagged.within(begin + chunk.start, begin + chunk.stop)
 
-    def _accumulate(self, step: Callable, accumulator: SpectrumAccumulator) -> Spectrum:
+    def _accumulate(
+        self, step: Callable[[np.ndarray, Chunk], np.ndarray], accumulator: SpectrumAccumulator
+    ) -> Spectrum:
         n_threads = self._run.resources.n_threads
         for samples in read_pass(self._table.stored, self._store, step, n_threads):
             accumulator.add(samples)
@@ -421,12 +425,12 @@ class _SkyRows:
             return usable_samples(rows, *self._select(rows, chunk))
 
         first = self._accumulate(counting_step, SpectrumAccumulator(*self._limits, sampling))
-        self.counts = sum(counts)
+        self.counts = sum(counts, empty_counts())
         if sigma <= 0:
             return first
         return self._accumulate(step, SpectrumAccumulator(*self._limits, sampling, first, sigma))
 
-    def lineless_continuum(self, lines: SkyLines, lsf: HermiteProfiles, width: float) -> Continuum:
+    def lineless_continuum(self, lines: SkyLines, lsf: LsfCubes | HermiteProfiles, width: float) -> Continuum:
         """Return the continuum, in bins of `width` Angstrom, that goes with parametrised line spread functions."""
 
         def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
@@ -471,8 +475,8 @@ class SkySubtraction:
         numbers = [np.empty(0, np.int64)]
         low, high = self._cut
         for window in (
-            store.window(-np.inf, low, stored.begin, stored.end),
-            store.window(high, np.inf, stored.begin, stored.end),
+            store.window(-np.inf, float(low), stored.begin, stored.end),
+            store.window(float(high), np.inf, stored.begin, stored.end),
         ):
             lbda = window.rows["lbda"]
             numbers.append(window.numbers(np.flatnonzero((lbda < low) | (lbda > high))))
@@ -524,6 +528,7 @@ def save_sky_alone(run: Run, table: StoredTable, result: SkyResult, n_before_fit
     Keywords of the reference: the spectrum has those of the pixel table, lines and continuum have none of it; image,
     mask and spectrum tell of the first `n_before_fit` calibrations only.
     """
+    assert result.white_light is not None
     with run.factory.using(n_before_fit):
         _save_image(run, result.white_light)
         _save_mask(run, result)
@@ -539,22 +544,28 @@ def _save_image(run: Run, white_light: WhiteLight) -> None:
 
 
 def _save_mask(run: Run, result: SkyResult) -> None:
+    assert result.white_light is not None
+    assert result.mask is not None
+    assert result.mask_limits is not None
     source = [item for item in result.white_light.cards if not item.keyword.startswith("ESO DRS MUSE")]
     source += run.qc_cards(mask_qc(*result.mask_limits))
     save_mask(run.factory, "SKY_MASK", source, result.white_light.wcs, result.mask)
 
 
 def _save_spectrum(run: Run, table: StoredTable, result: SkyResult, cards: Iterable[Card]) -> None:
+    assert result.spectrum is not None
     columns = spectrum_columns(result.spectrum, table.data_unit, table.stat_unit)
     save_table(run.factory, "SKY_SPECTRUM", cards, columns, None)
 
 
 def _save_lines(run: Run, result: SkyResult, cards: list[Card]) -> None:
+    assert result.lines is not None
     qc = run.qc_cards(line_qc(result.lines))
     save_table(run.factory, "SKY_LINES", cards + qc, lines_columns(result.lines), "LINES")
 
 
 def _save_continuum(run: Run, table: StoredTable, result: SkyResult, cards: list[Card]) -> None:
+    assert result.continuum is not None
     qc = run.qc_cards(continuum_qc(result.continuum))
     unit = table.data_unit if is_parametrised(result.lsf) else units.LINE_FLUX_PLAIN
     save_table(run.factory, "SKY_CONTINUUM", cards + qc, continuum_columns(result.continuum, unit), "CONTINUUM")

@@ -57,7 +57,7 @@ class StoredTable:
 
     def write_limits(self, limits: RowLimits) -> None:
         """Write the limits of the rows to the header."""
-        reference = tuple(get_float(self.header, key, 0.0) for key in ("CRVAL1", "CRVAL2"))
+        reference = get_float(self.header, "CRVAL1", 0.0), get_float(self.header, "CRVAL2", 0.0)
         write_limits(self.header, limits.extent, limits.ifu, limits.slice, self.position_unit, reference)
 
 
@@ -91,7 +91,7 @@ class PixelTableSaver:
         """Write the rows of a chunk, with their `original` data if there is a column for these."""
         weights, start = self._table.weights, self._table.stored.begin + chunk.start
         further = {} if weights is None else {"weight": weights.between(start, start + len(rows))}
-        if self._original is not None:
+        if self._original is not None and original is not None:
             further[self._original] = original
         self._writer.write(chunk.row, rows, further)
         limits = RowLimits.of(rows)

@@ -100,7 +100,7 @@ def airmass(header: Header, compat: Compat = OURS) -> HeaderValue:
     start = get_float(header, "ESO TEL AIRM START", 0.0, compat)
     end = get_float(header, "ESO TEL AIRM END", 0.0, compat)
     try:
-        if None in (ra, dec, lst, exptime):
+        if ra is None or dec is None or lst is None or exptime is None:
             raise DataError("airmass: RA, DEC, LST or EXPTIME missing")
         value = compute_airmass(ra, dec, lst, exptime, latitude)
     except DataError as error:

@@ -78,20 +78,20 @@ class Projection:
         Reference pixel: the centre of the data before refraction was corrected, plus the offset of the solution.
     cd : ndarray of float64, shape (2, 2)
         Degrees per pix.
-    solution : AstrometricSolution
-        Where it came from.
+    solution : AstrometricSolution, optional
+        Where it came from; None if no header is to tell.
     """
 
     crpix: tuple[float, float]
     cd: np.ndarray
-    solution: AstrometricSolution
+    solution: AstrometricSolution | None
 
     @classmethod
     def from_header(
         cls,
         header: Header,
         solution: AstrometricSolution,
-        limits: Sequence[float] | None = None,
+        limits: Sequence[float] | np.ndarray | None = None,
         position_unit: str = units.PIX,
         where: str = "pixel table",
         compat: Compat = OURS,
@@ -136,6 +136,7 @@ class Projection:
     def write_cards(self, header: Header) -> None:
         """Replace the WCS in the header of the pixel table."""
         remove_wcs(header)
+        assert self.solution is not None
         cards = self.solution.cards.copy()
         for i in (1, 2):
             set_card(cards, f"CRPIX{i}", self.crpix[i - 1])

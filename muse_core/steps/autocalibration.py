@@ -208,8 +208,7 @@ def _bin_factors(flux: np.ndarray, npts: np.ndarray, corr: np.ndarray) -> bool:
     measured = flux[~np.isnan(flux)]
     if measured.size == 0:
         return False
-    reference, _ = _clipped_mean(measured, by_mad=False)
-    reference = np.float32(reference)
+    reference = np.float32(_clipped_mean(measured, by_mad=False)[0])
     half_flux = np.zeros((N_IFU, 2), np.float32)
     for ifu in range(N_IFU):
         _fill_from_half(flux[ifu], half_flux[ifu])

@@ -8,10 +8,12 @@ import dataclasses
 import math
 
 import numpy as np
+import numpy.typing as npt
 from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
+from muse_core.model.arrays import Float64Array
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float, is_nfm, require_float, spaxel_size_arcsec
@@ -109,10 +111,9 @@ class DarCorrection:
             index=RefractiveIndex.of(Air.from_header(header, compat), method),
         )
 
-    def shift_arcsec(self, lbda: np.ndarray) -> np.ndarray:
+    def shift_arcsec(self, lbda: npt.ArrayLike) -> Float64Array:
         """Shift along the parallactic angle at wavelengths in Angstrom (float64): negative bluewards."""
-        lbda = np.asarray(lbda, np.float64)
-        return self.scale * (self.index(self.lambda_ref / 1e4) - self.index(lbda * 1e-4))
+        return self.scale * (self.index(self.lambda_ref / 1e4) - self.index(np.asarray(lbda, np.float64) * 1e-4))
 
     def constants(self) -> np.ndarray:
         """Constants for the kernel: kx, ky, scale, n(lambda_ref), and those of the refractive index."""

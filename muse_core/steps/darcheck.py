@@ -85,9 +85,11 @@ class ResidualShift:
         """Keyword, value and comment for the pixel table that was checked."""
         return [(_CARD_CHECK, self.max_shift_arcsec, "[arcsec] maximum residual DAR offsets found")]
 
-    def correction_cards(self, header: Header) -> list[tuple[str, float, str]]:
+    def correction_cards(self, header: Header) -> list[tuple[str, float | np.float32, str]]:
         """Further ones after `correct`, from the header before its limits are computed anew."""
-        cards = [(_CARD_RESIDUAL, self.lbda_ref, "[Angstrom] ref. lambda for residual DAR correction")]
+        cards: list[tuple[str, float | np.float32, str]] = [
+            (_CARD_RESIDUAL, self.lbda_ref, "[Angstrom] ref. lambda for residual DAR correction")
+        ]
         for axis in "XY":
             for end, name in (("LO", "LOW"), ("HI", "HIGH")):
                 old, new = f"{PIXTABLE}LIMITS {axis} {name}", f"{PIXTABLE}PREDAR LIMITS {axis}{end}"
@@ -258,6 +260,7 @@ def _object_offsets(
     weights = np.divide(1.0, np.sqrt(variance), out=np.zeros_like(values), where=good)
     first = np.maximum(centre[enough] - (hx, hy), 1) - 1  # pixels are counted from the first one of the stamp
     x, y, guess = x - first[:, 0, None, None], y - first[:, 1, None, None], guess - first
+    end: type[gaussfit.AtMinimum]
     if compat.dar_fits_end_early:
         start, end = _start_values_of_reference(values, good, x, guess, 2.0 * hx), gaussfit.Early
     else:
@@ -287,7 +290,8 @@ def _marginal_centroid(
     where = np.take(coordinate, 0, axis=axis)
     total = profile.sum(axis=1)
     centre = where[:, where.shape[1] // 2].astype(float)
-    return np.divide((profile * where).sum(axis=1), total, out=centre, where=total > 0)
+    centroid: np.ndarray = np.divide((profile * where).sum(axis=1), total, out=centre, where=total > 0)
+    return centroid
 
 
 def _start_values(values: np.ndarray, good: np.ndarray, x: np.ndarray, guess: np.ndarray) -> np.ndarray:

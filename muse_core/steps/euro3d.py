@@ -127,7 +127,7 @@ class Euro3DTable:
         y, x = np.nonzero(self._start != _NEVER)
         if not compat.euro3d_images_cut or not x.size:
             return self.grid.ny, self.grid.nx
-        positions = np.array([self.grid.position(i + 1, j + 1) for i, j in zip(x, y, strict=True)])
+        positions = np.array([self.grid.position(i + 1, j + 1) for i, j in zip(x.tolist(), y.tolist(), strict=True)])
         a, b = positions.min(axis=0), positions.max(axis=0)
         if self.grid.celestial:
             a, b = self.grid.pixel(a), self.grid.pixel(b)
@@ -162,7 +162,7 @@ class Euro3DTable:
         rows["NSPAX"] = rows["GROUP_N"] = 1
         rows["SPEC_LEN"] = self.grid.nz - start[y]
         rows["SPEC_STA"] = start[y] + 1
-        for row, j in zip(rows, y, strict=True):
+        for row, j in zip(rows, y.tolist(), strict=True):
             row["XPOS"], row["YPOS"] = self.grid.position(x + 1, j + 1)
         rows["DATA_SPE"] = np.where(used, data[plane, y[:, None]], np.nan)
         rows["QUAL_SPE"] = np.where(used, dq[plane, y[:, None]], 0)

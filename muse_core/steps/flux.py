@@ -9,7 +9,6 @@ whose rounding to float32 depends on the last bits.
 import dataclasses
 import logging
 import math
-from typing import Any
 
 import numpy as np
 from astropy.io.fits import Header
@@ -192,7 +191,7 @@ def _with(flag: bool) -> str:
     return "with" if flag else "without"
 
 
-def _segments(nodes: np.ndarray, values: np.ndarray, errors: np.ndarray, begin: np.ndarray) -> Any:
+def _segments(nodes: np.ndarray, values: np.ndarray, errors: np.ndarray | None, begin: np.ndarray) -> np.ndarray:
     """Segments of a curve in the intervals that begin at `begin`, ndarray of SEGMENT, shape (n,); 0 outside."""
     index, other, inside = segments(nodes, begin)
     out = np.zeros(len(begin), SEGMENT)
@@ -203,14 +202,14 @@ def _segments(nodes: np.ndarray, values: np.ndarray, errors: np.ndarray, begin: 
     return out
 
 
-def _line(segment: tuple[Any, ...], begin: float) -> np.ndarray:
+def _line(segment: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """Value of segments at `begin` and their slope, shape (2, n)."""
     (first, second), (low, high) = segment["lbda"].T, segment["value"].T
     slope = (high - low) / (second - first)
     return np.array([low + slope * (begin - first), slope])
 
 
-def _variance(segment: tuple[Any, ...], begin: float) -> np.ndarray:
+def _variance(segment: np.ndarray, begin: np.ndarray) -> np.ndarray:
     """Polynomial in the distance from `begin` of the variance of segments; shape (n, 3)."""
     (first, second), (low, high) = segment["lbda"].T, segment["error"].T
     width = second - first

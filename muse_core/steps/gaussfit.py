@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from muse_core.model.arrays import BoolArray, Float64Array, IntArray
+
 N_PARAMETERS = 7
 BACKGROUND, VOLUME, CORRELATION, X, Y, SIGMA_X, SIGMA_Y = range(N_PARAMETERS)
 _FIRST_DAMPING = 1e-3
@@ -76,7 +78,7 @@ class AtMinimum:
     def __init__(self, n: int):
         pass
 
-    def allowed(self, parameters: np.ndarray) -> np.ndarray:
+    def allowed(self, parameters: Float64Array) -> BoolArray:
         """May the model be evaluated? `parameters` (n, 7); shape (n,)."""
         return (
             (np.abs(parameters[:, CORRELATION]) < 1)
@@ -90,8 +92,8 @@ class AtMinimum:
         return np.zeros_like(vanishes)
 
     def ended(
-        self, which: np.ndarray, chi2: np.ndarray, decrease: np.ndarray, step: np.ndarray, parameters: np.ndarray
-    ) -> np.ndarray:
+        self, which: IntArray, chi2: Float64Array, decrease: Float64Array, step: Float64Array, parameters: Float64Array
+    ) -> BoolArray:
         """Is this the end?
 
         Parameters
@@ -129,7 +131,7 @@ class Early(AtMinimum):
         self._count = np.zeros(n, int)
         self._previous = np.full(n, np.inf)
 
-    def allowed(self, parameters: np.ndarray) -> np.ndarray:
+    def allowed(self, parameters: Float64Array) -> BoolArray:
         """May the model be evaluated?"""
         return np.abs(parameters[:, CORRELATION]) < 1
 
@@ -138,8 +140,8 @@ class Early(AtMinimum):
         return vanishes
 
     def ended(
-        self, which: np.ndarray, chi2: np.ndarray, decrease: np.ndarray, step: np.ndarray, parameters: np.ndarray
-    ) -> np.ndarray:
+        self, which: IntArray, chi2: Float64Array, decrease: Float64Array, step: Float64Array, parameters: Float64Array
+    ) -> BoolArray:
         """Is this the end?"""
         length, previous, count = (step**2).sum(axis=1), self._previous[which], self._count[which]
         negligible = length <= self.negligible * (parameters**2).sum(axis=1)
@@ -147,7 +149,8 @@ class Early(AtMinimum):
         counted = np.where(super().ended(which, chi2, decrease, step, parameters) & steady, count + 1, 0)
         self._count[which] = count = np.where(count < self.count, counted, count)
         self._previous[which] = length
-        return (count >= self.count) & ((length > previous) | negligible)
+        ended: BoolArray = (count >= self.count) & ((length > previous) | negligible)
+        return ended
 
 
 def _normal_equations(

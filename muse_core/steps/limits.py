@@ -15,7 +15,7 @@ PREFIX = PIXTABLE + "LIMITS "
 
 def write_limits(
     header: Header,
-    extent: Sequence[float],
+    extent: Sequence[float] | np.ndarray,
     ifu: tuple[int, int],
     slice_number: tuple[int, int],
     position_unit: str = units.PIX,

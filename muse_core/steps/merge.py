@@ -195,7 +195,7 @@ def remove_quality_cards(header: Header) -> None:
     remove_cards(header, _QC)
 
 
-def remove_cards(header: Header, pattern: re.Pattern) -> None:
+def remove_cards(header: Header, pattern: re.Pattern[str]) -> None:
     """Remove all cards whose keyword has `pattern` in it."""
     for key in {key for key in header if pattern.search(key)}:
         header.remove(key, remove_all=True)

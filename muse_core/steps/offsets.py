@@ -124,9 +124,9 @@ def find_offset(offsets: OffsetList | None, header: Header) -> Offset | None:
         return None
     row = dates.index(date_obs[:COMPARED])
     ra, dec = float(offsets.ra_offset[row]), float(offsets.dec_offset[row])
-    if not (math.isfinite(ra) and math.isfinite(dec)):
+    there = math.isfinite(ra) and math.isfinite(dec)
+    if not there:
         _LOG.warning("%s: no offset for the exposure of %s (%g, %g)", offsets.where, date_obs, ra, dec)
-        ra = dec = None
     scale = math.nan if offsets.flux_scale is None else float(offsets.flux_scale[row])
     normal = math.isfinite(scale) and abs(scale) >= sys.float_info.min
-    return Offset(date_obs, ra, dec, scale if normal else None)
+    return Offset(date_obs, ra if there else None, dec if there else None, scale if normal else None)

@@ -48,7 +48,7 @@ def fwhm_qc(
     labels, n, _ = detect_sources(image, DETECTION_SIGMAS)
     if compat.nan_hides_sources and np.isnan(image).any():
         n = 0
-    result = [("NDET", n), ("LAMBDA", lbda)]
+    result: list[tuple[str, int | np.float32]] = [("NDET", n), ("LAMBDA", lbda)]
     if n == 0:
         _LOG.warning(
             "No sources found for FWHM measurement down to %.1f sigma limit on plane %d",
@@ -58,7 +58,7 @@ def fwhm_qc(
         names = ("POS0 X", "POS0 Y", "FWHM0 X", "FWHM0 Y")
         return result + [(name, _FAILED) for name in names]
     matrix = _arcsec_matrix(grid, spaxel_size)
-    valid = []
+    valid: list[float] = []
     for k, centroid in enumerate(centroids(image, labels, n), start=1):
         x, y = (int(np.floor(c + 0.5)) for c in centroid)
         fwhm = _to_arcsec(_fwhm_pixels(image, x, y), matrix, compat)
@@ -69,7 +69,7 @@ def fwhm_qc(
         result += [(name, np.float32(value)) for name, value in zip(names, values, strict=True)]
     middle = spread = 0.0
     if n >= 3 and valid:
-        middle = median(valid)
+        middle = median(np.array(valid))
         spread = median(np.abs(np.array(valid) - middle))
     return result + [
         ("FWHM NVALID", len(valid) // 2),
@@ -80,11 +80,11 @@ def fwhm_qc(
 
 def _arcsec_matrix(grid: OutputGrid, spaxel_size: tuple[float, float]) -> np.ndarray:
     if grid.celestial:
-        return np.abs(np.reshape(grid.cd, (2, 2))) * 3600.0
+        return np.abs(np.reshape(np.array(grid.cd), (2, 2))) * 3600.0
     return np.diag(spaxel_size)
 
 
-def _to_arcsec(pixels: np.ndarray, matrix: np.ndarray, compat: Compat) -> tuple[float, float]:
+def _to_arcsec(pixels: tuple[float, float], matrix: np.ndarray, compat: Compat) -> tuple[float, float]:
     if min(pixels) < 0:
         return -1.0, -1.0
     x = matrix[0, 0] * pixels[0] + matrix[0, 1] * pixels[1]
@@ -118,7 +118,8 @@ def _crossing(values: np.ndarray, level: float) -> float | None:
     if below.size == 0 or np.isnan(values[below[0]]):
         return None
     i = int(below[0])
-    return i - 1 + (values[i - 1] - level) / (values[i - 1] - values[i])
+    before, after = float(values[i - 1]), float(values[i])
+    return i - 1 + (before - level) / (before - after)
 
 
 def _noise(values: np.ndarray, peak: int) -> float:
@@ -134,4 +135,5 @@ def _noise(values: np.ndarray, peak: int) -> float:
         left -= 1
     while right < len(smooth) - 1 and smooth[right + 1] < smooth[right]:
         right += 1
-    return (smooth[left] + smooth[right]) / 2
+    mean: float = (smooth[left] + smooth[right]) / 2
+    return mean

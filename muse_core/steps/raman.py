@@ -91,12 +91,15 @@ class RamanFit:
         x = grid.cd[0] * dx + grid.cd[1] * dy + grid.crval[0]
         y = grid.cd[2] * dx + grid.cd[3] * dy + grid.crval[1]
         p = self.shape
-        return (p[0] * x * x + p[1] * x * y + p[2] * y * y + p[3] * x + p[4] * y + 1.0).astype(np.float32)
+        found: np.ndarray = p[0] * x * x + p[1] * x * y + p[2] * y * y + p[3] * x + p[4] * y + 1.0
+        return found.astype(np.float32)
 
-    def qc_cards(self, lines: RamanLines) -> list[tuple[str, float, str]]:
+    def qc_cards(self, lines: RamanLines) -> list[tuple[str, float | np.float32]]:
         """QC keywords without their prefix and values: `double` and `float` (numpy.float32)."""
         names = ("XX", "XY", "YY", "X", "Y")
-        cards = [(f"RAMAN SPATIAL {name}", float(p)) for name, p in zip(names, self.shape, strict=True)]
+        cards: list[tuple[str, float | np.float32]] = [
+            (f"RAMAN SPATIAL {name}", float(p)) for name, p in zip(names, self.shape, strict=True)
+        ]
         fluxes = zip(BANDS, self.total_flux(lines), strict=True)
         return cards + [(f"RAMAN FLUX {band.name}", np.float32(flux)) for band, flux in fluxes]
 
@@ -130,7 +133,7 @@ def sort_by_slice(rows: np.ndarray) -> np.ndarray:
     return rows if ascending.all() else rows[slice_order(rows)]
 
 
-def fit_raman(tables: Sequence, lines: RamanLines, lsf: LsfCubes, compat: Compat = OURS) -> RamanFit:
+def fit_raman(tables: Sequence[np.ndarray], lines: RamanLines, lsf: LsfCubes, compat: Compat = OURS) -> RamanFit:
     """Fit the strength of the lines in both bands and their shape over the field, by unweighted least squares.
 
     Each band has a constant background. The shape is not constrained, and nothing is clipped.
@@ -204,7 +207,8 @@ def _root_of_moments(rows: np.ndarray, spectrum: np.ndarray) -> np.ndarray:
     gram = np.triu(gram[:7, :7]) + np.triu(gram[:7, :7], 1).T
     size = np.sqrt(np.maximum(np.diag(gram), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(gram / np.outer(size, size))
-    return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * size
+    root: np.ndarray = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T * size
+    return root
 
 
 def _fit_moments(tables: Sequence[np.ndarray], spectra: Sequence[np.ndarray]) -> RamanFit:

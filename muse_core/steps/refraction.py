@@ -15,10 +15,12 @@ import dataclasses
 import enum
 import logging
 import math
+from typing import overload
 
 import numpy as np
 from astropy.io.fits import Header
 
+from muse_core.model.arrays import Float64Array
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float
 
@@ -75,12 +77,12 @@ class Air:
         if humidity is None:
             humidity = DEFAULT_HUMIDITY
             _LOG.warning("ESO TEL AMBI RHUM is missing, using %g per cent", humidity)
-        pressures = [get_float(header, f"ESO TEL AMBI PRES {when}", None, compat) for when in ("START", "END")]
-        if None in pressures:
+        start, end = (get_float(header, f"ESO TEL AMBI PRES {when}", None, compat) for when in ("START", "END"))
+        if start is None or end is None:
             pressure = DEFAULT_PRESSURE
             _LOG.warning("ESO TEL AMBI PRES START or END is missing, using %g hPa", pressure)
         else:
-            pressure = sum(pressures) / 2
+            pressure = (start + end) / 2
         return cls(temperature + ZERO_CELSIUS, humidity / 100, pressure)
 
 
@@ -120,7 +122,11 @@ class RefractiveIndex:
     p3: float = 0.0
     factor: float = 0.0
 
-    def __call__(self, lbda_um: np.ndarray) -> np.ndarray:
+    @overload
+    def __call__(self, lbda_um: float) -> float: ...
+    @overload
+    def __call__(self, lbda_um: Float64Array) -> Float64Array: ...
+    def __call__(self, lbda_um: float | Float64Array) -> float | Float64Array:
         """Return n for wavelengths in micrometre (float64)."""
         s = 1 / (lbda_um * lbda_um)
         dry = self.c + self.a1 / (self.b1 - s) + self.a2 / (self.b2 - s)

@@ -63,6 +63,8 @@ _QUALITY_WAVELENGTH = 7000.0  # Angstrom
 _OUTER_SCALE = 23.0  # m
 _TELESCOPE = 300 * 8.1175365721399437 / 23.0
 
+#: Keyword, value, comment.
+_Row = tuple[str, str | int | float, str]
 _LOG = logging.getLogger(__name__)
 
 
@@ -98,14 +100,14 @@ class SdpExposure:
             key: keywords.require_float(header, key, where, compat)
             for key in ("MJD-OBS", "EXPTIME", "ESO TEL AIRM START", "ESO TEL AIRM END")
         }
-        seeing = (keywords.get_float(header, f"ESO TEL AMBI FWHM {end}", 0.0, compat) for end in ("START", "END"))
+        start, end = (keywords.get_float(header, f"ESO TEL AMBI FWHM {when}", 0.0, compat) for when in ("START", "END"))
         return cls(
             programme=keywords.get_string(header, "ESO OBS PROG ID", "", compat=compat),
             observation=keywords.get_int(header, "ESO OBS ID", 0),
             mjd_obs=number["MJD-OBS"],
             exptime=number["EXPTIME"],
             airmass=(number["ESO TEL AIRM START"], number["ESO TEL AIRM END"]),
-            seeing=tuple(seeing),
+            seeing=(start, end),
             linear_fwhm=keywords.get_float(header, "ESO TEL IA FWHMLIN", None, compat),
             sources=sources,
             flux_calibrated=keywords.get_bool(header, keywords.PIXTABLE + "FLUXCAL", compat=compat),
@@ -201,7 +203,8 @@ def _image_quality(exposure: SdpExposure) -> float:
     s, z, relative = exposure.linear_fwhm, sum(exposure.airmass) / 2, _QUALITY_WAVELENGTH / 5000.0
     r0 = 0.976 * 5e-7 / s * (180 / math.pi * 3600) * relative**1.2 * z**-0.6
     factor = 1 / (1 + _TELESCOPE) - 1
-    return s * relative**-0.2 * z**0.6 * math.sqrt(1 + factor * 2.183 * (r0 / _OUTER_SCALE) ** 0.356)
+    quality: float = s * relative**-0.2 * z**0.6 * math.sqrt(1 + factor * 2.183 * (r0 / _OUTER_SCALE) ** 0.356)
+    return quality
 
 
 def magnitude_limit(
@@ -255,7 +258,8 @@ def _smoothed(image: np.ndarray, border: int, sigma: float) -> np.ndarray:
     total = ndimage.correlate(np.where(good, padded, 0.0), kernel, mode="constant")[inside]
     weight = ndimage.correlate(good.astype(np.float64), kernel, mode="constant")[inside]
     some = ndimage.maximum_filter(good, 2 * border + 1)[inside]
-    return np.divide(total, weight, out=np.full(total.shape, np.nan), where=some)
+    smoothed: np.ndarray = np.divide(total, weight, out=np.full(total.shape, np.nan), where=some)
+    return smoothed
 
 
 def _mode(values: np.ndarray) -> float:
@@ -323,14 +327,14 @@ def primary_cards(
         noise /= _FLUX_SCALE
     else:
         _LOG.warning("PIXNOISE: data in %r, expected %r; not converted", data_unit, units.FLUX)
-    spaxel = tuple(value * 3600 for value in grid.voxel_scales())
-    limit = magnitude_limit(statistics.white_image(), quality[0], spaxel, lbda_min, lbda_max)
+    scale_x, scale_y = grid.voxel_scales()
+    limit = magnitude_limit(statistics.white_image(), quality[0], (scale_x * 3600, scale_y * 3600), lbda_min, lbda_max)
     ra, dec = grid.position(0.5 * grid.nx, 0.5 * grid.ny)
     end = max(exposure.mjd_obs + exposure.exptime / 86400 for exposure in exposures)
     origin = {True: "measured", False: "default"}
     programmes = sorted({exposure.programme for exposure in exposures})
     several = len(programmes) > 1
-    rows: list[tuple] = [
+    rows: list[_Row] = [
         ("RA", ra % 360.0, "[deg] Image center (J2000)"),
         ("DEC", dec, "[deg] Image center (J2000)"),
         ("EXPTIME", _exposure_time(exposures, total, nfm, largest_image), "[s] Total integration time per pixel"),
@@ -372,7 +376,7 @@ def largest_number_of_cards(exposures: Sequence[SdpExposure], n_images: int) -> 
     return _UNNUMBERED_CARDS + n_images + sum(2 + len(exposure.sources) for exposure in exposures)
 
 
-def _numbered(stem: str, values: Iterable, comment: str) -> list[tuple]:
+def _numbered(stem: str, values: Iterable[str | int], comment: str) -> list[_Row]:
     return [(f"{stem}{k}", value, comment) for k, value in enumerate(values, start=1)]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from astropy.io.fits import Header
 
 from muse_core.errors import DataError, ParameterError
+from muse_core.model.arrays import Float64Array
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import PIXTABLE, get_float
@@ -258,14 +259,14 @@ def velocity_kms(header: Header, frame: str, compat: Compat = OURS) -> float:
     """
     if frame not in ("bary", "helio", "geo"):
         raise ParameterError(f"rvcorr: found {frame!r}, expected one of {', '.join(FRAMES)}")
-    values = {key: get_float(header, key, None, compat) for key in ("EXPTIME", "MJD-OBS", "RA", "DEC")}
-    values["EQUINOX"] = get_float(header, "EQUINOX")  # the reference, too, takes an integer here
-    missing = [key for key, value in values.items() if value is None]
-    if missing:
+    found = {key: get_float(header, key, None, compat) for key in ("EXPTIME", "MJD-OBS", "RA", "DEC")}
+    found["EQUINOX"] = get_float(header, "EQUINOX")  # the reference, too, takes an integer here
+    values = {key: value for key, value in found.items() if value is not None}
+    if missing := [key for key in found if key not in values]:
         raise DataError(f"velocity correction: keyword {', '.join(missing)} missing, or not a number")
     latitude = math.radians(site_value(header, "ESO TEL GEOLAT", compat).value)
-    longitude, found = site_value(header, "ESO TEL GEOLON", compat)
-    west = longitude if compat.geolon_west_positive or not found else -longitude
+    longitude, stated = site_value(header, "ESO TEL GEOLON", compat)
+    west = longitude if compat.geolon_west_positive or not stated else -longitude
     elevation = site_value(header, "ESO TEL GEOELEV", compat).value
 
     julian_date = values["MJD-OBS"] + 2400000.5 + 0.5 * values["EXPTIME"] / 86400
@@ -338,16 +339,16 @@ class VelocityCorrection:
         set_card(header, "SPECSYS", specsys, SPECSYS_COMMENT)
 
 
-def _rotation_x(angle: float) -> np.ndarray:
+def _rotation_x(angle: float) -> Float64Array:
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
 
 
-def _rotation_y(angle: float) -> np.ndarray:
+def _rotation_y(angle: float) -> Float64Array:
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
 
 
-def _rotation_z(angle: float) -> np.ndarray:
+def _rotation_z(angle: float) -> Float64Array:
     c, s = math.cos(angle), math.sin(angle)
     return np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])

@@ -3,7 +3,7 @@
 
 import dataclasses
 import itertools
-import os
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -86,7 +86,7 @@ class Euro3D:
                 writer.write(4 + 2 * number, 0, np.where(missing, np.int32(DQ.MISSING), 0).astype(np.int32).reshape(-1))
             product.run.factory.register(writer.finish(), TAG)
 
-    def _primary(self, path: str | os.PathLike[str]) -> Header:
+    def _primary(self, path: Path) -> Header:
         product = self._product
         unit = product.table.data_unit
         cards = [*product.cards, card("BUNIT", unit)] if unit else product.cards

@@ -75,7 +75,7 @@ class SdpCube:
             product.grid,
             self._statistics,
             images=names,
-            largest_image=max((np.count_nonzero(~np.isnan(image)) for image in images), default=0),
+            largest_image=max((int(np.count_nonzero(~np.isnan(image))) for image in images), default=0),
             data_unit=table.data_unit,
             has_response="STD_RESPONSE" in run.factory.tags_used,
             software=run.factory.pipeline,

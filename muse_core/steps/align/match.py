@@ -152,7 +152,8 @@ def _separations(a: np.ndarray, b: np.ndarray, compat: Compat) -> tuple[np.ndarr
 
 
 def _within(separations: np.ndarray, cosines: np.ndarray, radius: float) -> np.ndarray:
-    return separations[np.hypot(separations[:, 0] * cosines, separations[:, 1]) < radius]
+    near: np.ndarray = separations[np.hypot(separations[:, 0] * cosines, separations[:, 1]) < radius]
+    return near
 
 
 def _most_frequent(

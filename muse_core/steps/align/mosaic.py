@@ -50,14 +50,17 @@ def mosaic_grid(
     """
     first = grids[0]
     corners = np.concatenate(
-        [grid.sky([1, nx, 1, nx], [1, 1, ny, ny]) for grid, (ny, nx) in zip(grids, shapes, strict=True)]
+        [
+            grid.sky(np.array([1, nx, 1, nx]), np.array([1, 1, ny, ny]))
+            for grid, (ny, nx) in zip(grids, shapes, strict=True)
+        ]
     )
     if not compat.ra_zero_not_crossed:
         corners[:, 0] += 360 * np.rint((first.crval[0] - corners[:, 0]) / 360)
     low, high = corners.min(axis=0), corners.max(axis=0)
     middle = tuple(((low + high) / 2).tolist())
     if compat.preview_cut:
-        (x_low, y_low), (x_high, y_high) = first.pixels([low, high]).tolist()
+        (x_low, y_low), (x_high, y_high) = first.pixels(np.stack([low, high])).tolist()
         nx, ny = abs(x_high - x_low), abs(y_high - y_low)
         return CelestialGrid((nx / 2, ny / 2), middle, first.cd), (int(ny) + 1, int(nx) + 1)
     centred = CelestialGrid((0.0, 0.0), middle, first.cd)

@@ -265,7 +265,8 @@ def find_stars(
     good = (along_x > 0) & (along_y > 0) & (np.abs(shift_x) < half) & (np.abs(shift_y) < half)
     for name, (low, high) in (("sharpness", sharpness), ("roundness", roundness)):
         good &= (stars[name] >= low) & (stars[name] <= high)
-    return stars[good]
+    chosen: np.ndarray = stars[good]
+    return chosen
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)

@@ -8,21 +8,25 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from muse_core.model.arrays import Float32Array, Float64Array, UInt8Array
 from muse_core.steps.noise.layout import Layout
 
 #: How coefficients are kept: integers, of which one means that there is none.
 SCALE, ZERO, BLANK = 127, 127, 255
 #: Side, in spaxels, of the square in which variances are averaged to tell what all its voxels have in common.
 WINDOW = 9
+#: Part of a plane, along y and x.
+Slices = tuple[slice, slice]
 _CHUNK = 1 << 21  # voxels whose coefficients are made at once
 
 
-def encode(values: np.ndarray) -> np.ndarray:
+def encode(values: Float32Array) -> UInt8Array:
     """Return coefficients, NaN where there are none, as uint8."""
     scaled = values * SCALE
     np.rint(scaled, out=scaled)
     scaled += ZERO
-    return np.fmin(scaled, BLANK, out=scaled).astype(np.uint8)  # of NaN and a number, the number
+    np.fmin(scaled, BLANK, out=scaled)  # of NaN and a number, the number
+    return scaled.astype(np.uint8)
 
 
 def decode(raw: np.ndarray) -> np.ndarray:
@@ -31,19 +35,23 @@ def decode(raw: np.ndarray) -> np.ndarray:
     return np.where(raw == BLANK, np.float32(np.nan), scaled)
 
 
-def mean_of(raw: np.ndarray) -> np.ndarray:
+def mean_of(raw: UInt8Array) -> Float64Array:
     """Return the mean of encoded images, shape (n, ny, nx), each; 0 where there are none."""
     blank = np.count_nonzero(raw == BLANK, axis=(1, 2))
     seen = raw[0].size - blank
-    return (raw.sum(axis=(1, 2), dtype=np.int64) - blank * BLANK - seen * ZERO) / (SCALE * np.maximum(seen, 1))
+    total = raw.sum(axis=(1, 2), dtype=np.int64) - blank * BLANK - seen * ZERO
+    mean: Float64Array = total / (SCALE * np.maximum(seen, 1))
+    return mean
 
 
-def overlap(offset: tuple[int, int], shape: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def overlap(offset: tuple[int, int], shape: tuple[int, int]) -> tuple[Slices, Slices]:
     """Return the part of an image whose pixels have a neighbour at (dy, dx), and the part that these are."""
-    pairs = list(zip(offset, shape, strict=True))
-    here = tuple(slice(max(-d, 0), max(n - max(d, 0), 0)) for d, n in pairs)
-    there = tuple(slice(max(d, 0), max(n - max(-d, 0), 0)) for d, n in pairs)
-    return here, there
+
+    def first(d: int, n: int) -> slice:
+        return slice(max(-d, 0), max(n - max(d, 0), 0))
+
+    (dy, dx), (ny, nx) = offset, shape
+    return (first(dy, ny), first(dx, nx)), (first(-dy, ny), first(-dx, nx))
 
 
 def fill(values: np.ndarray, planes: np.ndarray) -> np.ndarray:
@@ -58,7 +66,8 @@ def fill(values: np.ndarray, planes: np.ndarray) -> np.ndarray:
     to_before = np.where(before < 0, far, own - planes[np.maximum(before, 0)])
     to_after = np.where(after >= n, far, planes[np.minimum(after, n - 1)] - own)
     nearest = np.clip(np.where(to_before <= to_after, before, after), 0, n - 1)
-    return np.nan_to_num(np.take_along_axis(values, nearest, axis=0))
+    filled: np.ndarray = np.nan_to_num(np.take_along_axis(values, nearest, axis=0))
+    return filled
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +119,9 @@ class Variances:
     def __init__(self, stat: np.ndarray, origin: tuple[int, int, int] = (0, 0, 0)):
         self._stat, self._origin = stat, origin
 
-    def read(self, planes: np.ndarray, y: tuple[int, int], x: tuple[int, int], halo: int = 0):
+    def read(
+        self, planes: np.ndarray, y: tuple[int, int], x: tuple[int, int], halo: int = 0
+    ) -> tuple[Float64Array, Slices]:
         """Return variances, 0 where there are none, and what is beyond the box.
 
         Parameters
@@ -140,7 +151,7 @@ class Variances:
             found = np.asarray(self._stat[low:high, ranges[0], ranges[1]], np.float64)[numbers - low]
         else:
             found = np.stack([np.asarray(self._stat[n, ranges[0], ranges[1]], np.float64) for n in numbers.tolist()])
-        return np.where(np.isfinite(found) & (found > 0), found, 0), tuple(inside)
+        return np.where(np.isfinite(found) & (found > 0), found, 0), (inside[0], inside[1])
 
 
 class Correlation:
@@ -225,11 +236,12 @@ class _Places:
         length = (self.planes[self.high] - self.planes[self.low]).astype(np.float32)[:, None, None]
         t = self.part[:, None, None]
         rest = 1 - t
-        return (
+        found: np.ndarray = (
             values[self.low] * (1 + 2 * t) * rest**2
             + values[self.high] * (3 - 2 * t) * t**2
             + (slopes[self.low] * rest - slopes[self.high] * t) * (length * t * rest)
         )
+        return found
 
 
 class _Units:
@@ -240,7 +252,7 @@ class _Units:
         stat, (y, x) = variances.read(self._planes, box.y, box.x, WINDOW // 2)
         self._mean = window_mean(stat)[:, y, x]
         self._root = (stat[:, y, x] ** 0.25).astype(np.float32)
-        self._common: dict[tuple, np.ndarray] = {}
+        self._common: dict[tuple[str, int], np.ndarray] = {}
 
     def _of_planes(self, key: str, first: np.ndarray, dz: int) -> np.ndarray:
         """Return what all voxels around have in common: (m_j m_k)^(1/4) / M."""
@@ -258,7 +270,7 @@ class _Units:
             self._common[key, dz] = np.where(middle > 0, found, 0).astype(np.float32)
         return self._common[key, dz]
 
-    def factors(self, key: str, planes: np.ndarray, dz: int, here, there) -> np.ndarray:
+    def factors(self, key: str, planes: np.ndarray, dz: int, here: Slices, there: Slices) -> np.ndarray:
         """Return coefficients in these units, of those in units of the two variances; 0 where a voxel is missing.
 
         Parameters
@@ -277,7 +289,7 @@ class _Units:
         ndarray of float32, shape (n_planes, ny, nx)
         """
         first = np.searchsorted(self._planes, planes)
-        found = self._of_planes(key, first, dz)[:, *here] * self._root[first][:, *here]
+        found: np.ndarray = self._of_planes(key, first, dz)[:, *here] * self._root[first][:, *here]
         found *= self._root[first + dz][:, *there]
         return found
 
@@ -311,9 +323,11 @@ class LocalCorrelation:
             self._spectral_places = _Places.of(layout.spectral, self._wanted)
             planes.append(self._spectral_places.planes)
         self._units = _Units(box, planes, variances, self.depth)
-        self._kept: dict[tuple, np.ndarray] = {}
+        self._kept: dict[tuple[int, int, int] | tuple[str, int], np.ndarray] = {}
 
-    def _interpolated(self, key: str, places: "_Places", values: np.ndarray, dz: int, here, there) -> np.ndarray:
+    def _interpolated(
+        self, key: str, places: "_Places", values: np.ndarray, dz: int, here: Slices, there: Slices
+    ) -> np.ndarray:
         factors = self._units.factors(key, places.planes, dz, here, there)
         return places.interpolate(np.where(factors > 0, values[:, *here] * factors, np.float32(np.nan)))
 
@@ -342,7 +356,7 @@ class LocalCorrelation:
             return 1.0
         return self._pattern((0, dy, dx) if (dy, dx) > (0, 0) else (0, -dy, -dx))
 
-    def pairs(self, offset: tuple[int, int, int]) -> tuple[tuple, tuple, np.ndarray]:
+    def pairs(self, offset: tuple[int, int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...], np.ndarray]:
         """Return the coefficients of all pairs of voxels in the box at an offset.
 
         Returns

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from muse_core.model.arrays import Float64Array
 from muse_core.model.statistics import SIGMA_PER_MAD
 
 #: Spaxels along the side of the boxes.
@@ -30,7 +31,7 @@ def sky_spaxels(image: np.ndarray) -> np.ndarray:
     -------
     ndarray of bool, shape (ny, nx)
     """
-    kept = np.isfinite(image)
+    kept: np.ndarray = np.isfinite(image)
     for _ in range(_ROUNDS):
         if not kept.any():
             break
@@ -134,10 +135,11 @@ class SkyNoise:
             return np.where(pixels > 0, squares / pixels**2, np.nan)
 
 
-def _integral(edges: np.ndarray, values: np.ndarray, lbda: np.ndarray, width: np.ndarray) -> np.ndarray:
+def _integral(edges: Float64Array, values: Float64Array, lbda: Float64Array, width: Float64Array) -> Float64Array:
     """Return the sum of what bins hold within `width` around `lbda`, as if it were spread evenly in each."""
     total = np.concatenate([[0], np.cumsum(values)])
-    return np.interp(lbda + width / 2, edges, total) - np.interp(lbda - width / 2, edges, total)
+    found: Float64Array = np.interp(lbda + width / 2, edges, total) - np.interp(lbda - width / 2, edges, total)
+    return found
 
 
 def combined_sky_variance(variances: Sequence[np.ndarray], shares: Sequence[float]) -> np.ndarray:

@@ -106,6 +106,7 @@ class CorrelationWatch:
         self, slab: SortedSlab, plane: int, depth: int, radius: int, selves: bool, stop: np.ndarray, n_threads: int
     ) -> np.ndarray:
         """Return the sums of the rows of the grid that are made."""
+        assert slab.code is not None, "nearest has no correlations"
         band, planes = slab.band, np.arange(plane, plane + depth + 1)
         sums = np.zeros((band.last - band.first, self.grid.nx, noise_kernels.n_sums(depth, radius, selves)))
         noise_kernels.pair_sums(

@@ -120,7 +120,7 @@ def parse_pixfrac(text: str, compat: Compat = OURS) -> tuple[float, float, float
     if len(values) == 2:
         return values[0], values[0], values[1]
     if len(values) == 3:
-        return tuple(values)
+        return values[0], values[1], values[2]
     _LOG.warning("pixfrac: found %r, expected one to three numbers; using %s", text, INTERNAL_PIXFRAC)
     return INTERNAL_PIXFRAC
 

@@ -3,6 +3,8 @@
 
 import numpy as np
 
+from muse_core.model.arrays import Float32Array, Float64Array
+
 # Ciddor (1996), dry standard air at 15 degrees Celsius, 101325 Pa, 450 ppm CO2
 _TEMPERATURE = 288.15  # K
 _CELSIUS = 15.0
@@ -27,6 +29,7 @@ def refractive_index(lbda: np.ndarray) -> np.ndarray:
     return 1 + 1e-8 * (5792105 / (238.0185 - s) + 167917 / (57.362 - s)) * _density_ratio()
 
 
-def air_to_vacuum(lbda: np.ndarray) -> np.ndarray:
+def air_to_vacuum(lbda: Float32Array) -> Float32Array:
     """Convert air wavelengths (float32, Angstrom) to vacuum wavelengths (float32)."""
-    return (lbda.astype(np.float64) * refractive_index(lbda)).astype(np.float32)
+    vacuum: Float64Array = lbda.astype(np.float64) * refractive_index(lbda)
+    return vacuum.astype(np.float32)

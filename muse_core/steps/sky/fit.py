@@ -77,7 +77,8 @@ class _LineModel(abc.ABC):
 
     def fluxes(self, parameters: np.ndarray) -> np.ndarray:
         strength = parameters[self.lines.group]
-        return self.lines.flux * (strength * strength)
+        fluxes: np.ndarray = self.lines.flux * (strength * strength)
+        return fluxes
 
     def spectrum_of(self, parameters: np.ndarray) -> np.ndarray:
         flux = self.fluxes(parameters)
@@ -90,7 +91,8 @@ class _LineModel(abc.ABC):
 
     def in_noise(self, difference: np.ndarray) -> np.ndarray:
         """Differences of neighbouring bins in units of their noise."""
-        return difference / self.noise
+        quotient: np.ndarray = difference / self.noise
+        return quotient
 
     def window(self, row: int, half_width: float) -> slice:
         """Bins around line `row`."""
@@ -111,7 +113,8 @@ class _ImageModel(_LineModel):
 
     def wavelengths(self, parameters: np.ndarray) -> np.ndarray:
         slope, offset = parameters[-2:]
-        return self.lines.lbda * (1 + slope) + (offset - PIVOT * slope)
+        moved: np.ndarray = self.lines.lbda * (1 + slope) + (offset - PIVOT * slope)
+        return moved
 
     def line_spectrum(self, kept: np.ndarray, flux: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         return line_spectrum(self.spectrum.lbda, self.wavelengths(parameters)[kept], flux, self.image)
@@ -144,7 +147,7 @@ class _HermiteModel(_LineModel):
 
     def profile(self, parameters: np.ndarray) -> HermiteProfile:
         *_, w0, w1, w2, h3, h4, h5, h6 = parameters
-        terms = tuple(np.array([h]) for h in (h3, h4, h5, h6))
+        terms = np.array([h3]), np.array([h4]), np.array([h5]), np.array([h6])
         return HermiteProfile(np.array([w0, w1, w2]), terms, slit_width=2.61, bin_width=1.25)
 
     def line_spectrum(self, kept: np.ndarray, flux: np.ndarray, parameters: np.ndarray) -> np.ndarray:
@@ -173,7 +176,8 @@ class _HermiteModel(_LineModel):
 
 def _sum(values: np.ndarray) -> float:
     """Sum one by one, as the reference does and numpy's sum does not."""
-    return np.cumsum(values)[-1]
+    total: float = np.cumsum(values)[-1]
+    return total
 
 
 def _last_at_or_below(ascending: np.ndarray, value: float) -> int:

@@ -3,6 +3,7 @@
 
 import dataclasses
 import logging
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from muse_core.steps.sky.fit import MARGIN, fit_lines
 from muse_core.steps.sky.lsf import average_lsf, fold_with_bin
 from muse_core.steps.sky.spectrum import usable_samples
 from muse_core.steps.sky.subtract import subtract_lines
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +42,7 @@ class SkyModel:
     continuum: Continuum | None
 
 
-def is_parametrised(lsf: LsfCubes | HermiteProfiles) -> bool:
+def is_parametrised(lsf: LsfCubes | HermiteProfiles) -> "TypeIs[HermiteProfiles]":
     """Are these parameters of profiles, the older format of LSF_PROFILE?"""
     return any(isinstance(profile, HermiteProfile) for profile in lsf.values())
 

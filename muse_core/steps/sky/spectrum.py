@@ -82,9 +82,9 @@ class SpectrumAccumulator:
         brighter[:-1] += previous.data[:-1] < previous.data[1:]
         with np.errstate(invalid="ignore"):
             noise = np.sqrt(previous.stat[brighter])
-        limits = previous.data[brighter] + float(np.float32(sigma)) * noise
+        limits: np.ndarray = previous.data[brighter] + float(np.float32(sigma)) * noise
         at_or_below = np.searchsorted(previous.lbda, self._lbda(), side="right") - 1
-        return limits[np.maximum(at_or_below, 0)]
+        return np.take(limits, np.maximum(at_or_below, 0))
 
     def add(self, samples: np.ndarray) -> None:
         """Add samples (ndarray of float32, shape (m, 3), from `usable_samples`), in the order of the table."""

@@ -5,13 +5,15 @@ Only ``data`` changes; variance and flags stay.
 """
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from muse_core.cython_ext import sky_lines as sky_lines_kernels
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes
+from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCube, LsfCubes
 from muse_core.model.origin import IFU_SHIFT, SLICE_KEY_MASK, SLICE_MASK
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum
@@ -97,12 +99,13 @@ def subtract_lines(rows: np.ndarray, lines: SkyLines, lsf: LsfCubes | HermitePro
     if not len(lines):
         return
     ranges = slice_ranges(rows)
+    profiles: Mapping[Any, LsfCube | HermiteProfile] = lsf  # keys say which of the two
     scratch = np.empty((2, max((b - a for _, a, b in ranges), default=0)))
     for key, a, b in ranges:
         ifu, slice_number = key >> IFU_SHIFT, key & SLICE_MASK
-        cube = lsf.get(ifu)
-        hermite = lsf.get((ifu, slice_number))
-        image = cube.image(slice_number) if cube is not None else None
+        cube = profiles.get(ifu)
+        hermite = profiles.get((ifu, slice_number))
+        image = cube.image(slice_number) if isinstance(cube, LsfCube) else None
         if image is not None:
             nodes = np.empty((2, image.data.shape[1] + 4))
             grid = grid_numbers(image.grid)
