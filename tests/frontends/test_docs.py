@@ -38,7 +38,14 @@ export SLURM_CPUS_PER_TASK=2 SLURM_ARRAY_TASK_ID
 for SLURM_ARRAY_TASK_ID in $(seq ${last:-1}); do sh "$script" >"$script.$SLURM_ARRAY_TASK_ID.out" 2>&1 || exit; done
 echo 1
 """
-pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).with_suffix("").as_posix())
+
+
+def name_of(page):
+    """Return the name of a page in those of tests."""
+    return page.relative_to(ROOT).with_suffix("").as_posix()
+
+
+pages = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +88,21 @@ def test_examples(page, tmp_path, stand_ins):
         run("python", python, tmp_path)
 
 
+def with_programs_of_eso(page):
+    """Return the commands of a page for those who have ESO's programs, those in its text too, and its Python."""
+    commands, python = blocks(page, "sh", " eso"), blocks(page, "python", " eso")
+    return "\n".join([commands, *INLINE.findall(page.read_text())]).strip(), python
+
+
 @pytest.mark.reference
-@pages
+@pytest.mark.parametrize("page", [page for page in PAGES if any(with_programs_of_eso(page))], ids=name_of)
 def test_examples_with_programs_of_eso(page, tmp_path, esorex):
     plugins = registry.plugin_directory()
     if plugins is None:
         pytest.skip("built without the native plugin")
-    commands, python = blocks(page, "sh", " eso"), blocks(page, "python", " eso")
-    commands = "\n".join([commands, *INLINE.findall(page.read_text())]).strip()
-    if commands or python:
-        making = re.search(r"muse-simulate .*\n(?:cp .*\n)?", page.read_text())[0]
-        run("sh", f"{making}\n{commands}", tmp_path)
+    commands, python = with_programs_of_eso(page)
+    making = re.search(r"muse-simulate .*\n(?:cp .*\n)?", page.read_text())[0]
+    run("sh", f"{making}\n{commands}", tmp_path)
     if python:
         pytest.importorskip("cpl")
         run("python", f"muse_scipost_plugins = {str(plugins)!r}\n{python}", tmp_path)

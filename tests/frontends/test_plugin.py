@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The native plugin in ESO's esorex: description, execution, failures."""
 
-import importlib.util
 import json
 import os
 import re
@@ -16,7 +15,6 @@ import pytest
 from astropy.io import fits
 
 from muse_core.frontends import registry
-from muse_core.recipes.muse_scipost import MuseScipost
 from muse_core.simulate.dataset import make_dataset
 from muse_core.simulate.exposure import ExposureSpec
 
@@ -44,24 +42,6 @@ def run(command, folder, environment, **more):
         stdin=subprocess.DEVNULL,
         **more,
     )
-
-
-def test_table_is_the_declaration(monkeypatch):
-    """The generated header holds what the class declares."""
-    path = Path(__file__).parents[2] / "cython_ext" / "plugin" / "describe.py"
-    spec = importlib.util.spec_from_file_location("describe", path)
-    describe = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(describe)
-    text = describe.table(MuseScipost(), ADDRESS, "/some/python")
-    assert "#define RECIPE_VERSION 20900\n" in text
-    block = text.partition("PARAMETERS[] = {\n")[2].partition("};")[0]
-    entries = re.findall(r'^  \{"(\w+)", ', block, re.MULTILINE)
-    assert entries == [spec.name for spec in MuseScipost.PARAMETERS]
-    inputs = re.findall(r'^  \{"(\w+)", (\d), (-?\d), (-?\d)\},', text, re.MULTILINE)
-    wanted = [(s.tag, str(int(s.group == "RAW")), str(s.minimum), str(s.maximum)) for s in MuseScipost.INPUTS]
-    assert inputs == wanted
-    for spec in MuseScipost.PRODUCTS:
-        assert f'"{spec.tag}", ' in text.partition("PRODUCTS[]")[2]
 
 
 def test_one_plugin_a_recipe(esorex, clean_environment, tmp_path):

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import fft
 
-from muse_core.model.grid import OutputGrid
+from harness.grids import pixel_grid
 from muse_core.model.rows import make_rows
 from muse_core.steps.noise.correlation import (
     Box,
@@ -39,19 +39,7 @@ METHODS = {
     "renka": ResampleOptions(method="renka", crsigma=0),
     "lanczos": ResampleOptions(method="lanczos", crsigma=0),
 }
-GRID = OutputGrid(
-    nx=NX,
-    ny=NY,
-    nz=NZ,
-    celestial=False,
-    ctype3="AWAV",
-    crpix=(1.0, 1.0, 1.0),
-    crval=(0.0, 0.0, 6000.0),
-    cd=(1.0, 0.0, 0.0, 1.0),
-    cd33=1.25,
-    origin=(0.0, 0.0),
-    scale=(1.0, 1.0),
-)
+GRID = pixel_grid(NX, NY, NZ, (0.0, 0.0, 6000.0))
 SHIFT = np.linspace(0, REFRACTION, NZ)
 #: Planes in which sums begin.
 PLANES = slice(3, 59)

@@ -3,6 +3,7 @@
 
 import numpy as np
 
+from harness.grids import pixel_grid
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
 
@@ -14,17 +15,5 @@ def slow_slab() -> tuple[np.ndarray, OutputGrid]:
     rows["xpos"], rows["ypos"] = rng.uniform(0, 99, (2, len(rows)))
     rows["lbda"] = np.sort(rng.uniform(5000, 5050, len(rows)))
     rows["data"], rows["stat"] = rng.normal(10, 1, len(rows)), 1.0
-    grid = OutputGrid(
-        nx=100,
-        ny=100,
-        nz=40,
-        celestial=False,
-        ctype3="AWAV",
-        crpix=(1.0, 1.0, 1.0),
-        crval=(0.0, 0.0, 5000.0),
-        cd=(1.0, 0.0, 0.0, 1.0),
-        cd33=1.25,
-        origin=(0.0, 0.0),
-        scale=(1.0, 1.0),
-    )
+    grid = pixel_grid(100, 100, 40, (0.0, 0.0, 5000.0))
     return rows, grid

@@ -142,4 +142,10 @@ def test_every_step_is_rounded():
 
 
 def test_no_rows():
-    locate(make_rows([], [], [], [], [], [], []), 1.1, NOTHING, positioning(0.0), 2.0)
+    """A piece without rows is left alone, and so is what lies around it."""
+    rows = make_rows([1.0, 2.0], [3.0, 4.0], 5000.0, 1.0, 0, 1.0, 1)
+    before = rows.copy()
+    locate(rows[1:1], 1.1, NOTHING, positioning(0.0), 2.0)
+    np.testing.assert_array_equal(rows, before)
+    locate(rows[:1], 1.1, NOTHING, positioning(0.0), 2.0)
+    assert (rows[0] != before[0], rows[1] != before[1]) == (True, False)

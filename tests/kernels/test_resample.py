@@ -7,28 +7,16 @@ import math
 
 import numpy as np
 import pytest
+from harness.grids import pixel_grid
 
 from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.cython_ext import grid as grid_kernels
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
-from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import make_rows
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
 
-PIX = OutputGrid(
-    nx=7,
-    ny=6,
-    nz=5,
-    celestial=False,
-    ctype3="AWAV",
-    crpix=(1.0, 1.0, 1.0),
-    crval=(-3.2, 2.1, 5000.0),
-    cd=(1.0, 0.0, 0.0, 1.0),
-    cd33=1.25,
-    origin=(0.0, 0.0),
-    scale=(1.0, 1.0),
-)
+PIX = pixel_grid(7, 6, 5, (-3.2, 2.1, 5000.0))
 STEP = 0.2 / 3600
 SKY = dataclasses.replace(
     PIX,

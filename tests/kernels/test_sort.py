@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muse_core.model import origin
-from muse_core.model.rows import ROW, make_rows
+from muse_core.model.rows import make_rows
 from muse_core.steps.order import slice_order, sort_rows
 
 
@@ -48,4 +48,8 @@ def test_sorted_rows_stay():
 
 
 def test_no_rows():
-    assert sort_rows(np.empty(0, ROW))
+    """There is nothing to sort, and what lies around the piece stays."""
+    rows = random_rows(np.random.default_rng(1), 50, 5, True)[::-1].copy()
+    before = rows.copy()
+    assert sort_rows(rows[10:10])
+    assert rows.tobytes() == before.tobytes()

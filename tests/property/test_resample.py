@@ -4,30 +4,18 @@
 import dataclasses
 
 import numpy as np
+from harness.grids import sky_grid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muse_core.model.dq import DQ
-from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import make_rows
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.euro3d import Euro3DTable
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
 
 STEP = 0.2 / 3600
-SKY = OutputGrid(
-    nx=14,
-    ny=11,
-    nz=9,
-    celestial=True,
-    ctype3="AWAV",
-    crpix=(6.2, 5.4, 1.0),
-    crval=(53.16, -27.79, 7000.0),
-    cd=(-STEP, 0.0, 0.0, STEP),
-    cd33=1.25,
-    origin=(53.16, -27.79),
-    scale=(STEP, STEP),
-)
+SKY = sky_grid(14, 11, 9, (53.16, -27.79, 7000.0), (6.2, 5.4))
 PIX = dataclasses.replace(
     SKY, celestial=False, crpix=(1.0, 1.0, 1.0), cd=(1.0, 0.0, 0.0, 1.0), origin=(0.0, 0.0), scale=(1.0, 1.0)
 )

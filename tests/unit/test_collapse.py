@@ -5,25 +5,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from harness.grids import pixel_grid
 
 from muse_core.errors import DataError, InputError
 from muse_core.model.filters import FilterCurve, white
-from muse_core.model.grid import OutputGrid
 from muse_core.steps.collapse import Collapse, covers
 
-GRID = OutputGrid(
-    nx=2,
-    ny=1,
-    nz=61,
-    celestial=False,
-    ctype3="AWAV",
-    crpix=(1.0, 1.0, 1.0),
-    crval=(1.0, 1.0, 4999.5),
-    cd=(1.0, 0.0, 0.0, 1.0),
-    cd33=1.25,
-    origin=(0.0, 0.0),
-    scale=(1.0, 1.0),
-)
+GRID = pixel_grid(2, 1, 61, (1.0, 1.0, 4999.5))
 BAND = FilterCurve("band", np.array([5010.0, 5020.0, 5030.0]), np.array([0.0, 0.8, 0.0]))
 
 

@@ -6,11 +6,12 @@ import dataclasses
 import numpy as np
 import pytest
 from astropy.io.fits import Header
+from harness.grids import sky_grid
 
 from muse_core.errors import DataError
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ, as_int32
-from muse_core.model.grid import OutputGrid, TableLimits
+from muse_core.model.grid import TableLimits
 from muse_core.model.rows import make_rows
 from muse_core.steps import sdp
 from muse_core.steps.euro3d import Euro3DTable, group_row, spectrum_dtype
@@ -18,19 +19,7 @@ from muse_core.steps.resample.stacked import stack, stack_slice, stacked_grid
 from muse_core.steps.resample.vacuum import air_to_vacuum, refractive_index
 
 STEP = 0.2 / 3600
-GRID = OutputGrid(
-    nx=3,
-    ny=2,
-    nz=4,
-    celestial=True,
-    ctype3="AWAV",
-    crpix=(1.0, 1.0, 1.0),
-    crval=(10.0, -5.0, 5000.0),
-    cd=(-STEP, 0.0, 0.0, STEP),
-    cd33=1.25,
-    origin=(10.0, -5.0),
-    scale=(STEP, STEP),
-)
+GRID = sky_grid(3, 2, 4, (10.0, -5.0, 5000.0))
 FLUX = "10**(-20)*erg/s/cm**2/Angstrom"
 
 

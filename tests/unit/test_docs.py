@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Pages that are made from the code are up to date; links between pages lead somewhere."""
 
-import dataclasses
 import re
 import runpy
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from muse_core.frontends.registry import built_in, class_of
-from muse_core.model.compat import Compat
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,9 +52,3 @@ def test_links_lead_to_pages():
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             if not made & set(Path(target).parts):  # Sphinx looks at these
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
-
-
-def test_every_switch_is_explained():
-    page = (ROOT / "docs" / "known_differences.md").read_text()
-    for field in dataclasses.fields(Compat):
-        assert f"| `{field.name}` |" in page

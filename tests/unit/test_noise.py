@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from harness.grids import sky_grid
 
-from muse_core.model.grid import OutputGrid
 from muse_core.steps.noise import correlation as coding
 from muse_core.steps.noise.correlation import (
     Box,
@@ -25,19 +25,7 @@ from muse_core.steps.noise.measured import Boxes, SkyNoise, combined_sky_varianc
 from muse_core.steps.resample import ResampleOptions
 
 STEP = 0.2 / 3600
-FULL = OutputGrid(
-    nx=300,
-    ny=300,
-    nz=3681,
-    celestial=True,
-    ctype3="AWAV",
-    crpix=(150.0, 150.0, 1.0),
-    crval=(53.0, -27.0, 4750.0),
-    cd=(-STEP, 0.0, 0.0, STEP),
-    cd33=1.25,
-    origin=(53.0, -27.0),
-    scale=(STEP, STEP),
-)
+FULL = sky_grid(300, 300, 3681, (53.0, -27.0, 4750.0), (150.0, 150.0))
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from harness.grids import sky_grid
 
 from muse_core.model.compat import OURS, Compat
-from muse_core.model.grid import OutputGrid
 from muse_core.steps.qc import fwhm_plane, fwhm_qc
 
 STEP = 0.2 / 3600
-GRID = OutputGrid(
-    nx=60,
-    ny=50,
-    nz=101,
-    celestial=True,
-    ctype3="AWAV",
-    crpix=(30.0, 25.0, 1.0),
-    crval=(10.0, -5.0, 5000.0),
-    cd=(-STEP, 0.0, 0.0, STEP),
-    cd33=1.25,
-    origin=(10.0, -5.0),
-    scale=(STEP, STEP),
-)
+GRID = sky_grid(60, 50, 101, (10.0, -5.0, 5000.0), (30.0, 25.0))
 SPAXEL = (0.2, 0.2)
 
 

@@ -5,11 +5,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from harness.grids import pixel_grid
 
 from muse_core.errors import DataError, ParameterError, ResourceError
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
-from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import make_rows
 from muse_core.steps.resample import (
     CosmicRayDirection,
@@ -22,19 +22,7 @@ from muse_core.steps.resample import (
     slab_size,
 )
 
-GRID = OutputGrid(
-    nx=5,
-    ny=5,
-    nz=5,
-    celestial=False,
-    ctype3="AWAV",
-    crpix=(1.0, 1.0, 1.0),
-    crval=(1.0, 1.0, 5000.0),
-    cd=(1.0, 0.0, 0.0, 1.0),
-    cd33=1.25,
-    origin=(0.0, 0.0),
-    scale=(1.0, 1.0),
-)
+GRID = pixel_grid(5, 5, 5)
 THREE_ROWS = make_rows([3.1, 2.8, 3.3], [3.0, 3.2, 2.7], [5002.5, 5002.9, 5001.9], [10, 20, 40], 0, [4, 9, 16], 0)
 
 
