@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every block of code of every page of the manual runs: here, or (cells of notebooks) where the manual is built."""
 
+import ast
+import importlib
 import os
 import re
 import subprocess
@@ -16,6 +18,18 @@ from muse_core.frontends import registry
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w+)( \w+)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Blocks that are not run here, and why.
+NOT_RUN = {
+    ("sh", " install"): "makes the environment in which the tests run; needs a network",
+    ("sh", " sources"): "for the sources: these are the tests themselves",
+    ("sh", " elsewhere"): "needs several machines",
+    ("python", " elsewhere"): "needs several machines",
+    ("text", ""): "shows what comes out",
+}
+#: What begins a line that somebody would type.
+COMMAND = re.compile(
+    r"^\s*(muse-|esorex |python|pip |make |dask |ssh |cat |cd |export |import |from |#!)", re.MULTILINE
+)
 DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{[\w-]+\}.*?^\1$", re.MULTILINE | re.DOTALL)
 #: Code that is indented, which nobody can tell from text that is.
 INDENTED = re.compile(r"\n\n(?: {4}|\t)[^\n]*")
@@ -26,7 +40,7 @@ MANUAL = sorted(p for p in DOCS.rglob("*.md") if not {"_build", "generated"} & s
 PAGES = [
     page
     for page in (ROOT / "README.md", *MANUAL)
-    if any(language in ("sh", "python") and mark != " install" for language, mark, _ in BLOCK.findall(page.read_text()))
+    if any((language, mark) not in NOT_RUN for language, mark, _ in BLOCK.findall(page.read_text()))
 ]
 #: Command lines in the text that are complete.
 INLINE = re.compile(r"`((?:esorex --recipe-dir=|muse-esorex --plan )[^`]* scipost\.sof)`")
@@ -111,16 +125,59 @@ def test_examples_with_programs_of_eso(page, tmp_path, esorex):
 @pytest.mark.parametrize("page", MANUAL, ids=lambda page: page.relative_to(DOCS).as_posix())
 def test_every_block_is_run_or_text(page):
     text = page.read_text()
-    found = [(language, mark) for language, mark, _ in BLOCK.findall(DIRECTIVE.sub("", text))]
+    blocks = BLOCK.findall(DIRECTIVE.sub("", text))
+    found = {(language, mark) for language, mark, _ in blocks}
     if CELL in text:
         assert text.startswith(NOTEBOOK)
-        assert set(found) <= {("text", ""), ("sh", " install")}, "in a notebook only cells are run"
+        assert found <= set(NOT_RUN), "in a notebook only cells are run"
     else:
-        assert set(found) <= {(c, mark) for c in ("sh", "python") for mark in ("", " eso")} | {
-            ("text", ""),
-            ("toml", ""),
-        }
+        assert found <= {(c, mark) for c in ("sh", "python") for mark in ("", " eso")} | set(NOT_RUN)
+    assert not [code for language, _, code in blocks if language == "text" and COMMAND.search(code)]
     assert not INDENTED.search(DIRECTIVE.sub("", BLOCK.sub("", text))), "code that nothing runs"
+
+
+def not_run(language, mark):
+    """Return the blocks of all pages with a mark, as pairs of name of the page and code."""
+    return [(p.name, c) for p in MANUAL for lang, m, c in BLOCK.findall(p.read_text()) if (lang, m) == (language, mark)]
+
+
+def test_blocks_for_several_machines_are_sound():
+    """Their syntax, the options of our commands in them, and the names that they import from us."""
+    known = subprocess.run(
+        [sys.executable, "-m", "muse_core.frontends.esorex.main", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    shells, scripts = not_run("sh", " elsewhere"), not_run("python", " elsewhere")
+    assert shells
+    assert scripts
+    for name, code in shells:
+        subprocess.run(["sh", "-n", "-c", code], check=True)
+        lines = code.replace("\\\n", "").splitlines()
+        ours = [line.partition("muse-esorex")[2] for line in lines if "muse-esorex" in line]
+        for option in re.findall(r"--([\w-]+)", " ".join(ours)):
+            assert f"--{option}" in known, f"{name}: --{option}"
+    for name, code in scripts:
+        tree = ast.parse(code, name)
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        for node in imports:
+            if node.module.startswith("muse_core"):
+                assert all(hasattr(importlib.import_module(node.module), alias.name) for alias in node.names)
+
+
+def test_blocks_for_the_sources_name_what_is_there():
+    """Targets of the Makefile, folders of the tests."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for name, code in not_run("sh", " sources"):
+        assert set(re.findall(r"make ([a-z-]+)", code)) <= targets, name
+        assert all((ROOT / path).exists() for path in re.findall(r"\btests/\w+", code)), name
+
+
+def test_parameters_that_pages_name():
+    """Parameters in the text and the code of all pages are ones of a recipe, or options of a command."""
+    recipes = [registry.class_of(name) for name in registry.built_in()]
+    full = {f"muse.{recipe.NAME}.{spec.name}" for recipe in recipes for spec in recipe.PARAMETERS}
+    for page in (ROOT / "README.md", *MANUAL):
+        found = set(re.findall(r"\bmuse\.muse_\w+\.\w+", page.read_text()))
+        assert found <= full, page.name
 
 
 def test_complete_lines_of_the_page_for_esorex():
