@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Parts of the manual that are made of the declarations of the recipes and of their products, while it is built."""
 
+import ast
 import importlib
 import pkgutil
 import re
@@ -117,6 +118,68 @@ def _keywords(hdus: fits.HDUList, spec) -> Iterator[str]:
         yield from (f"| `{k}` | {text}{f' [{unit}]' if unit else ''} |" for k, (unit, text) in rows.items())
 
 
+#: What messages are about, by the beginning of the path of the module that has them, the longest that fits.
+SUBJECTS = {
+    "io": "Files and sets of frames",
+    "model": "Headers, tables, parameters",
+    "recipe": "Headers, tables, parameters",
+    "recipes": "Headers, tables, parameters",
+    "engine": "Memory, disks, rows",
+    "engine/cluster": "Clusters",
+    "stages": "Steps of the reduction",
+    "steps": "Steps of the reduction",
+    "steps/align": "Alignment",
+    "stages/align": "Alignment",
+    "report": "Reports",
+    "frontends": "Commands",
+    "frontends/pythoncpl": "Python",
+    "api": "Python",
+    "noise": "Python",
+}
+_KINDS = {"InputError", "MissingFileError", "ParameterError", "DataError", "ResourceError", "ProductError"}
+#: Letters that a message has at least, beside what is put in.
+_LETTERS = 12
+
+
+def _pattern(node: ast.expr) -> str:
+    """Return a text of the code, with ... where something is put in."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_pattern(value) if isinstance(value, ast.Constant) else "..." for value in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _pattern(node.left) + _pattern(node.right)
+    return "..."
+
+
+def errors() -> dict[str, dict[str, str]]:
+    """Return the messages of errors in the code, with their kind, by subject."""
+    found: dict[str, dict[str, str]] = {subject: {} for subject in SUBJECTS.values()}
+    root = DOCS.parent
+    for path in sorted([*(root / "muse_core").rglob("*.py"), *(root / "recipes").glob("*.py")]):
+        name = path.relative_to(root).with_suffix("").as_posix().removeprefix("muse_core/")
+        subject = max((prefix for prefix in SUBJECTS if name.startswith(prefix)), key=len, default=None)
+        if subject is None:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _KINDS and node.args:
+                text = re.sub(r"(\.\.\.)+", "...", _pattern(node.args[0])).strip()
+                if sum(letter.isalpha() for letter in text) >= _LETTERS:
+                    found[SUBJECTS[subject]][text] = node.func.id
+    return found
+
+
+def messages() -> str:
+    """Return the tables of all messages of errors."""
+    lines = []
+    for subject, texts in errors().items():
+        lines += ["", f"## {subject}", "", "| message | kind |", "|---|---|"]
+        for text, kind in sorted(texts.items(), key=lambda item: item[0].lstrip(".: ").lower()):
+            escaped = text.replace("|", "\\|").replace("\n", " ")
+            lines.append(f"| {'``' if '`' in escaped else '`'}{escaped}{'``' if '`' in escaped else '`'} | {kind} |")
+    return "\n".join(lines) + "\n"
+
+
 def products(folder: Path) -> str:
     """Return a section for each product of the recipes, described by a file of it.
 
@@ -207,7 +270,8 @@ def examples(scratch: Path) -> None:
 
 def write() -> None:
     """Write what pages include, and the pages of the modules."""
-    pages = {DOCS / "_build" / "generated" / "from_eso.md": from_eso()}
+    included = {"from_eso": from_eso(), "messages": messages()}
+    pages = {DOCS / "_build" / "generated" / f"{name}.md": text for name, text in included.items()}
     for folder, texts in (("reference", api()), ("developers", steps())):
         pages |= {DOCS / folder / "generated" / f"{name}.rst": text for name, text in texts.items()}
     for path, text in pages.items():
