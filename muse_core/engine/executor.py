@@ -120,6 +120,7 @@ class Executor:
         """
         return (task.make(site) for task in tasks)
 
-    def slabs(self, source: SlabSource, site: Site) -> Iterator[Slab]:
-        """Yield the slabs of the final cube, in their order."""
-        return site.journal.slabs(source)
+    @contextlib.contextmanager
+    def slabs(self, source: SlabSource, site: Site) -> Iterator[Iterator[Slab]]:
+        """Begin with the slabs of the final cube, if others make them; yields them in their order."""
+        yield site.journal.slabs(source)

@@ -81,6 +81,12 @@ def slab_name(first: int) -> str:
     return f"slab-{first:06d}"
 
 
+def tell_kept(n_planes: int) -> None:
+    """Say how many planes an earlier run kept, if any."""
+    if n_planes:
+        _LOG.info("%d planes: taken over from the interrupted run", n_planes)
+
+
 def remove_tree(folder: Path) -> None:
     """Remove the folder of a run, although others may still be at work in it: they do not find it any more."""
     gone = folder.with_name(f"{folder.name}.gone")
@@ -327,6 +333,7 @@ class Journal:
         for slab in self.kept_slabs(source):
             first += len(slab.result.data)
             yield slab
+        tell_kept(first)
         for slab in source.from_plane(first):
             self.record_slab(slab)
             yield slab
@@ -337,8 +344,6 @@ class Journal:
         while (slab := self._recall(slab_name(first), Slab)) is not None and source.accepts(slab, first):
             first += len(slab.result.data)
             yield slab
-        if first:
-            _LOG.info("%d planes: taken over from the interrupted run", first)
 
     def record_slab(self, slab: Slab) -> None:
         """Keep a slab."""

@@ -376,8 +376,11 @@ class SlabSource:
         return self._make(window, part, None, into)
 
     def plane(self, number: int) -> SlabResult:
-        """Make a single plane."""
-        (made,) = self._slabs([(number, number + 1)])
+        """Make a single plane, alone: nobody watches."""
+        alone = copy.copy(self)
+        alone.resampler = copy.copy(self.resampler)
+        alone.resampler.watch = None
+        (made,) = alone._slabs([(number, number + 1)])
         return made.result
 
     def __iter__(self) -> Iterator[Slab]:

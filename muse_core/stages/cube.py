@@ -144,29 +144,30 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
     direction = cosmic_ray_direction(table.header, table.position_unit)
     resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
-    cards = object_cards(table.header)
-    if inputs.options.measures_fwhm and traits.measures_fwhm:
-        cards += _measure_fwhm(run, table, grid, source)
     filters = use_filters(run, filters_with_data(inputs.filters, grid, run.compat))
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)
     flagged = FlaggedRows()
-    product = CubeProduct(
-        run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described, options.step[:2]
-    )
     for extra in run.extras:
         extra.begin_cube(table.header, source, options)
-    with traits.writer(product) as writer, ThreadPoolExecutor(1) as background:
-        written = None
-        for slab in run.executor.slabs(source, run.site(store)):
-            collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
-            for extra in run.extras:
-                extra.add_planes(slab.first, slab.result)
-            flagged.add(slab.cosmic_rays)
-            if written is not None:
-                written.result()
-            written = background.submit(writer.write, slab.first, slab.result)  # while the next one is made
-        written.result()
-        writer.finish(collapse.images())
+    with run.executor.slabs(source, run.site(store)) as slabs:
+        cards = object_cards(table.header)
+        if inputs.options.measures_fwhm and traits.measures_fwhm:
+            cards += _measure_fwhm(run, table, grid, source)
+        product = CubeProduct(
+            run, table, grid, cards, filters, collapse, traits.images_inside, inputs.described, options.step[:2]
+        )
+        with traits.writer(product) as writer, ThreadPoolExecutor(1) as background:
+            written = None
+            for slab in slabs:
+                collapse.add_planes(slab.first, slab.result.data, slab.result.dq)
+                for extra in run.extras:
+                    extra.add_planes(slab.first, slab.result)
+                flagged.add(slab.cosmic_rays)
+                if written is not None:
+                    written.result()
+                written = background.submit(writer.write, slab.first, slab.result)  # while the next one is made
+            written.result()
+            writer.finish(collapse.images())
     for extra in run.extras:
         extra.end_cube()
     tell(_LOG, "Flagged %d rows as cosmic rays", len(flagged), flagged=flagged)

@@ -7,11 +7,14 @@ task that takes its workers with it ends the run.
 """
 
 import collections
+import contextlib
 import dataclasses
+import itertools
 import logging
 import os
 import queue
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, TypeVar
@@ -21,10 +24,11 @@ import distributed
 from muse_core.engine.cluster import CLUSTER_VARIABLE
 from muse_core.engine.cluster.worker import Facts, Order, Packer, Parcel, Question, Report, look, perform, versions
 from muse_core.engine.executor import Executor, Site, Task
+from muse_core.engine.journal import slab_name, tell_kept
 from muse_core.engine.plan import Crew
 from muse_core.engine.progress import track
 from muse_core.engine.resources import RESUME_VARIABLE
-from muse_core.engine.slabs import Slab, SlabSource, plan_shared_slab, slab_ranges
+from muse_core.engine.slabs import RESAMPLING, Slab, SlabSource, plan_shared_slab, slab_ranges
 from muse_core.engine.slabtask import SlabTask
 from muse_core.errors import ResourceError
 from muse_core.steps.resample import SlabSize
@@ -64,14 +68,20 @@ class _Try:
 
 
 class DaskExecutor(Executor):
-    """Has tasks done by the workers of a Dask cluster; parameters as for `muse_core.engine.cluster.connect`."""
+    """Has tasks done by the workers of a Dask cluster; parameters as for `muse_core.engine.cluster.connect`.
+
+    Attributes
+    ----------
+    workers : dict of str to Facts
+        The workers that can be used, by address.
+    """
 
     def __init__(self, address: str, recipe: str, inputs: Sequence[str]):
         self._address, self._recipe = address, recipe
         folders = {os.path.dirname(path): path for path in map(os.path.abspath, inputs)}
         self._inputs = list(folders.values())  # one of each folder
         self._client: distributed.Client | None = None
-        self._workers: dict[str, Facts] = {}
+        self.workers: dict[str, Facts] = {}
         self._refused: set[str] = set()
         self._asked: dict[distributed.Future, str] = {}
         self._events: queue.SimpleQueue = queue.SimpleQueue()
@@ -107,7 +117,7 @@ class DaskExecutor(Executor):
     @property
     def crew(self) -> Crew:
         """The workers as they are now."""
-        facts = self._workers.values()
+        facts = self.workers.values()
         return Crew(
             n_workers=len(facts),
             n_threads=min(found.n_threads for found in facts),
@@ -135,16 +145,16 @@ class DaskExecutor(Executor):
         """Wait for a worker, and for what those say that are there."""
         self._seen, told = time.monotonic(), False
         while True:
-            self._look(strict=True)
-            if self._workers and not self._asked:
+            self.look(strict=True)
+            if self.workers and not self._asked:
                 return
             if not self._asked and not told:
                 _LOG.info("Cluster %s: no workers yet, waiting for some", self._address)
                 told = True
-            self._wait()
+            self.wait()
 
     def _crew_text(self) -> str:
-        facts = self._workers.values()
+        facts = self.workers.values()
         threads = sum(found.n_threads for found in facts)
         hosts = sorted({found.host for found in facts})
         return f"{len(facts)} workers with {threads} threads on {', '.join(hosts)}"
@@ -163,7 +173,7 @@ class DaskExecutor(Executor):
             f"({str(error) or type(error).__name__}); with {RESUME_VARIABLE} the same command goes on with what is done"
         )
 
-    def _look(self, *, strict: bool = False) -> None:
+    def look(self, *, strict: bool = False) -> None:
         """See which workers have come or gone; in a `strict` look, those that cannot be used are an error.
 
         Raises
@@ -177,16 +187,16 @@ class DaskExecutor(Executor):
         if now - self._looked >= _LOOK:
             self._looked = now
             there = self._addresses()
-            for address in there - self._workers.keys() - set(self._asked.values()) - self._refused:
+            for address in there - self.workers.keys() - set(self._asked.values()) - self._refused:
                 self._ask(address)
             for future in [future for future, address in self._asked.items() if address not in there]:
                 del self._asked[future]
-            for address in self._workers.keys() - there:
-                del self._workers[address]
-                _LOG.warning("Cluster: worker %s is gone; %d are left", address, len(self._workers))
+            for address in self.workers.keys() - there:
+                del self.workers[address]
+                _LOG.warning("Cluster: worker %s is gone; %d are left", address, len(self.workers))
         for future in [future for future in self._asked if future.done()]:
             self._hear(future, self._asked.pop(future), strict=strict)
-        if self._workers:
+        if self.workers:
             self._seen = now
         elif now - self._seen > PATIENCE:
             raise ResourceError(
@@ -195,11 +205,11 @@ class DaskExecutor(Executor):
             )
 
     def _ask(self, address: str) -> None:
-        future = self._submit(look, self._question, address, f"look-{secrets.token_hex(4)}")
+        future = self.submit(look, self._question, address=address, key=f"look-{secrets.token_hex(4)}")
         self._asked[future] = address
 
-    def _submit(self, function: Callable[..., Any], *arguments: Any) -> distributed.Future:
-        *arguments, address, key = arguments
+    def submit(self, function: Callable[..., Any], *arguments: Any, address: str, key: str) -> distributed.Future:
+        """Have a worker, and no other one, call a function; `wait` ends when it has."""
         future = self._client.submit(
             function, *arguments, key=key, workers=[address], allow_other_workers=False, pure=False
         )
@@ -212,7 +222,7 @@ class DaskExecutor(Executor):
         if future.status == "finished":
             facts = future.result()
             problem = "; ".join([*_differences(facts.versions), *facts.problems])
-            if not problem and not strict and self._workers and facts.memory_bytes < self.crew.memory_bytes:
+            if not problem and not strict and self.workers and facts.memory_bytes < self.crew.memory_bytes:
                 problem = "it may use less memory than the others, by which the work has been cut"
         elif future.status == "error":
             error = future.exception()
@@ -220,9 +230,9 @@ class DaskExecutor(Executor):
         else:
             return  # it has gone meanwhile
         if not problem:
-            self._workers[address] = facts
+            self.workers[address] = facts
             if not strict:
-                _LOG.info("Cluster: worker %s on %s has come; there are %d", address, facts.host, len(self._workers))
+                _LOG.info("Cluster: worker %s on %s has come; there are %d", address, facts.host, len(self.workers))
             return
         name = f"worker {address}" + (f" on {facts.host}" if facts else "")
         if strict:
@@ -230,7 +240,7 @@ class DaskExecutor(Executor):
         self._refused.add(address)
         _LOG.warning("Cluster: %s is not used: %s", name, problem)
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
         """Wait for an event, or until it is time to look."""
         try:
             self._events.get(timeout=_LOOK)
@@ -238,6 +248,10 @@ class DaskExecutor(Executor):
                 self._events.get_nowait()
         except queue.Empty:
             pass
+
+    def wake(self) -> None:
+        """Have `wait` return."""
+        self._events.put(None)
 
     # work
 
@@ -253,7 +267,7 @@ class DaskExecutor(Executor):
         text = secrets.token_hex(16)
         token.write_text(text)
         self._question = Question({token: text}, [(path, os.stat(path).st_size) for path in self._inputs])
-        known, self._workers = self._workers, {}
+        known, self.workers = self.workers, {}
         for address in known:
             self._ask(address)
         self._looked = 0.0
@@ -262,24 +276,28 @@ class DaskExecutor(Executor):
 
     def map(self, step: str, tasks: Iterable[Task[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
         """Yield what comes of tasks, in their order."""
-        return track(step, self._in_order(tasks, site), [range(size) for size in sizes], lambda: len(self._workers))
+        with self._results(tasks, site) as results:
+            yield from track(step, results, [range(size) for size in sizes], lambda: len(self.workers))
 
-    def slabs(self, source: SlabSource, site: Site) -> Iterator[Slab]:
-        """Yield the slabs of the final cube, in their order."""
-        first = 0
-        for slab in site.journal.kept_slabs(source):
-            first += len(slab.result.data)
-            yield slab
+    @contextlib.contextmanager
+    def slabs(self, source: SlabSource, site: Site) -> Iterator[Iterator[Slab]]:
+        """Have workers make the slabs of the final cube; yields them in their order."""
+        kept = {slab.first: len(slab.result.data) for slab in site.journal.kept_slabs(source)}
+        first = sum(kept.values())
+        tell_kept(first)
         source = source.resized(self._slab_size(source, first, site))
+        site.store.extents()  # makes its index, before two threads ask for it
         ranges = slab_ranges(source.resampler.grid, source.thickness, first)
         tasks = (SlabTask.of(source, *planes) for planes in ranges)
-        yield from self.map("resampling planes", tasks, [last - first for first, last in ranges], site)
+        with self._results(tasks, site) as results:
+            made = track(RESAMPLING, results, [range(*planes) for planes in ranges], lambda: len(self.workers))
+            yield itertools.chain((site.journal.adopt_slab(slab_name(number)) for number in kept), made)
 
     def _slab_size(self, source: SlabSource, first: int, site: Site) -> SlabSize:
         """Cut the planes from number `first` on so that they fit into the memory of any worker, and all have some."""
-        while not self._workers:
-            self._look()
-            self._wait()
+        while not self.workers:
+            self.look()
+            self.wait()
         crew, resampler = self.crew, source.resampler
         budget = dataclasses.replace(site.resources, memory_bytes=crew.memory_bytes).slab_bytes(0)
         grid = resampler.grid
@@ -287,70 +305,128 @@ class DaskExecutor(Executor):
             grid.nz - first, crew.n_workers, source.n_rows, grid, resampler.options, budget, crew.n_threads
         )
 
-    def _in_order(self, tasks: Iterable[Task[R]], site: Site) -> Iterator[R]:
-        log_level, packer = logging.getLogger("muse_core").getEffectiveLevel(), Packer(site.journal)
-        run = secrets.token_hex(4)
-        source = enumerate(tasks)
-        waiting: collections.deque[_Try] = collections.deque()
-        running: dict[distributed.Future, _Try] = {}
-        done: dict[int, tuple[Task, Report]] = {}
-        following, is_all = 0, False
+    @contextlib.contextmanager
+    def _results(self, tasks: Iterable[Task[R]], site: Site) -> Iterator[Iterator[R]]:
+        """Hand out tasks, beginning now; yields what comes of them, in their order."""
+        handout = _Handout(self, tasks, site)
         try:
-            while True:
-                self._look()
-                for future, one in list(running.items()):
-                    if one.worker not in self._workers:
-                        del running[future]
-                        future.release()
-                        waiting.append(self._again(one, "is gone"))
-                    elif future.done():
-                        del running[future]
-                        report = self._report(future, one)
-                        if report is None:
-                            waiting.append(self._again(one, "was lost"))
-                        else:
-                            done[one.number] = one.task, report
-                            site.journal.drop(one.parcel.task)
-                free = self._workers.keys() - {one.worker for one in running.values()}
-                for address in sorted(free):
-                    if not waiting and not is_all and len(done) < _AHEAD * len(self._workers):
-                        found = next(source, None)
-                        is_all = found is None
-                        if found is not None:
-                            waiting.append(_Try(*found))
-                    if not waiting:
-                        break
-                    one = waiting.popleft()
-                    one.worker, one.parcel = address, one.parcel or packer.pack(one.task)
-                    order = Order(site.journal.folder, site.store.n_rows, one.task.draft_rows, log_level)
-                    key = f"{one.task.name}-{run}-{len(one.lost) + 1}"
-                    running[self._submit(perform, one.parcel, order, address, key)] = one
-                if following in done:
-                    task, report = done.pop(following)
-                    following += 1
-                    self._tell(task, report)
-                    yield task.take_over(site)
-                elif is_all and not running and not waiting:
-                    return
-                else:
-                    self._wait()
+            yield (task.take_over(site) for task in handout)
         finally:
-            for future in running:
-                future.release()
+            handout.end()
 
-    def _report(self, future: distributed.Future, one: _Try) -> Report | None:
-        """Return what a worker says of a task; None if it was lost."""
-        if future.status == "finished":
-            report = future.result()
-            if report.lacked_memory:
-                _LOG.warning("%s: worker %s lacked memory: %s", one.task.title, one.worker, report.failure)
-                return None
-            return report
-        if future.status == "error":
-            error = future.exception()
-            if not isinstance(error, distributed.scheduler.KilledWorker):
-                raise error
-        return None
+
+class _Handout:
+    """Hands tasks out to workers, in a thread of its own; iterated, yields those that are done, in their order.
+
+    So no worker waits while results are taken over and written, and the next step may begin before they are wanted.
+
+    Parameters
+    ----------
+    executor : DaskExecutor
+        Knows the workers; nobody else asks it about them until `end` has been called.
+    tasks : iterable of Task
+        The tasks.
+    site : Site
+        Where their parcels are put.
+    """
+
+    def __init__(self, executor: DaskExecutor, tasks: Iterable[Task], site: Site):
+        self._executor, self._journal, self._n_rows = executor, site.journal, site.store.n_rows
+        self._source, self._packer = enumerate(tasks), Packer(site.journal)
+        self._log_level, self._run = logging.getLogger("muse_core").getEffectiveLevel(), secrets.token_hex(4)
+        self._waiting: collections.deque[_Try] = collections.deque()
+        self._running: dict[distributed.Future, _Try] = {}
+        self._is_all = self._is_over = self._is_ended = False
+        self._error: BaseException | None = None
+        self._done: dict[int, tuple[Task, Report]] = {}
+        self._following = 0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="handout", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Task]:
+        """Yield the tasks that are done, after what their workers have said; raises the error of one, or of all."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._following in self._done or self._is_over)
+                if self._error is not None:
+                    raise self._error
+                if self._following not in self._done:
+                    return
+                task, report = self._done.pop(self._following)
+                self._following += 1
+            self._executor.wake()
+            _tell(task, report)
+            yield task
+
+    def end(self) -> None:
+        """Call off what is not done."""
+        self._is_ended = True
+        self._executor.wake()
+        self._thread.join(_CONNECT)  # it may wait for a scheduler that is gone; it does nothing more after that
+
+    def _work(self) -> None:
+        try:
+            self._hand_out()
+        except BaseException as error:  # whoever iterates raises it
+            self._error = error
+        finally:
+            for future in self._running:
+                future.release()
+            with self._changed:
+                self._is_over = True
+                self._changed.notify_all()
+
+    def _hand_out(self) -> None:
+        while True:
+            self._executor.look()
+            if self._is_ended:
+                return
+            self._collect()
+            free = self._executor.workers.keys() - {one.worker for one in self._running.values()}
+            for address in sorted(free):
+                one = self._next()
+                if one is None:
+                    break
+                self._give(one, address)
+            if self._is_all and not self._running and not self._waiting:
+                return
+            self._executor.wait()
+
+    def _collect(self) -> None:
+        """See which tasks are done, or lost."""
+        for future, one in list(self._running.items()):
+            if one.worker not in self._executor.workers:
+                del self._running[future]
+                future.release()
+                self._waiting.append(self._again(one, "is gone"))
+            elif future.done():
+                del self._running[future]
+                report = _report(future, one)
+                if report is None:
+                    self._waiting.append(self._again(one, "was lost"))
+                    continue
+                self._journal.drop(one.parcel.task)
+                with self._changed:
+                    self._done[one.number] = one.task, report
+                    self._changed.notify_all()
+
+    def _next(self) -> _Try | None:
+        """Return the task that is to be handed out next, if there is one and not too many are done ahead."""
+        if self._waiting:
+            return self._waiting.popleft()
+        if self._is_all or len(self._done) >= _AHEAD * len(self._executor.workers):
+            return None
+        found = next(self._source, None)
+        self._is_all = found is None
+        return None if found is None else _Try(*found)
+
+    def _give(self, one: _Try, address: str) -> None:
+        """Hand a task out to a worker."""
+        one.worker, one.parcel = address, one.parcel or self._packer.pack(one.task)
+        order = Order(self._journal.folder, self._n_rows, one.task.draft_rows, self._log_level)
+        key = f"{one.task.name}-{self._run}-{len(one.lost) + 1}"
+        self._running[self._executor.submit(perform, one.parcel, order, address=address, key=key)] = one
 
     def _again(self, one: _Try, what: str) -> _Try:
         """Count a try of a task that came to nothing.
@@ -369,10 +445,26 @@ class DaskExecutor(Executor):
         _LOG.warning("%s: worker %s %s; done again by another one", one.task.title, one.worker, what)
         return one
 
-    def _tell(self, task: Task, report: Report) -> None:
-        """Log what a worker has said, and raise its error."""
-        for name, level, text, facts in report.messages:
-            line = text if text.startswith(task.title) else f"{task.title}: {text}"
-            logging.getLogger(name).log(level, "%s", line, extra={"facts": facts})
-        if report.failure is not None:
-            raise report.failure
+
+def _report(future: distributed.Future, one: _Try) -> Report | None:
+    """Return what a worker says of a task; None if it was lost."""
+    if future.status == "finished":
+        report = future.result()
+        if report.lacked_memory:
+            _LOG.warning("%s: worker %s lacked memory: %s", one.task.title, one.worker, report.failure)
+            return None
+        return report
+    if future.status == "error":
+        error = future.exception()
+        if not isinstance(error, distributed.scheduler.KilledWorker):
+            raise error
+    return None
+
+
+def _tell(task: Task, report: Report) -> None:
+    """Log what a worker has said, and raise its error."""
+    for name, level, text, facts in report.messages:
+        line = text if text.startswith(task.title) else f"{task.title}: {text}"
+        logging.getLogger(name).log(level, "%s", line, extra={"facts": facts})
+    if report.failure is not None:
+        raise report.failure
