@@ -124,14 +124,16 @@ class Resources:
         """Memory for a slab of planes and the rows that are read for it, where all rows take `row_bytes`."""
         return min(3 * self.working_bytes // 4, self.working_bytes - row_bytes)
 
-    def keeps_in_memory(self, lengths: Sequence[int]) -> bool:
+    def keeps_in_memory(self, lengths: Sequence[int], *, draft: bool = False) -> bool:
         """Do the rows of exposures with these numbers of rows stay in memory?
 
         They do if they are few, or those of a single exposure if they are too many for the page cache: memory does not
-        grow with the number of exposures.
+        grow with the number of exposures. A `draft` of one, which is written somewhere else in the end, does if there
+        is room: it would be written twice.
         """
         size = sum(lengths) * ROW.itemsize
-        if size <= min(IN_MEMORY_BYTES, self.working_bytes // 4):
+        most = self.working_bytes // 4
+        if size <= (most if draft else min(IN_MEMORY_BYTES, most)):
             return True
         room = min(ROWS_SHARE * self.working_bytes, self.working_bytes - BESIDE_ROWS_BYTES)
         return len(lengths) == 1 and PAGE_CACHE_SHARE * available_memory() < size <= room
@@ -139,6 +141,6 @@ class Resources:
     def make_store(self, lengths: Sequence[int], first: int = 0, final: KeptRowStore | None = None) -> RowStore:
         """Return a store for the rows of exposures with these numbers of rows; the others as for `RowStore`."""
         n_rows = sum(lengths)
-        if self.keeps_in_memory(lengths):
+        if self.keeps_in_memory(lengths, draft=final is not None):
             return RowStore(n_rows, first, final)
         return ScratchRowStore(n_rows, self.scratch, first, final)

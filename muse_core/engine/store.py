@@ -160,14 +160,17 @@ class RowStore:
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
-        self._put(start, rows)
         edges = np.arange(0, len(rows), INDEX_ROWS)
         wavelengths = np.empty((len(edges), 2), np.float32)
         extents = np.empty((-(-len(rows) // EXTENT_ROWS), 4), np.float32)
         rows_kernels.index(np.ascontiguousarray(rows), INDEX_ROWS, EXTENT_ROWS, wavelengths, extents)
         low, high = np.ascontiguousarray(wavelengths.T)
         stop = start + np.minimum(edges + INDEX_ROWS, len(rows))
-        self._parts[start] = _Index(start + edges, stop, low, high, extents)
+        self._keep(start, rows, _Index(start + edges, stop, low, high, extents))
+
+    def _keep(self, start: int, rows: np.ndarray, part: _Index) -> None:
+        self._put(start, rows)
+        self._parts[start] = part
         self._sorted = None
 
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
@@ -316,9 +319,14 @@ class RowStore:
     def checkpoint(self, begin: int, end: int) -> "dict[int, KeptRows]":
         """Put the rows of a range, which are done, where they are to stay; return what `restore` needs to find them."""
         assert self._final is not None
+        longest = 0 if self.memory_bytes else max(map(_length, self._parts.values()), default=0)
+        buffer = np.empty(longest, ROW)
         for start, part in self._parts.items():
             if begin <= start < end:
-                self._final.write(start, self.read(start, int(part.stop[-1]) if len(part.stop) else start))
+                rows = self.place(start, _length(part))
+                if rows is None:
+                    rows = self.read(start, start + _length(part), buffer)
+                self._final._keep(start, rows, part)
         return self._final.checkpoint(begin, end)
 
     def restore(self, parts: "dict[int, KeptRows]") -> None:
@@ -578,7 +586,7 @@ class KeptRowStore(ScratchRowStore):
             self._finish_sync()
 
 
-def _length(part: KeptRows) -> int:
+def _length(part: KeptRows | _Index) -> int:
     return int(part.stop[-1] - part.start[0]) if len(part.start) else 0
 
 

@@ -232,11 +232,12 @@ def _disk(run: Run, folder: Path, needed: int) -> Disk:
 
 def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint | None) -> int:
     """Add up what is resident now, what all of the run keeps, and the largest of what it needs for a while."""
-    resources, lengths = run.resources, work.lengths
-    if run.executor.crew is not None:  # a worker has one of them
+    resources, lengths, crew = run.resources, work.lengths, run.executor.crew
+    if crew is not None:  # a worker has a draft of one of them
         lengths = [max(lengths, default=0)]
     n_rows = sum(lengths)
-    in_memory = work.keeps_rows and resources.resume is None and resources.keeps_in_memory(lengths)
+    in_memory = work.keeps_rows and (crew is not None or resources.resume is None)
+    in_memory = in_memory and resources.keeps_in_memory(lengths, draft=crew is not None)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
     index_bytes = INDEX_BYTES * n_rows if work.keeps_rows else 0
     locates = work.cube is not None or work.n_tables
@@ -258,12 +259,12 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             stages.append(_chunks(run, work, _TABLE_COPIES))
     if grid is not None and footprint is not None and work.cube is not None:
         spaxels = grid.nx * grid.ny
-        crew = run.executor.crew
         shared = (row_bytes, 0) if crew is None else (0, crew.n_workers)
         slabs = _slabs(run, footprint, grid, work.cube.options.resample, *shared)
         if FORMATS[work.cube.options.format].spools:
             slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
-        stages.append(slabs + _IMAGE * spaxels * len(work.cube.filters))
+        drafts = 0 if crew is None else row_bytes  # are gone by then
+        stages.append(slabs - drafts + _IMAGE * spaxels * len(work.cube.filters))
     stages.append(_SEARCHED * max(work.images, default=0))
     kept += _PIXEL * sum(work.images)
     return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
