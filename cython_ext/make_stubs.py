@@ -35,6 +35,7 @@ ELEMENTS = {
 RETURNS = {
     "autocal.clipped_mean": "tuple[float, float, int]",
     "cosmics.scratch_sizes": "tuple[int, int, int]",
+    "detect.label": "int",
     "grid.n_chunks": "int",
     "grid.pixel_of_position": "tuple[float, float]",
     "grid.position_of_pixel": "tuple[float, float]",

@@ -15,8 +15,8 @@ from grid_types cimport cell_row_t, grid_t, spaxel_t
 from rows_types cimport MISSING
 from stopping cimport is_set
 from weighting cimport (
-    DRIZZLE, LANCZOS, LINEAR, N_METHODS, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, is_normal,
-    spatial_part, spectral_part, weighting_t
+    DRIZZLE, LANCZOS, LINEAR, N_METHODS, NARROW_DRIZZLE, QUADRATIC, RENKA, SPECTRAL_SCALE, combined, spatial_part,
+    spectral_part, weighting_t
 )
 
 
@@ -25,10 +25,30 @@ cdef Py_ssize_t LARGEST_REACH = 0xFFFF
 cdef Py_ssize_t LARGEST_THICKNESS = 1024
 
 
-cdef struct sums_t:
-    double weight
-    double data
-    double stat
+cdef extern from "drizzle.h" nogil:
+    ctypedef struct sums_t "muse_sums":
+        double weight
+        double data
+        double stat
+    ctypedef struct spaxel_of_drops_t "muse_spaxel":
+        pass
+    ctypedef struct cell_of_drops_t "muse_cell":
+        pass
+    ctypedef struct drops_t "muse_drops":
+        double origin_x, origin_y, drop_x, drop_y, drop_l, volume, voxel_x, voxel_y
+        Py_ssize_t sign_x, sign_y, sign_l
+        const spaxel_of_drops_t *spaxels
+        const double *lbda
+        const double *length
+        Py_ssize_t n_planes, nx, ny, first, last, ring_rows
+        sums_t *ring
+    Py_ssize_t drizzle_line "muse_drizzle_line"(const drops_t *c, const cell_of_drops_t *cells, const int *offsets,
+                                                Py_ssize_t y, Py_ssize_t plane, Py_ssize_t *x, Py_ssize_t k)
+    void finish_voxels "muse_finish"(const sums_t *voxel, Py_ssize_t n, int flag, float *data, float *stat, int *dq)
+
+cdef enum:
+    PER_VOXEL = 4    # float64 of its sums
+    ALIGNMENT = 64   # of the sums, in bytes
 
 
 cdef struct slab_t:
@@ -85,41 +105,17 @@ cdef inline void scatter(int method, const weighting_t *w, const grid_t *grid, c
                     add(voxel + p * s.nx, combined(method, w, part, b.spectral[p]) * row.weight, row)
 
 
-cdef inline Py_ssize_t neighbour(double offset, int sign, Py_ssize_t cell, Py_ssize_t n) noexcept nogil:
-    # The neighbour on the side of a row that is offset from the centre of its cell; the cell itself at the rim.
-    cdef Py_ssize_t other = cell + (sign if offset > 0 else -sign)
-    return other if 0 <= other < n else cell
-
-
-cdef inline void scatter_narrow(const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
-                                const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
-    # The same for drizzle with drops so small that only the neighbours on one side can be reached. Weights of zero are
-    # added instead of avoided: half of all branches would be mispredicted.
-    cdef const spaxel_t *own = &s.spaxels[y * s.nx + x]
-    cdef Py_ssize_t i, j, k, n = 0
-    cdef Py_ssize_t x1 = neighbour(row.xpos + grid.origin1 - own.x, w.sign_x, x, s.nx)
-    cdef Py_ssize_t y1 = neighbour(row.ypos + grid.origin2 - own.y, w.sign_y, y, s.ny)
-    cdef Py_ssize_t p1 = neighbour(row.lbda - s.lbda[plane], w.sign_l, plane, s.n_planes)
-    cdef Py_ssize_t[2] planes
-    cdef double[2] spectral
-    cdef double part
-    cdef sums_t *voxel
-    if b.first <= plane < b.last and spectral_part(DRIZZLE, w, row.lbda, s.lbda[plane], s.length[plane], &spectral[0]):
-        planes[0] = plane
-        n = 1
-    if (b.first <= p1 < b.last and p1 != plane
-            and spectral_part(DRIZZLE, w, row.lbda, s.lbda[p1], s.length[p1], &spectral[n])):
-        planes[n] = p1
-        n += 1
-    if n == 0:
-        return
-    for j in range(2 if y1 != y else 1):
-        for i in range(2 if x1 != x else 1):
-            if not spatial_part(DRIZZLE, w, grid, row, &s.spaxels[(y1 if j else y) * s.nx + (x1 if i else x)], &part):
-                part = 0
-            for k in range(n):
-                voxel = sums_of(b, s.nx, x1 if i else x, y1 if j else y, planes[k])
-                add(voxel, combined(DRIZZLE, w, part, spectral[k]) * row.weight, row)
+cdef drops_t make_drops(const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b) noexcept nogil:
+    cdef drops_t d
+    d.origin_x, d.origin_y = grid.origin1, grid.origin2
+    d.drop_x, d.drop_y, d.drop_l, d.volume = w.drop_x, w.drop_y, w.drop_l, w.volume
+    d.voxel_x, d.voxel_y = w.voxel_x, w.voxel_y
+    d.sign_x, d.sign_y, d.sign_l = w.sign_x, w.sign_y, w.sign_l
+    d.spaxels = <const spaxel_of_drops_t *>s.spaxels
+    d.lbda, d.length = s.lbda, s.length
+    d.n_planes, d.nx, d.ny = s.n_planes, s.nx, s.ny
+    d.first, d.last, d.ring_rows, d.ring = b.first, b.last, b.ring_rows, b.ring
+    return d
 
 
 cdef void scatter_everywhere(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
@@ -140,45 +136,48 @@ cdef void scatter_everywhere(int method, const weighting_t *w, const grid_t *gri
 cdef inline void finish_row(const slab_t *s, const block_t *b, Py_ssize_t y, Py_ssize_t first_output, float *data,
                             float *stat, int *dq) noexcept nogil:
     # Write the voxels of a row of the grid, and clear their sums.
-    cdef Py_ssize_t i, p, out
+    cdef Py_ssize_t p, out
     cdef sums_t *voxel
     for p in range(b.first, b.last):
         voxel = sums_of(b, s.nx, 0, y, p)
         out = ((p - first_output) * s.ny + y) * s.nx
-        for i in range(s.nx):
-            if is_normal(voxel[i].weight):
-                data[out + i] = <float>(voxel[i].data / voxel[i].weight)
-                stat[out + i] = <float>(voxel[i].stat / (voxel[i].weight * voxel[i].weight))
-                dq[out + i] = 0
-            else:
-                data[out + i] = 0
-                stat[out + i] = 0
-                dq[out + i] = MISSING
+        finish_voxels(voxel, s.nx, MISSING, data + out, stat + out, dq + out)
         memset(voxel, 0, s.nx * sizeof(sums_t))
+
+
+cdef inline void scatter_any(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+                             const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    if row.dq != 0:
+        return
+    if not (isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight)):
+        scatter_everywhere(method, w, grid, s, b, row, x, y, plane)
+    else:
+        scatter(method, w, grid, s, b, row, x, y, plane)
 
 
 cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
                              Py_ssize_t first_output, float *data, float *stat, int *dq) noexcept nogil:
     cdef Py_ssize_t x, y, plane, k
     cdef const int *offsets
-    cdef const cell_row_t *row
+    cdef drops_t drops = make_drops(w, grid, s, b)
     memset(b.ring, 0, b.ring_rows * (b.last - b.first) * s.nx * sizeof(sums_t))
     for y in range(s.ny):
         for plane in range(max(b.first - w.reach, 0), min(b.last + w.reach, s.n_planes)):
+            if is_set(s.stop):
+                return
             offsets = s.offsets + (plane * s.ny + y) * s.nx
+            if method == NARROW_DRIZZLE:
+                x, k = 0, offsets[0]
+                while True:
+                    k = drizzle_line(&drops, <const cell_of_drops_t *>s.cells, offsets, y, plane, &x, k)
+                    if x == s.nx:
+                        break
+                    scatter_any(DRIZZLE, w, grid, s, b, s.cells + k, x, y, plane)
+                    k += 1
+                continue
             for x in range(s.nx):
-                if is_set(s.stop):
-                    return
                 for k in range(offsets[x], offsets[x + 1]):
-                    row = s.cells + k
-                    if row.dq != 0:
-                        continue
-                    if not (isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight)):
-                        scatter_everywhere(max(method, DRIZZLE), w, grid, s, b, row, x, y, plane)
-                    elif method == NARROW_DRIZZLE:
-                        scatter_narrow(w, grid, s, b, row, x, y, plane)
-                    else:
-                        scatter(method, w, grid, s, b, row, x, y, plane)
+                    scatter_any(method, w, grid, s, b, s.cells + k, x, y, plane)
         if y >= w.reach:
             finish_row(s, b, y - w.reach, first_output, data, stat, dq)
     for y in range(max(s.ny - w.reach, 0), s.ny):
@@ -222,7 +221,7 @@ cdef int require_slab(const cell_row_t[::1] cells, const int[::1] offsets, const
 def scratch_size(Py_ssize_t nx, Py_ssize_t reach, Py_ssize_t thickness):
     """Return the number of float64 that `weigh` needs as scratch for each thread."""
     require(0 < nx <= LARGEST_INT and 0 <= reach <= LARGEST_REACH and 0 < thickness <= LARGEST_THICKNESS, "sizes within limits")
-    return (2 * reach + 1) * thickness * nx * 3 + 2 * reach + 1
+    return (2 * reach + 1) * (thickness * nx * PER_VOXEL + 1) + ALIGNMENT // sizeof(double)
 
 
 def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
@@ -295,8 +294,8 @@ cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const 
     b.first = first
     b.last = last
     b.ring_rows = 2 * w.reach + 1
-    b.ring = <sums_t *>scratch
-    b.spectral = scratch + b.ring_rows * thickness * s.nx * 3
+    b.ring = <sums_t *>((<size_t>scratch + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
+    b.spectral = <double *>(b.ring + b.ring_rows * thickness * s.nx)
     dispatch(method, w, grid, s, &b, first_output, data, stat, dq)
 
 

@@ -4,7 +4,7 @@
 # `method` is a constant at each call, so that compilers drop the other branches.
 
 from libc.math cimport M_PI, fabs, sin, sqrt
-from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX
+from libc.float cimport FLT_MAX
 from grid_types cimport cell_row_t, grid_t, spaxel_t
 
 # The numbers of muse_core.model.resampling. NARROW_DRIZZLE is drizzle where a drop overlaps at most one neighbour along
@@ -126,7 +126,3 @@ cdef inline double combined(int method, const weighting_t *w, double a, double b
     if method == LINEAR:
         return <double>FLT_MAX if r == 0 else 1 / r
     return renka_weight(r, w.radius, w.far)
-
-
-cdef inline bint is_normal(double x) noexcept nogil:
-    return DBL_MIN <= fabs(x) <= DBL_MAX

@@ -3,14 +3,17 @@
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io.fits import Card, Header
-from astropy.wcs import WCS
 
 from muse_core.errors import InputError
 from muse_core.model.header import get_float, stated
 from muse_core.model.wcs import CTYPES, is_tan
+
+if TYPE_CHECKING:
+    from astropy.wcs import WCS
 
 _KEYS = tuple(f"{name}{axis}" for name in ("CTYPE", "CUNIT", "CRPIX", "CRVAL") for axis in (1, 2))
 TAG = "IMAGE_FOV"
@@ -74,7 +77,9 @@ class CelestialGrid:
         return [*zip(_KEYS, values, strict=True), *zip(_MATRIX, self.cd, strict=True)]
 
     @functools.cached_property
-    def _wcs(self) -> WCS:
+    def _wcs(self) -> "WCS":
+        from astropy.wcs import WCS  # here, because its import takes as long as all others together
+
         return WCS(Header(self.cards()), naxis=2)
 
     def sky(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -15,14 +15,13 @@ import math
 
 import numpy as np
 from astropy.io.fits import Header
-from scipy import ndimage
 
 from muse_core.cython_ext import autocal as autocal_kernels
 from muse_core.errors import DataError
 from muse_core.model.autocal import AutocalFactors, wavelength_edges
 from muse_core.model.header import PIXTABLE, get_string
 from muse_core.model.origin import N_IFU, N_SLICE, X_MASK
-from muse_core.steps.detect import FULL_3X3, median
+from muse_core.steps.detect import dilated, eroded, median
 
 _LOG = logging.getLogger(__name__)
 
@@ -103,8 +102,8 @@ def deepfield_mask(image: np.ndarray, dq: np.ndarray) -> tuple[np.ndarray, float
     """
     low, high = sky_limits(image, dq)
     objects = ~((image > low) & (image < high) & (dq == 0))
-    for operation in (ndimage.binary_erosion, *3 * (ndimage.binary_dilation,)):
-        changed = operation(objects, FULL_3X3)
+    for operation in (eroded, dilated, dilated, dilated):
+        changed = operation(objects)
         objects[1:-1, 1:-1] = changed[1:-1, 1:-1]
     return ~objects, low, high
 

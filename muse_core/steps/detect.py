@@ -8,9 +8,9 @@ the median is the background, and touching objects are one.
 from collections.abc import Iterable
 
 import numpy as np
-from scipy import ndimage
 
-FULL_3X3 = np.ones((3, 3), bool)
+from muse_core.cython_ext import detect as detect_kernels
+
 _SHIFTED_MINIMUM = 1e-10  # smallest weight of a centroid whose object has values <= 0
 
 
@@ -28,6 +28,20 @@ def clear_rim(mask: np.ndarray) -> None:
     """Set the outermost pixels of a 2-D boolean array to False, in place."""
     mask[[0, -1], :] = False
     mask[:, [0, -1]] = False
+
+
+def dilated(mask: np.ndarray) -> np.ndarray:
+    """Return which pixels of a 2-D boolean array have a True one among them and their eight neighbours."""
+    padded = np.pad(mask, 1)
+    across = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
+    return across[:-2] | across[1:-1] | across[2:]
+
+
+def eroded(mask: np.ndarray) -> np.ndarray:
+    """Return which pixels have eight neighbours that are True, as they are."""
+    whole = ~dilated(~mask)
+    clear_rim(whole)
+    return whole
 
 
 def detect_sources(
@@ -70,10 +84,9 @@ def detect_sources(
     for sigma in sigmas:
         threshold = middle + sigma * deviation
         above = valid & (image > threshold if strict else image >= threshold)
-        above = ndimage.binary_erosion(above, FULL_3X3)
-        above = ndimage.binary_dilation(above, FULL_3X3)
+        above = dilated(eroded(above))
         clear_rim(above)
-        n = ndimage.label(above, output=labels)
+        n = detect_kernels.label(above.view(np.uint8), labels)
         if n:
             break
     return labels, n, sigma

@@ -403,6 +403,18 @@ def test_nothing_heavy_is_imported_to_describe_recipes(tmp_path):
     assert done.stderr.strip() == ""
 
 
+def test_nothing_heavy_is_imported_by_a_run(datasets, tmp_path):
+    sof = datasets["wfm"].sofs["none"]
+    code = (
+        "import sys; from muse_core.frontends.esorex.main import main;"
+        f"status = main(['muse_scipost', '--skymethod=none', '--save=cube', {str(sof)!r}], 'x');"
+        "heavy = {'scipy', 'astropy.coordinates', 'astropy.table', 'astropy.wcs'} & set(sys.modules);"
+        "sys.exit(status or ', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals(run, number):
     command = [sys.executable, "-m", "muse_core.frontends.esorex.main", "demo", "--fail=sleep", "in.sof"]

@@ -238,6 +238,7 @@ def calls(kernels):
             for direction in range(3)
         },
         "darcheck.shift_positions": lambda: (rows(), 5000.0, 10.0, floats(3), floats(3)),
+        "detect.label": lambda: (zeros(5, 6, dtype=np.uint8), zeros(5, 6, dtype=np.int32)),
         "grid.n_chunks": lambda: (N,),
         "grid.tangent_plane": lambda: (10.0, -30.0, 10.1, -30.1),
         "grid.pixel_of_position": lambda: (grid(), 1.0, 2.0),

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from muse_core.steps.detect import centroids, detect_sources, median
+from muse_core.cython_ext import detect as kernels
+from muse_core.steps.detect import centroids, detect_sources, dilated, eroded, median
 
 
 def field(*boxes, shape=(30, 40), value=100.0):
@@ -79,3 +81,16 @@ def test_centroid_of_values_below_zero_is_shifted():
     labels = np.zeros(image.shape, np.int32)
     labels[2, 3:6] = 1
     np.testing.assert_allclose(centroids(image, labels, 1), [[(5 * 2 + 6 * 4) / 6, 3.0]], atol=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.45, 0.6, 0.9])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 30), (30, 1), (60, 47)])
+def test_masks_are_changed_and_numbered_as_by_scipy(shape, share):
+    mask = np.random.default_rng(5).random(shape) < share
+    full = np.ones((3, 3), bool)
+    np.testing.assert_array_equal(dilated(mask), ndimage.binary_dilation(mask, full))
+    np.testing.assert_array_equal(eroded(mask), ndimage.binary_erosion(mask, full))
+    labels = np.full(shape, 7, np.int32)
+    expected, n = ndimage.label(mask)
+    assert kernels.label(mask.view(np.uint8), labels) == n
+    np.testing.assert_array_equal(labels, expected)

@@ -12,7 +12,6 @@ import dataclasses
 import logging
 
 import numpy as np
-from scipy import ndimage
 
 from muse_core.errors import DataError, ParameterError
 from muse_core.model.compat import OURS, Compat
@@ -236,6 +235,8 @@ def find_stars(
     the `half - 1` last rows and columns, of which the convolved values count as low; half is the half width of the
     kernel. The ESO pipeline does likewise, with the same result to rounding (tests/parity/test_exp_align.py).
     """
+    from scipy import ndimage  # here, because its import takes as long as that of a recipe
+
     image = np.asarray(image, np.float64)
     image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
     kernel = _Kernel.of_width(fwhm)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from muse_core.model.arrays import Float32Array, Float64Array, UInt8Array
 from muse_core.steps.noise.layout import Layout
@@ -97,6 +96,8 @@ class Box:
 
 def window_mean(images: np.ndarray) -> np.ndarray:
     """Return the mean around each pixel of those that are not 0, within `WINDOW`; shape (..., ny, nx)."""
+    from scipy.ndimage import uniform_filter1d  # here, because its import takes as long as that of a recipe
+
     total, number = images, (images > 0).astype(np.float64)
     for axis in (-2, -1):
         total, number = (

@@ -166,7 +166,7 @@ def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_row
     in_band = n_spaxels if size.n_bands == 1 else grid.nx * min(-(-grid.ny // size.n_bands) + halo, grid.ny)
     of_band = 0 if size.n_bands == 1 else 12 * in_band * size.n_planes
     row = 40 + (4 + 4 * (options.crtype == "iraf") if options.rejects_cosmic_rays else 0)
-    sums = 24 * (2 * options.reach + 1) * _THICKNESS * grid.nx * n_threads
+    sums = 32 * (2 * options.reach + 1) * _THICKNESS * grid.nx * n_threads
     return row * n_rows + 4 * in_band * (size.n_planes + halo) + n_spaxels * (24 * size.n_planes + 24) + of_band + sums
 
 
