@@ -10,7 +10,8 @@ from pathlib import Path
 from muse_core.errors import MuseError
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="muse-quicklook",
         description="Make an image of an exposure straight from its pixel tables, as FITS and PNG: refraction "
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 1 after an error, which goes to standard error.
     """
-    parser = _parser()
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.cube and not (arguments.region and arguments.lbda):
         parser.error("--cube needs --region and --lambda")

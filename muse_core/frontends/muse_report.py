@@ -16,7 +16,8 @@ from muse_core.report.write import write_report
 _NAME = "MUSE_REPORT.html"
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="muse-report",
         description="Make a report of a reduction from its products, ESO's or ours: what was done, sky, alignment, "
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 1 after an error, which goes to standard error.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="muse-report: %(message)s")
     places = arguments.places
     try:

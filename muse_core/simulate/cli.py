@@ -28,7 +28,8 @@ def _ifu_list(text: str) -> tuple[int, ...]:
     return tuple(ifus)
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(
         prog="muse-simulate",
         description="Make simulated MUSE exposures, their calibrations and set-of-frames files.",
@@ -92,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         0, or 1 after an error, which goes to standard error.
     """
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     start = time.perf_counter()
     try:

@@ -73,6 +73,8 @@ class Command:
         """Do what the command line asks for; return the exit status."""
         if self.arguments == ["--plugin-dir"]:
             return _show_plugin_directory()
+        if len(self.arguments) == 1 and self.arguments[0].startswith("--completion="):
+            return self._show_completion()
         report.text(f"\n     ***** MUSE recipe execution tool, version {__version__}  *****\n")
         core.Msg.set_config(domain=self.program)
         try:
@@ -82,6 +84,9 @@ class Command:
             report.text(f"\n{_libraries()}\n")
             return USAGE_STATUS
         rest = self.arguments[used:]
+        if self.setting("completion"):
+            report.error("--completion: found other options beside it, expected it alone")
+            return USAGE_STATUS
         if self.setting("version"):
             report.text(f"{_libraries()}\n\nmuse-scipost {__version__}, GPL-2.0-or-later, without any warranty.\n")
             return 0
@@ -95,6 +100,19 @@ class Command:
         with self._log_file():
             with_what = self._with_product if self.setting("redo") else self._with_recipe
             return with_what(rest[0], rest[1:])
+
+    def _show_completion(self) -> int:
+        """Print the script for a shell, and nothing else."""
+        from muse_core.frontends import completion
+
+        try:
+            commandline.apply(commandline.leading_options(self.arguments, self.caller, {})[0])
+        except commandline.UsageError:
+            return USAGE_STATUS
+        shell = self.setting("completion")
+        commands = completion.shapes(caller_options(""), registry.find_recipes())
+        report.text(completion.script(shell, commands).removesuffix("\n"))
+        return 0
 
     def _read_settings(self) -> int:
         """Set the options from file, environment and command line; return the number of arguments used."""

@@ -173,6 +173,16 @@ def caller_options(recipe_dir: str) -> list[Option]:
             in_config=False,
             hidden=True,
         ),
+        _caller(
+            "completion",
+            "",
+            "Show the script by which a shell completes options, recipes, parameters, choices and sets of frames, and "
+            "exit; stands alone.",
+            choices=("bash", "zsh"),
+            environment="",
+            in_config=False,
+            hidden=True,
+        ),
         _caller("config", "", "Configuration file of this command.", in_config=False),
         _caller(
             "create-config",
