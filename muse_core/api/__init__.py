@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Every step of the reduction in a notebook: pixel tables, what is done with them, cubes.
+"""Every step of the reduction in a notebook: pixel tables, what is done with them, cubes::
 
     import muse_core.api as muse
 
