@@ -12,6 +12,8 @@ PYTEST_PARALLEL := -n logical --maxprocesses=8 --dist loadfile --no-loadscope-re
 
 # executions of the fuzzer for SOF and headers; those of pixel tables are a fifth
 FUZZ_RUNS ?= 1000000
+# in the language of the shell
+SCRIPTS := .ci/run tools/demo
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test sanitize fuzz coverage lint types bench dev docs check-docs wheels clean
@@ -62,20 +64,25 @@ $(PACKAGE): $(SOURCES)
 	ln -s $(CURDIR)/muse_core/* $@/muse_core/
 	ln -s $(CURDIR)/recipes $(CURDIR)/cython_ext $(CURDIR)/sof_examples $@/muse_core/
 
-# lint-imports runs elsewhere: it is the installed package that it has to find, not the sources
-lint: $(VENV)/linters ## style, import rules, stubs of kernels, docstrings of public names
+# lint-imports and stubtest run elsewhere: it is the installed package that they have to find, not the sources
+lint: $(VENV)/linters types ## style, spelling, import rules, types, stubs of kernels, docstrings of public names, scripts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/cython-lint cython_ext
+	$(BIN)/shellcheck $(SCRIPTS)
 	$(BIN)/python cython_ext/make_stubs.py --check
 	$(BIN)/python tools/check_docstrings.py
 	cd $(VENV) && bin/lint-imports --no-cache --config ../pyproject.toml
 
-types: $(VENV)/linters $(PACKAGE) ## types, strictly (not clean yet)
-	cd $(PACKAGE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p muse_core
+# __test__ is of Cython
+types: $(VENV)/linters $(PACKAGE) ## types, strictly, and stubs of kernels against the kernels
+	cd $(PACKAGE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/build/mypy -p muse_core
+	cd $(VENV) && bin/python -m mypy.stubtest --concise --mypy-config-file ../pyproject.toml \
+		--allowlist <(echo '.*\.__test__') muse_core.cython_ext
 
 $(VENV)/linters: $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check ruff 'import-linter>=2.0' 'mypy>=1.15' scipy-stubs types-tqdm cython-lint codespell 'numpydoc>=1.8'
+	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[lint]'  # what is installed, and that
 	touch $@
 
 fuzz: $(VENV)/installed ## the readers of files with spoiled ones (needs atheris, which has wheels for Linux)

@@ -11,7 +11,7 @@ def reject(
     cells: npt.NDArray[np.void],
     offsets: npt.NDArray[np.int32],
     values: npt.NDArray[np.float32],
-    variances: Any | None,
+    variances: Any,
     nx: int,
     ny: int,
     first: int,

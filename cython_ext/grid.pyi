@@ -34,14 +34,14 @@ def sort_by_plane(
 ) -> None: ...
 def sort_cells(
     rows: npt.NDArray[np.void],
-    weights: Any | None,
+    weights: Any,
     voxel: npt.NDArray[np.int32],
     order: npt.NDArray[np.int32],
     plane_starts: npt.NDArray[np.int64],
     offsets: npt.NDArray[np.int32],
     cells: npt.NDArray[np.void],
-    values: Any | None,
-    variances: Any | None,
+    values: Any,
+    variances: Any,
     nx: int,
     fullest: npt.NDArray[np.int32],
     stop: npt.NDArray[np.int32],

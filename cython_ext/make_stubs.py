@@ -79,7 +79,8 @@ def stub(path: Path) -> str:
     for name, parameters, _, body in _FUNCTION.findall(source):
         optional = set(re.findall(r"\b(\w+) is (?:not )?None\b", body))
         arguments = [
-            f"{key}: {kind}{' | None' * (key in optional)}" for key, kind in map(annotation, split(parameters))
+            f"{key}: {kind}{' | None' * (key in optional and kind != 'Any')}"
+            for key, kind in map(annotation, split(parameters))
         ]
         returns = RETURNS.get(f"{path.stem}.{name}", "None")
         if (re.search(r"^ +return \S", body, re.MULTILINE) is not None) != (returns != "None"):

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from importlib.machinery import BuiltinImporter, FrozenImporter, PathFinder
 from pathlib import Path
+from typing import Any
 
 _TYPES = {bool: "PARAMETER_BOOL", int: "PARAMETER_INT", float: "PARAMETER_DOUBLE", str: "PARAMETER_STRING"}
 
@@ -22,7 +23,7 @@ def c_string(text: str) -> str:
     return f'"{escaped}"'
 
 
-def table(recipe, address: str, python: str) -> str:
+def table(recipe: Any, address: str, python: str) -> str:
     """Return the text of the header.
 
     Parameters

@@ -80,11 +80,18 @@ class Task(Protocol[R_co]):
     def joined(self, common: Any) -> "Task[R_co]":
         """Return the task with that."""
 
-    def make(self, site: Site) -> R_co:
+    def make(self, site: Site) -> object:
         """Do it, or take over what an interrupted run has done of it; what can be kept is in the journal then."""
 
     def take_over(self, site: Site) -> R_co:
         """Return what another process has put into the journal."""
+
+
+class OwnTask(Task[R_co], Protocol[R_co]):
+    """A task that may be done in this process, too."""
+
+    def make(self, site: Site) -> R_co:
+        """Return what comes of it."""
 
 
 class Executor:
@@ -93,7 +100,7 @@ class Executor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: object, traceback: object) -> None:
         pass
 
     @property
@@ -104,7 +111,7 @@ class Executor:
     def begin(self, site: Site) -> None:
         """Make sure that the work can be done; raises `MuseError` if not."""
 
-    def map(self, step: str, tasks: Iterable[Task[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
+    def map(self, step: str, tasks: Iterable[OwnTask[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
         """Yield what comes of tasks, in their order.
 
         Parameters

@@ -131,7 +131,9 @@ def make_cube(run: Run, inputs: CubeInputs | None, table: StoredTable, store: Ro
 def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore) -> FlaggedRows:
     options, override, traits = inputs.options.resample, inputs.override, inputs.format
     if override is not None:
-        run.factory.use_calibration(run.frames.first("OUTPUT_WCS"), "OUTPUT_WCS")
+        path = run.frames.first("OUTPUT_WCS")
+        assert path is not None
+        run.factory.use_calibration(path, "OUTPUT_WCS")
         if override.is_vacuum:
             _to_vacuum(run, table, store)
     limits = TableLimits.from_header(table.header)
@@ -166,7 +168,8 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
                 if written is not None:
                     written.result()
                 written = background.submit(writer.write, slab.first, slab.result)  # while the next one is made
-            written.result()
+            if written is not None:
+                written.result()
             writer.finish(collapse.images())
     for extra in run.extras:
         extra.end_cube()

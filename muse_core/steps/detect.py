@@ -34,7 +34,8 @@ def dilated(mask: np.ndarray) -> np.ndarray:
     """Return which pixels of a 2-D boolean array have a True one among them and their eight neighbours."""
     padded = np.pad(mask, 1)
     across = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
-    return across[:-2] | across[1:-1] | across[2:]
+    found: np.ndarray = across[:-2] | across[1:-1] | across[2:]
+    return found
 
 
 def eroded(mask: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ def cluster_address(environ: Mapping[str, str] = os.environ) -> str | None:
         client = distributed.Client.current()
     except ValueError:
         return None
-    address = client.scheduler.address
+    address: str = client.scheduler.address
     if address.startswith("inproc"):
         raise ParameterError(
             f"current Dask client: found a cluster of threads ({address}), expected one of processes: "

@@ -17,13 +17,13 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import distributed
 
 from muse_core.engine.cluster import CLUSTER_VARIABLE
 from muse_core.engine.cluster.worker import Facts, Order, Packer, Parcel, Question, Report, look, perform, versions
-from muse_core.engine.executor import Executor, Site, Task
+from muse_core.engine.executor import Executor, OwnTask, Site, Task
 from muse_core.engine.journal import slab_name, tell_kept
 from muse_core.engine.plan import Crew
 from muse_core.engine.progress import track
@@ -61,7 +61,7 @@ class _Try:
     """A task on its way; `number` is its place in the order, `lost` names the workers that were lost with it."""
 
     number: int
-    task: Task
+    task: Task[Any]
     lost: list[str] = dataclasses.field(default_factory=list)
     worker: str = ""
     parcel: Parcel | None = None
@@ -83,8 +83,8 @@ class DaskExecutor(Executor):
         self._client: distributed.Client | None = None
         self.workers: dict[str, Facts] = {}
         self._refused: set[str] = set()
-        self._asked: dict[distributed.Future, str] = {}
-        self._events: queue.SimpleQueue = queue.SimpleQueue()
+        self._asked: dict[distributed.Future[Any], str] = {}
+        self._events: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._question = Question()
         self._looked = self._seen = 0.0
 
@@ -100,7 +100,7 @@ class DaskExecutor(Executor):
                 f"{CLUSTER_VARIABLE}: {self._address}: no scheduler answers there ({error or type(error).__name__}); "
                 "start one with: dask scheduler"
             ) from error
-        self._address = self._client.scheduler.address
+        self._address = self._connection.scheduler.address
         try:
             self._require_same_versions()
             self._await_workers()
@@ -109,10 +109,16 @@ class DaskExecutor(Executor):
             raise
         return self
 
-    def __exit__(self, kind: object, value: object, traceback: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: object, traceback: object) -> None:
         client, self._client = self._client, None
         if client is not None:
             client.close(timeout=0.2 if kind is not None and not issubclass(kind, Exception) else 5)
+
+    @property
+    def _connection(self) -> Any:
+        """The client, which is connected; Dask says of much in it only that it may not be there."""
+        assert self._client is not None
+        return self._client
 
     @property
     def crew(self) -> Crew:
@@ -133,7 +139,7 @@ class DaskExecutor(Executor):
             They are not ours.
         """
         try:
-            problems = _differences(self._client.run_on_scheduler(versions))
+            problems = _differences(self._connection.run_on_scheduler(versions))
         except (ImportError, AttributeError) as error:
             problems = [f"found no muse-scipost {versions()['muse-scipost']} that can be used ({error})"]
         except Exception as error:
@@ -162,7 +168,7 @@ class DaskExecutor(Executor):
     def _addresses(self) -> set[str]:
         """Ask the scheduler which workers there are."""
         try:
-            found = self._client.sync(self._client.scheduler.ncores, workers=None, callback_timeout=SILENCE)
+            found = self._connection.sync(self._connection.scheduler.ncores, workers=None, callback_timeout=SILENCE)
         except Exception as error:  # of many kinds: the connection is gone, or closed, or nobody answers
             raise self._lost_scheduler(error) from error
         return set(found)
@@ -181,7 +187,7 @@ class DaskExecutor(Executor):
         ResourceError
             The scheduler does not answer, or there has been no worker for too long.
         """
-        if self._client.status != "running":
+        if self._connection.status != "running":
             raise self._lost_scheduler("the connection was lost")  # it has dropped our tasks, even if it comes back
         now = time.monotonic()
         if now - self._looked >= _LOOK:
@@ -208,28 +214,31 @@ class DaskExecutor(Executor):
         future = self.submit(look, self._question, address=address, key=f"look-{secrets.token_hex(4)}")
         self._asked[future] = address
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, address: str, key: str) -> distributed.Future:
+    def submit(
+        self, function: Callable[..., Any], *arguments: Any, address: str, key: str
+    ) -> "distributed.Future[Any]":
         """Have a worker, and no other one, call a function; `wait` ends when it has."""
-        future = self._client.submit(
+        future: distributed.Future[Any] = self._connection.submit(
             function, *arguments, key=key, workers=[address], allow_other_workers=False, pure=False
         )
         future.add_done_callback(self._events.put)
         return future
 
-    def _hear(self, future: distributed.Future, address: str, *, strict: bool) -> None:
+    def _hear(self, future: "distributed.Future[Any]", address: str, *, strict: bool) -> None:
         """Take the answer of a worker."""
-        problem, facts = "", None
+        problem = ""
+        facts: Facts | None = None
         if future.status == "finished":
-            facts = future.result()
-            problem = "; ".join([*_differences(facts.versions), *facts.problems])
-            if not problem and not strict and self.workers and facts.memory_bytes < self.crew.memory_bytes:
+            found: Facts = future.result()
+            facts, problem = found, "; ".join([*_differences(found.versions), *found.problems])
+            if not problem and not strict and self.workers and found.memory_bytes < self.crew.memory_bytes:
                 problem = "it may use less memory than the others, by which the work has been cut"
         elif future.status == "error":
             error = future.exception()
             problem = f"found no muse-scipost {versions()['muse-scipost']} that can be used ({error})"
         else:
             return  # it has gone meanwhile
-        if not problem:
+        if facts is not None and not problem:
             self.workers[address] = facts
             if not strict:
                 _LOG.info("Cluster: worker %s on %s has come; there are %d", address, facts.host, len(self.workers))
@@ -263,6 +272,7 @@ class DaskExecutor(Executor):
         ResourceError
             One does not, with its name and that of the folder.
         """
+        assert site.journal.folder is not None
         token = site.journal.folder / "token"
         text = secrets.token_hex(16)
         token.write_text(text)
@@ -274,7 +284,7 @@ class DaskExecutor(Executor):
         self._await_workers()
         _LOG.info("Cluster %s: %s", self._address, self._crew_text())
 
-    def map(self, step: str, tasks: Iterable[Task[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
+    def map(self, step: str, tasks: Iterable[OwnTask[R]], sizes: Sequence[int], site: Site) -> Iterator[R]:
         """Yield what comes of tasks, in their order."""
         with self._results(tasks, site) as results:
             yield from track(step, results, [range(size) for size in sizes], lambda: len(self.workers))
@@ -315,7 +325,7 @@ class DaskExecutor(Executor):
             handout.end()
 
 
-class _Handout:
+class _Handout(Generic[R]):
     """Hands tasks out to workers, in a thread of its own; iterated, yields those that are done, in their order.
 
     So no worker waits while results are taken over and written, and the next step may begin before they are wanted.
@@ -330,21 +340,23 @@ class _Handout:
         Where their parcels are put.
     """
 
-    def __init__(self, executor: DaskExecutor, tasks: Iterable[Task], site: Site):
+    def __init__(self, executor: DaskExecutor, tasks: Iterable[Task[R]], site: Site):
         self._executor, self._journal, self._n_rows = executor, site.journal, site.store.n_rows
         self._source, self._packer = enumerate(tasks), Packer(site.journal)
         self._log_level, self._run = logging.getLogger("muse_core").getEffectiveLevel(), secrets.token_hex(4)
+        assert site.journal.folder is not None
+        self._folder = site.journal.folder
         self._waiting: collections.deque[_Try] = collections.deque()
-        self._running: dict[distributed.Future, _Try] = {}
+        self._running: dict[distributed.Future[Any], _Try] = {}
         self._is_all = self._is_over = self._is_ended = False
         self._error: BaseException | None = None
-        self._done: dict[int, tuple[Task, Report]] = {}
+        self._done: dict[int, tuple[Task[R], Report]] = {}
         self._following = 0
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="handout", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[Task[R]]:
         """Yield the tasks that are done, after what their workers have said; raises the error of one, or of all."""
         while True:
             with self._changed:
@@ -406,6 +418,7 @@ class _Handout:
                 if report is None:
                     self._waiting.append(self._again(one, "was lost"))
                     continue
+                assert one.parcel is not None
                 self._journal.drop(one.parcel.task)
                 with self._changed:
                     self._done[one.number] = one.task, report
@@ -424,7 +437,7 @@ class _Handout:
     def _give(self, one: _Try, address: str) -> None:
         """Hand a task out to a worker."""
         one.worker, one.parcel = address, one.parcel or self._packer.pack(one.task)
-        order = Order(self._journal.folder, self._n_rows, one.task.draft_rows, self._log_level)
+        order = Order(self._folder, self._n_rows, one.task.draft_rows, self._log_level)
         key = f"{one.task.name}-{self._run}-{len(one.lost) + 1}"
         self._running[self._executor.submit(perform, one.parcel, order, address=address, key=key)] = one
 
@@ -446,10 +459,10 @@ class _Handout:
         return one
 
 
-def _report(future: distributed.Future, one: _Try) -> Report | None:
+def _report(future: "distributed.Future[Any]", one: _Try) -> Report | None:
     """Return what a worker says of a task; None if it was lost."""
     if future.status == "finished":
-        report = future.result()
+        report: Report = future.result()
         if report.lacked_memory:
             _LOG.warning("%s: worker %s lacked memory: %s", one.task.title, one.worker, report.failure)
             return None
@@ -461,7 +474,7 @@ def _report(future: distributed.Future, one: _Try) -> Report | None:
     return None
 
 
-def _tell(task: Task, report: Report) -> None:
+def _tell(task: Task[Any], report: Report) -> None:
     """Log what a worker has said, and raise its error."""
     for name, level, text, facts in report.messages:
         line = text if text.startswith(task.title) else f"{task.title}: {text}"

@@ -30,6 +30,7 @@ from muse_core.engine.resources import (
     available_memory,
     parse_size,
 )
+from muse_core.engine.store import KeptRowStore
 from muse_core.engine.threads import stoppable
 from muse_core.errors import MuseError, Stopped
 from muse_core.model.rows import ROW
@@ -152,9 +153,9 @@ def look(question: Question) -> Facts:
             problems.append(f"folder {path.parent}: cannot be used there ({error.strerror})")
     for name, size in question.inputs:
         try:
-            found = os.stat(name).st_size
-            if found != size:
-                problems.append(f"{name}: found {found} bytes there, expected {size}")
+            there = os.stat(name).st_size
+            if there != size:
+                problems.append(f"{name}: found {there} bytes there, expected {size}")
         except OSError as error:
             problems.append(f"folder {os.path.dirname(name)}: {os.path.basename(name)}: {error.strerror} there")
     return Facts(platform.node(), worker.state.nthreads, _memory(worker), versions(), problems)
@@ -207,9 +208,9 @@ class Parcel:
     task: str
     common: str = ""
 
-    def unpack(self, journal: Journal) -> Task:
+    def unpack(self, journal: Journal) -> Task[Any]:
         """Return the task."""
-        task = pickle.loads(journal.get(self.task))
+        task: Task[Any] = pickle.loads(journal.get(self.task))
         if not self.common:
             return task
         if self.common not in _common:
@@ -225,7 +226,7 @@ class Packer:
         self._journal = journal
         self._last: tuple[object, str] = (None, "")
 
-    def pack(self, task: Task) -> Parcel:
+    def pack(self, task: Task[Any]) -> Parcel:
         """Pack a task; what is common goes into the journal, if it is another than that of the last task."""
         bare, common = task.split()
         if common is not self._last[0]:
@@ -247,6 +248,7 @@ def perform(parcel: Parcel, order: Order) -> Report:
                 journal.make_store([order.n_rows], resources) as store,
             ):
                 parcel.unpack(journal).make(Site(journal, store, resources))
+                assert isinstance(store, KeptRowStore)
                 store.settle()
         except MuseError as error:
             return Report(messages, error, isinstance(error.__cause__, MemoryError))

@@ -4,7 +4,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -126,10 +126,10 @@ class SortedSlab:
     band: Band
     cells: np.ndarray
     offsets: np.ndarray
-    grid: dict
+    grid: dict[str, Any]
     spaxels: np.ndarray
     code: int | None
-    weighting: dict
+    weighting: dict[str, Any]
 
 
 class SlabWatch(Protocol):
@@ -363,14 +363,19 @@ class SlabResampler:
             when_sorted()
         cosmic_rays = np.empty(0, np.int32)
         if values is not None:
-            planes = low, first, last
-            cosmic_rays = self._reject(cells, offsets, values, variances, starts, fullest, *planes, top - bottom, stop)
+            cosmic_rays = self._reject(
+                cells, offsets, values, variances, starts, fullest, low, first, last, top - bottom, stop
+            )
         if band is None:
             made = self.blank_slab(last - first)
         else:
             shape = (last - first, top - bottom, self.grid.nx)
-            kinds = {"data": np.float32, "stat": np.float32, "dq": np.int32}
-            made = SlabResult(*(self._buffer(f"band {name}", shape, kind) for name, kind in kinds.items()), cosmic_rays)
+            made = SlabResult(
+                self._buffer("band data", shape, np.float32),
+                self._buffer("band stat", shape, np.float32),
+                self._buffer("band dq", shape, np.int32),
+                cosmic_rays,
+            )
             inside = self._buffers["voxel"][cosmic_rays] // self.grid.nx % (top - bottom) + bottom
             cosmic_rays = cosmic_rays[(inside >= band.first) & (inside < band.last)]
         data, stat, dq = made.data, made.stat, made.dq
@@ -408,6 +413,7 @@ class SlabResampler:
             seen = self.watch(slab, stop, self.n_threads)
         if band is None:
             return SlabResult(data, stat, dq, cosmic_rays, seen)
+        assert into is not None
         for name in ("data", "stat", "dq"):
             found = getattr(made, name)[:, band.first - bottom : band.last - bottom]
             getattr(into, name)[:, band.first : band.last] = found
@@ -509,7 +515,7 @@ class SlabResampler:
         values: np.ndarray,
         variances: np.ndarray | None,
         starts: np.ndarray,
-        fullest,
+        fullest: np.ndarray,
         low: int,
         first: int,
         last: int,
@@ -519,13 +525,13 @@ class SlabResampler:
         """Flag cosmic rays in `cells` as far as the planes first...last - 1 need it; return the rows flagged there."""
         n_rows, reach = int(starts[-1]), self.options.reach
         in_cell, in_row = (int(count) for count in fullest.max(axis=0))
-        capacity = min(3 * in_row, n_rows), min(27 * in_cell, n_rows)
-        sizes = cosmics_kernels.scratch_sizes(self.grid.nx, *capacity, variances is not None)
+        row_rows, cell_rows = min(3 * in_row, n_rows), min(27 * in_cell, n_rows)
+        sizes = cosmics_kernels.scratch_sizes(self.grid.nx, row_rows, cell_rows, variances is not None)
         names = ("floats", np.float32), ("ints", np.int32), ("work", np.float64)
-        scratch = [
+        floats, ints, work = (
             self._buffer(name, (self.n_threads, max(size, 1)), dtype)
             for (name, dtype), size in zip(names, sizes, strict=True)
-        ]
+        )
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
         cosmics_kernels.reject(
@@ -543,8 +549,11 @@ class SlabResampler:
             starts,
             flagged,
             n_flagged,
-            *capacity,
-            *scratch,
+            row_rows,
+            cell_rows,
+            floats,
+            ints,
+            work,
             stop,
             self.n_threads,
         )
@@ -559,7 +568,7 @@ def _go_on(stop: np.ndarray) -> None:
         raise Stopped("resampling was stopped")
 
 
-def _weighting(grid: OutputGrid, options: ResampleOptions, compat: Compat) -> dict:
+def _weighting(grid: OutputGrid, options: ResampleOptions, compat: Compat) -> dict[str, Any]:
     """Return the constants of the weight functions (``weighting_t``)."""
     cd11, cd22 = grid.cd[0], grid.cd[3]
     xn, yn, zn = 1 / grid.scale[0], 1 / grid.scale[1], 1 / 1.25
