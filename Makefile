@@ -13,7 +13,7 @@ PYTEST_PARALLEL := -n logical --maxprocesses=8 --dist loadfile --no-loadscope-re
 # executions of the fuzzer for SOF and headers; those of pixel tables are a fifth
 FUZZ_RUNS ?= 1000000
 # in the language of the shell
-SCRIPTS := .ci/run tools/demo
+SCRIPTS := .ci/run $(filter-out %.py %.txt %/__pycache__,$(wildcard tools/*))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test sanitize fuzz coverage lint types bench dev docs check-docs wheels clean
