@@ -72,10 +72,13 @@ class Redo:
 
     Examples
     --------
+    >>> import os
+    >>> import muse_core
     >>> from muse_core.frontends.redo import Redo
-    >>> again = Redo.of("DATACUBE_FINAL.fits", ["/archive"])  # doctest: +SKIP
-    >>> again.problems()  # doctest: +SKIP
-    []
+    >>> archive = os.path.dirname(muse_core.esorex.load_sof("model.sof")["PIXTABLE_OBJECT"][0])
+    >>> again = Redo.of("DATACUBE_FINAL.fits", [archive])
+    >>> again.recipe, again.problems()
+    ('muse_scipost', [])
     """
 
     product: Path
