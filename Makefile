@@ -93,7 +93,7 @@ types: $(VENV)/linters $(PACKAGE) ## types, strictly, and stubs of kernels again
 	cd $(VENV) && bin/python -m mypy.stubtest --concise --mypy-config-file ../pyproject.toml \
 		--allowlist <(echo '.*\.__test__') muse_core.cython_ext
 
-$(VENV)/linters: $(VENV)/installed
+$(VENV)/linters: $(VENV)/testing
 	$(BIN)/pip install --quiet --disable-pip-version-check 'muse-scipost[lint]'  # what is installed, and that
 	touch $@
 
