@@ -246,7 +246,6 @@ class Journal:
         except (DataError, ProductError) as error:
             _LOG.warning("Exposure %d: %s; done again", number, error)
             return None
-        _LOG.info("Exposure %d: taken over from the interrupted run", number)
         return done
 
     def adopt_exposure(self, number: int, store: KeptRowStore, factory: ProductFactory, kind: type[T]) -> T:

@@ -3,6 +3,7 @@
 
 import contextlib
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
@@ -16,7 +17,7 @@ from muse_core.engine.progress import stepping
 from muse_core.engine.store import KeptRowStore, RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
-from muse_core.model.facts import tell
+from muse_core.model.facts import hearing, tell
 from muse_core.model.header import get_float, get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
@@ -31,11 +32,24 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ReducedExposure:
-    """An exposure whose rows are in the store, on the sky, where that is, and what `Run.watches` have seen of it."""
+    """An exposure whose rows are in the store, on the sky.
+
+    Attributes
+    ----------
+    table : StoredTable
+        Its pixel table.
+    located : Located
+        Where it is.
+    seen : dict of str to dict of str to ndarray
+        What `Run.watches` have seen of it, by their names.
+    told : str
+        The numbers that were told of it (`muse_core.model.facts`), as JSON.
+    """
 
     table: StoredTable
     located: Located
     seen: dict[str, dict[str, np.ndarray]] = dataclasses.field(default_factory=dict)
+    told: str = "{}"
 
 
 #: Gets the run, the store of the rows, an exposure, the number, in the store, of its first row, and the position of the
@@ -104,9 +118,14 @@ class _Task:
             done = run.journal.recall_exposure(self.number, store, run.factory, ReducedExposure)
             if done is None:
                 assert self.reduce_one is not None
-                done = self.reduce_one(run, store, self.exposure, self.begin, self.reference)
-                done = dataclasses.replace(done, seen={name: watch.seen() for name, watch in run.watches.items()})
+                with hearing() as told:
+                    done = self.reduce_one(run, store, self.exposure, self.begin, self.reference)
+                seen = {name: watch.seen() for name, watch in run.watches.items()}
+                done = dataclasses.replace(done, seen=seen, told=json.dumps(told, default=float))
                 run.journal.record_exposure(self.number, done, store, (self.begin, self.end), run.factory)
+            else:
+                kept = json.loads(done.told)
+                tell(_LOG, "Exposure %d: taken over from the interrupted run", self.number, **kept)
         return done
 
     def take_over(self, site: Site) -> ReducedExposure:
