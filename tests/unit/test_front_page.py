@@ -52,6 +52,16 @@ def test_one_paper():
         assert set(re.findall(r"10\.1051/[\w/-]+", (ROOT / path).read_text())) == {"10.1051/0004-6361/202037855"}, path
 
 
+def test_oldest_packages_are_those_that_are_declared():
+    """What `make oldest` installs is what the metadata promise."""
+    metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = metadata["project"]["optional-dependencies"]
+    declared = [*metadata["build-system"]["requires"], *metadata["project"]["dependencies"]]
+    declared = dict(d.split(">=") for d in [*declared, *extras["report"], *extras["cluster"]] if ">=" in d)
+    pinned = dict(re.findall(r"^([\w-]+)==([\d.]+?)(?:\.\*)?$", (ROOT / "tools/oldest.txt").read_text(), re.MULTILINE))
+    assert pinned == declared
+
+
 @pytest.fixture
 def machine(tmp_path):
     """Run the command for bare machines among programs that say how they were called; Debian has one package here."""
