@@ -36,18 +36,41 @@ def placing(run: Run, path: str | Path, name: str, parameters: Mapping[str, obje
     ProductError
         There is a file of that name, or it cannot be written.
     """
-    path = Path(path)
-    if path.exists():
-        raise ProductError(f"{path}: found a file of this name, expected none")
-    try:
-        folder = tempfile.TemporaryDirectory(prefix=".muse-", dir=path.parent)
-    except OSError as error:
-        raise ProductError(f"{path}: {error.strerror}") from error
-    with folder:
-        inside = session.into(run, Path(folder.name), name, parameters)
-        yield inside, Path(folder.name)
+    path = _free(path, overwrite=False)
+    with _folder_in(path.parent) as folder:
+        inside = session.into(run, folder, name, parameters)
+        yield inside, folder
         (product,) = inside.factory.products
         product.path.rename(path)
+
+
+@contextlib.contextmanager
+def placing_all(run: Run, folder: str | Path, name: str) -> Iterator[tuple[Run, list[Path]]]:
+    """Yield a run that makes products in a folder of its own, and the list of their places, which they have at the end.
+
+    Raises
+    ------
+    ProductError
+        There is a file of one of their names, or they cannot be written.
+    """
+    places: list[Path] = []
+    with _folder_in(Path(folder)) as inside:
+        made = session.into(run, inside, name, {})
+        yield made, places
+        paths = [product.path for product in made.factory.products]
+        places += [_free(Path(folder, path.name), overwrite=False) for path in paths]
+        for path, place in zip(paths, places, strict=True):
+            path.rename(place)
+
+
+@contextlib.contextmanager
+def _folder_in(parent: Path) -> Iterator[Path]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix=".muse-", dir=parent)
+    except OSError as error:
+        raise ProductError(f"{parent}: {error.strerror}, expected a folder to write to") from error
+    with folder as name:
+        yield Path(name)
 
 
 _PICTURES = (".png", ".pdf")
@@ -176,6 +199,47 @@ class Image:
         header = self.header.copy()
         header["BUNIT"] = self.unit
         return _save(self, path, overwrite, fits.ImageHDU(self.data, header, "DATA"))
+
+    def to_nddata(self) -> "CCDData":
+        """Return it as `astropy.nddata.CCDData`: values with unit, mask, world coordinates, header.
+
+        Returns
+        -------
+        CCDData
+            The image.
+
+        Examples
+        --------
+        >>> import muse_core.api as muse
+        >>> image = muse.Cube.open("DATACUBE_FINAL.fits").image()
+        >>> image.to_nddata().shape == image.data.shape
+        True
+        """
+        from astropy.nddata import CCDData
+
+        from muse_core.api.pixtable import as_unit
+
+        mask, meta = ~np.isfinite(self.data), dict(self.header)
+        return CCDData(self.data, mask=mask, wcs=self.wcs, meta=meta, unit=as_unit(self.unit))
+
+    def to_mpdaf(self) -> "mpdaf.obj.Image":
+        """Return it as an image of MPDAF; needs mpdaf.
+
+        Returns
+        -------
+        mpdaf.obj.Image
+            The image.
+
+        Examples
+        --------
+        >>> import muse_core.api as muse
+        >>> muse.Cube.open("DATACUBE_FINAL.fits").image().to_mpdaf()  # doctest: +SKIP
+        <Image(...)>
+        """
+        import mpdaf.obj
+
+        mask, wcs = ~np.isfinite(self.data), mpdaf.obj.WCS(self.header)
+        return mpdaf.obj.Image(data=np.ma.MaskedArray(self.data, mask), wcs=wcs, copy=False)
 
     def __repr__(self) -> str:
         ny, nx = self.data.shape

@@ -2,6 +2,7 @@
 """What a run will need, known before it starts: memory, disk, time."""
 
 import dataclasses
+import html
 import json
 
 from muse_core.engine.exposure import CHANGING, LOOKING
@@ -87,7 +88,7 @@ class Disk:
         return SURELY_NEEDED * needed > self.free + self.kept
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Plan:
     """What a run will need.
 
@@ -139,6 +140,25 @@ class Plan:
             f"scratch {self.scratch}, products {self.products}; "
             f"about {self.seconds:.0f} s with {who}{self.n_threads} thread{'s' * (self.n_threads > 1)}"
         )
+
+    def __repr__(self) -> str:
+        return f"<Plan: {self}>"
+
+    def _repr_html_(self) -> str:
+        """Table for notebooks."""
+        cube = " x ".join(map(str, self.grid)) + " voxels" if self.grid else "of unknown size"
+        who = f"{self.n_workers} workers with " if self.n_workers else ""
+        facts = {
+            "exposures": f"{self.n_exposures}, {self.n_rows} rows",
+            "cube": cube if self.makes_cube or self.grid else "none",
+            "memory": f"{size_text(self.memory_bytes)} (limit {size_text(self.memory_limit)})",
+            "scratch": f"{self.scratch} in {self.scratch.folder}",
+            "products": f"{self.products} in {self.products.folder}",
+            "time": f"about {self.seconds:.0f} s with {who}{self.n_threads} threads",
+            "too little": "; ".join(self.problems()) or "of nothing",
+        }
+        rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
+        return f"<table>{rows}</table>"
 
     def to_json(self) -> str:
         """Return the plan as JSON."""

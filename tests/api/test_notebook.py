@@ -12,6 +12,8 @@ from harness import run
 
 import muse_core.api as muse
 from muse_core.errors import DataError, InputError, MuseError, ParameterError, ProductError
+from muse_core.frontends.pythoncpl.logger import LogList
+from muse_core.frontends.pythoncpl.result import Result, Stat
 from muse_core.model.compat import OURS
 from muse_core.recipe.parameters import Resampling
 from muse_core.steps.resample import ResampleOptions
@@ -192,6 +194,51 @@ def test_cube(notebook):
         cube.image("Nonsense")
     with pytest.raises(InputError, match="none.sof"):
         muse.Cube.open("none.sof")
+
+
+@pytest.mark.filterwarnings("ignore:Error parsing the BUNIT")  # MPDAF with astropy 8
+def test_products_are_opened(notebook, reduced):
+    """As what they are, in one call: from a folder, and from memory."""
+    paths = [("DATACUBE_FINAL", "DATACUBE_FINAL.fits"), ("IMAGE_FOV", str(reduced / "IMAGE_FOV_0001.fits"))]
+    paths.append(("SKY_LINES", str(reduced / "SKY_LINES_0001.fits")))
+    with fits.open(paths[0][1]) as hdus, fits.open(paths[1][1]) as image:
+        kept, read = (
+            Result(items, Stat(0, 0.0, 0.0), LogList(), always_lists=False)
+            for items in (paths, [("DATACUBE_FINAL", hdus), ("IMAGE_FOV", image)])
+        )
+        for result in (kept, read):
+            with result.open("DATACUBE_FINAL") as cube:
+                assert bits(cube.path) == bits("DATACUBE_FINAL.fits")
+                shape = cube.to_mpdaf().shape
+                assert shape == cube.shape == cube.to_nddata().shape
+            white = result.open("IMAGE_FOV")
+            found = white.to_mpdaf()
+            np.testing.assert_array_equal(np.ma.filled(found.data, np.nan), white.data)
+            np.testing.assert_allclose(found.get_start(), white.wcs.wcs_pix2world(0, 0, 0)[::-1], rtol=1e-9)
+            assert white.to_nddata().unit == 1e-20 * u.erg / u.s / u.cm**2 / u.AA
+            text = result._repr_html_()
+            assert " x ".join(map(str, shape[::-1])) in text
+            assert text.count("<img") == 2
+        assert len(kept.open("SKY_LINES")) == len(fits.getdata(paths[2][1], 1))
+        assert "MB" in repr(kept)
+
+
+def test_sky_is_written_as_by_the_recipe(notebook, reduced, datasets):
+    one = muse.steps.calibrate_flux(muse.steps.correct_refraction(table("model.sof")))
+    sky = muse.steps.sky.fit(one)
+    written = sky.write()
+    assert {path.name for path in written} == {path.name for path in reduced.glob("SKY_*.fits")}
+    for path in written:
+        with fits.open(path) as own, fits.open(reduced / path.name) as other:
+            assert [hdu.name for hdu in own] == [hdu.name for hdu in other]
+            for a, b in zip(own, other, strict=True):
+                assert (a.data is None) == (b.data is None)
+                assert a.data is None or a.data.tobytes() == b.data.tobytes()
+    with pytest.raises(ProductError, match="SKY_"):
+        sky.write()
+    with pytest.raises(ProductError, match="nothing"):
+        muse.steps.sky.fit(table(datasets["small"].sofs["subtract"]), method="subtract-model").write()
+    assert not [path for path in notebook.iterdir() if path.name.startswith(".")]
 
 
 def test_filters_of_a_cube(notebook, reduced):

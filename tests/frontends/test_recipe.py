@@ -86,11 +86,18 @@ def test_in_notebooks(scipost):
     assert "nearest, linear, quadratic, renka, drizzle, lanczos" in table
     assert table in scipost._repr_html_()
     assert "resample" in scipost.param._ipython_key_completions_()
-    made = Result([("CUBE", "cube.fits"), ("IMAGE", fits.HDUList([fits.PrimaryHDU([[1, 2]])])), ("PAGE", b"html")],
-                  Stat(0, 0.0, 0.0), LogList(), always_lists=False)  # fmt: skip
-    for text in ("cube.fits", "PRIMARY (1, 2)", "4 bytes"):
+    image = fits.HDUList([fits.PrimaryHDU(np.array([[1, 2]], np.int16))])
+    made = Result([("CUBE", "cube.fits"), ("IMAGE", image), ("PAGE", b"html")], Stat(0, 0.0, 0.0), LogList(),
+                  always_lists=False)  # fmt: skip
+    for text in ("cube.fits", "PRIMARY 2 x 1", "4 bytes"):
         assert text in made._repr_html_()
         assert text in repr(made)
+    assert made._repr_html_().count("<img") == 1
+    assert made.open("IMAGE").to_nddata().data.tolist() == [[1, 2]]
+    with pytest.raises(InputError, match="PAGE"):
+        made.open("PAGE")
+    assert set(dir(scipost.calib)) == set(scipost.calib._ipython_key_completions_()) == {c.tag for c in scipost.calib}
+    assert set(made._ipython_key_completions_()) == made.tags <= set(dir(made))
     scipost.param.resample = None
     assert "<b>" not in scipost.param._repr_html_()
 

@@ -30,6 +30,16 @@ def test_line():
     assert "no cube" in str(dataclasses.replace(PLAN, grid=None))
 
 
+def test_in_notebooks():
+    assert str(PLAN) in repr(PLAN)
+    table = PLAN._repr_html_()
+    for text in ("300 x 310 x 3700 voxels", "1.00 GB (limit 4.00 GB)", "/scratch", "of nothing"):
+        assert text in table
+    assert "/out: found 0.00 GB" in dataclasses.replace(
+        PLAN, products=dataclasses.replace(PLAN.products, free=0)
+    )._repr_html_().replace("0.0 MB", "0.00 GB")
+
+
 def test_what_an_interrupted_run_keeps_is_there():
     """After a kill the same run needs no more space than before."""
     full = dataclasses.replace(PLAN, scratch=dataclasses.replace(PLAN.scratch, free=GB))

@@ -4,14 +4,15 @@
 import html
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from muse_core.api import session
-from muse_core.api.cube import Image
+from muse_core.api.cube import Image, placing_all
 from muse_core.api.pixtable import PixelTable
-from muse_core.errors import DataError, InputError, ParameterError
+from muse_core.errors import DataError, InputError, ParameterError, ProductError
 from muse_core.model import units
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
@@ -35,6 +36,8 @@ class SkyModel:
     ----------
     result : object
         What `fit` makes.
+    table : PixelTable
+        The table in which it was found.
 
     Examples
     --------
@@ -47,8 +50,9 @@ class SkyModel:
     (True, True)
     """
 
-    def __init__(self, result: stage.SkyResult):
+    def __init__(self, result: stage.SkyResult, table: PixelTable):
         self._result = result
+        self._run, self._table = table._run, table._table
 
     @property
     def spectrum(self) -> Spectrum | None:
@@ -100,6 +104,37 @@ class SkyModel:
         from muse_core.api import plotting
 
         return plotting.draw_sky(self, ax)
+
+    def write(self, folder: str | Path = ".") -> list[Path]:
+        """Write it as the recipe does: image, mask, spectrum, lines and continuum, as far as they were found.
+
+        Parameters
+        ----------
+        folder : path
+            Where to; files of these names must not be there.
+
+        Returns
+        -------
+        list of Path
+            The files, which other runs take as SKY_MASK, SKY_SPECTRUM, SKY_LINES and SKY_CONTINUUM.
+
+        Raises
+        ------
+        ProductError
+            They cannot be written, or one exists; there is nothing to write, since all was given.
+
+        Examples
+        --------
+        >>> import muse_core.api as muse
+        >>> table = muse.steps.calibrate_flux(muse.PixelTable.read("model.sof"))
+        >>> sorted(path.name for path in muse.steps.sky.fit(table).write("."))
+        ['SKY_CONTINUUM_0001.fits', 'SKY_IMAGE_0001.fits', 'SKY_LINES_0001.fits', 'SKY_MASK_0001.fits', ...]
+        """
+        with placing_all(self._run, folder, "sky.write") as (run, written):
+            stage.save_sky(run, self._table, self._result)
+        if not written:
+            raise ProductError("sky.write: found nothing that was found in an exposure, expected mask and spectrum")
+        return written
 
     def _facts(self) -> str:
         parts = []
@@ -190,7 +225,7 @@ def fit(
     options = stage.SkyOptions(method=method, model=type(_P.sky)(**chosen))
     inputs = stage.load_sky_inputs(run, options)
     session.noted(run, "sky.fit", {"method": method, **chosen})
-    return SkyModel(stage.model_sky(run, options, inputs, load_pointing(run), table._table, table._store))
+    return SkyModel(stage.model_sky(run, options, inputs, load_pointing(run), table._table, table._store), table)
 
 
 def subtract(table: PixelTable, model: SkyModel) -> PixelTable:

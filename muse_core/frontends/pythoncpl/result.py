@@ -1,13 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a recipe call gives back: products, messages, times, errors."""
 
+import contextlib
 import html
 import signal
+import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from muse_core.errors import MuseError
+from muse_core.errors import InputError, MuseError
 from muse_core.frontends.pythoncpl.logger import LogList
+
+if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from muse_core.api import Cube, Image, PixelTable
 
 #: Texts of the signals by their numbers.
 _SIGNALS = {int(number): f"{number.name}: {signal.strsignal(number)}" for number in signal.Signals}
@@ -158,23 +166,82 @@ class Result:
     def __len__(self) -> int:
         return len(self._items)
 
-    def _products(self) -> list[tuple[str, str]]:
-        """Return tags of products, and their file names or what is in them."""
-        return [
-            (tag, item if isinstance(item, str) else ", ".join(f"{hdu.name or 'primary'} {hdu.shape}" for hdu in item))
-            if isinstance(item, (str, list))
-            else (tag, f"{len(item)} bytes")
-            for tag, items in self._items.items()
-            for item in items
-        ]
+    def open(self, tag: str, number: int = 0) -> "Cube | Image | PixelTable | Table":
+        """Open a product as what it is, for notebooks.
+
+        Parameters
+        ----------
+        tag : str
+            Its tag.
+        number : int
+            Which one, if there are several.
+
+        Returns
+        -------
+        Cube, Image, PixelTable or astropy.table.Table
+            Of `muse_core.api`: they have `to_mpdaf`, `to_nddata`, `to_table`, `plot`.
+
+        Raises
+        ------
+        KeyError
+            There is no such product.
+        InputError
+            It is no FITS file with a cube, an image or a table.
+
+        Examples
+        --------
+        >>> result = recipe(files, output_dir="reduced")  # doctest: +SKIP
+        >>> result.open("DATACUBE_FINAL").to_mpdaf()  # doctest: +SKIP
+        <Cube(...)>
+        """
+        from muse_core.api import Cube
+        from muse_core.api.products import open_product
+
+        item = self._items[tag][number]
+        if isinstance(item, str):
+            return open_product(Path(item))
+        if isinstance(item, bytes):
+            raise InputError(f"{tag}: found {len(item)} bytes of another kind of file, expected FITS")
+        folder = tempfile.TemporaryDirectory(prefix="muse-product-", ignore_cleanup_errors=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(folder.cleanup)
+            item.writeto(Path(folder.name, f"{tag}.fits"))
+            product = open_product(Path(folder.name, f"{tag}.fits"), folder)
+            if isinstance(product, Cube):  # it reads from its file, and removes it
+                stack.pop_all()
+        return product
+
+    def _products(self, *, pictures: bool) -> Iterator[tuple[str, str, str, str]]:
+        """Yield tag, file, size with shapes, and small picture of the products."""
+        from astropy.io import fits
+
+        from muse_core.api.products import Glance
+        from muse_core.engine.plan import size_text
+
+        for tag, items in self._items.items():
+            for item in items:
+                name = Path(item).name if isinstance(item, str) else ""
+                try:
+                    with contextlib.ExitStack() as stack:
+                        hdus = stack.enter_context(fits.open(item)) if isinstance(item, str) else item
+                        glance = Glance.of(hdus, picture=pictures)
+                    yield tag, name, f"{size_text(glance.n_bytes)}: {glance.shapes}", glance.picture
+                except (OSError, AttributeError, TypeError):  # it is not there any more, or no FITS file
+                    yield tag, name, f"{len(item)} bytes" if isinstance(item, bytes) else "no FITS file", ""
 
     def __repr__(self) -> str:
-        return "\n".join([f"<Result, {len(self.tags)} tags>", *(f"  {tag}: {what}" for tag, what in self._products())])
+        lines = [
+            " ".join(filter(None, (f"  {tag}:", name, what))) for tag, name, what, _ in self._products(pictures=False)
+        ]
+        return "\n".join([f"<Result, {len(self.tags)} tags>", *lines])
 
     def _repr_html_(self) -> str:
-        """Table of the products for notebooks."""
-        rows = "".join(f"<tr><td>{tag}</td><td>{html.escape(what)}</td></tr>" for tag, what in self._products())
-        return f"<table><tr><th>product</th><th>file, or HDUs and shapes</th></tr>{rows}</table>"
+        """Table of the products for notebooks: tag, file, size and shapes, a small picture."""
+        rows = "".join(
+            f"<tr><td>{tag}</td><td>{html.escape(name)}</td><td>{html.escape(what)}</td><td>{picture}</td></tr>"
+            for tag, name, what, picture in self._products(pictures=True)
+        )
+        return f"<table><tr><th>product</th><th>file</th><th>size</th><th></th></tr>{rows}</table>"
 
     def _ipython_key_completions_(self) -> list[str]:
         """Tags for the tab key between brackets."""
