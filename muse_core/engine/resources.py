@@ -23,7 +23,7 @@ DEFAULT_SHARE = 0.6
 #: Resident size of the interpreter with its libraries.
 BASE_BYTES = 130 << 20
 #: Rows stay in memory up to this size; beyond, a scratch file in the page cache is as fast (docs/performance.md) ...
-IN_MEMORY_BYTES = 64 << 20
+IN_MEMORY_BYTES = 16 << 20
 #: ... up to this part of the memory that is available, at which the system begins to write it to the disk.
 PAGE_CACHE_SHARE = 0.1
 #: Part of the working memory that rows may take, and what they have to leave for chunks, slabs and images.

@@ -21,10 +21,21 @@ from muse_core.engine.threads import run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
-from muse_core.steps.resample import Band, ResampleOptions, SlabResampler, SlabResult, SlabSize, slab_bytes, slab_size
+from muse_core.steps.resample import (
+    Band,
+    ResampleOptions,
+    SlabResampler,
+    SlabResult,
+    SlabSize,
+    slab_bytes,
+    slab_memory,
+    slab_size,
+)
 
 #: Memory that a slab with its rows aims at; more gains nothing but where that is only a few planes.
 SLAB_BYTES = 400 << 20
+#: Slabs of a small cube, which is not made at once, for less memory; planes of a slab, with which the halo is little.
+_SLABS, _SMALLEST = 6, 24
 #: Rows whose weights are looked up together.
 _WEIGHED = 1 << 17
 #: For each row of a band: its number and weight, and those of the band before and after, which the allocator keeps.
@@ -43,7 +54,13 @@ RESAMPLING = "resampling planes"
 
 def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> SlabSize:
     """Return the size of a slab of a cube from `n_rows` rows; see `slab_size`."""
-    return slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, SLAB_BYTES)
+    n_rows_each = rows_per_plane(n_rows, grid)
+
+    def memory(n_planes: int) -> int:
+        return slab_memory(grid, options, SlabSize(n_planes), n_rows_each, n_threads)
+
+    enough = min(SLAB_BYTES, max(memory(grid.nz) // _SLABS, memory(min(_SMALLEST, grid.nz))))
+    return slab_size(budget, grid, options, n_rows_each, n_threads, enough)
 
 
 def plan_shared_slab(

@@ -44,9 +44,9 @@ _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
 _TABLE_COPIES = 1.0
 #: Further copies of the rows of a band while its image is made, and how that is.
 _BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions(pixfrac=INTERNAL_PIXFRAC))
-#: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; and the
-#: part by which rows are not spread evenly.
-_PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 4 << 20, 10 << 20, 15 << 20, 1.03
+#: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; for the
+#: libraries that are imported to look for sources in images; and the part by which rows are not spread evenly.
+_PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _LIBRARIES_BYTES, _UNEVEN = 4 << 20, 10 << 20, 15 << 20, 32 << 20, 1.03
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +265,8 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
         drafts = 0 if crew is None else row_bytes  # are gone by then
         stages.append(slabs - drafts + _IMAGE * spaxels * len(work.cube.filters))
+    if work.images:
+        kept += _LIBRARIES_BYTES
     stages.append(_SEARCHED * max(work.images, default=0))
     kept += _PIXEL * sum(work.images)
     return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
