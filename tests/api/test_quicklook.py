@@ -71,6 +71,25 @@ def test_image_is_that_of_the_reduction(field):
     assert "img" in quick._repr_html_()
 
 
+def test_fluxes_and_positions_are_those_of_the_reduction(tmp_path):
+    """Several sources, without the noise that would move the faint ones."""
+    spec = dataclasses.replace(
+        WFM, ifus=(11, 12, 13, 14), lbda_min=7250, lbda_max=7290, noise=False, cosmic_rays=False, bad_pixels=False
+    )
+    sof = make_dataset(tmp_path, [spec])["none"]
+    table = muse.steps.calibrate_flux(muse.steps.correct_refraction(muse.PixelTable.read(sof)))
+    with muse.make_cube(muse.steps.project(muse.steps.correct_velocity(table))) as cube:
+        white = cube.image()
+    white.data -= np.nanmedian(white.data)
+    quick = muse.quick_look(sof)
+    pairs = [(measure(quick, *position), measure(white, *position)) for position in sources(white, 3)]
+    (ra, dec, flux), (ra0, dec0, flux0) = (np.array([pair[k] for pair in pairs]).T for k in (0, 1))
+    distance = np.hypot((ra - ra0) * np.cos(np.radians(dec)), dec - dec0) * 3600 / 0.2
+    assert np.corrcoef(flux, flux0)[0, 1] >= 0.999
+    assert flux.min() > 0.02 * flux.max()
+    assert distance.max() < 0.1
+
+
 def test_band_filter_and_region(field):
     sof, path = field
     band = muse.quick_look(sof, lambdamin=7330, lambdamax=7345, sky=False)
