@@ -28,4 +28,6 @@ def add_image(
     bottom: float,
     total: npt.NDArray[np.float64],
     norm: npt.NDArray[np.float64],
-) -> None: ...
+    bright: npt.NDArray[np.float64],
+    steepest: float,
+) -> int: ...

@@ -72,7 +72,7 @@ def block_ranges(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t blo
 def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, const unsigned char[::1] lbda,
               const unsigned char[::1] data, const unsigned char[::1] dq, const Py_ssize_t[::1] strides, Py_ssize_t n,
               double first, double step, const double[:, ::1] curves, double left, double bottom,
-              double[:, ::1] total, double[:, ::1] norm):
+              double[:, ::1] total, double[:, ::1] norm, double[:, ::1] bright, double steepest):
     """Add the good values of rows to the four spaxels around them, by distance: sources stay where they are.
 
     Parameters
@@ -85,19 +85,31 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
         Number of rows.
     first, step : float
         Wavelengths of `curves` in Angstrom. Rows beyond both ends are left out.
-    curves : ndarray of float64, shape (n_curve, 4)
-        At these wavelengths: shift in x and y in spaxels, factor on the values, weight.
+    curves : ndarray of float64, shape (n_curve, 6)
+        At these wavelengths: shift in x and y in spaxels, factor on the values, weight, what is then taken off the
+        values, and from where on a value is bright.
     left, bottom : float
         Position of the centre of the first spaxel.
     total, norm : ndarray of float64, shape (ny, nx)
         Weighted sums of the values, and sums of the weights; added to.
+    bright : ndarray of float64, shape (m, 5)
+        Output: position in spaxels from the first one, wavelength, value and weight of values that are bright and more
+        than `steepest` times what their spaxel has so far; what is found after `m` of them is not told.
+    steepest : float
+        See `bright`.
+
+    Returns
+    -------
+    int
+        Number of rows of `bright` that are used.
     """
-    cdef Py_ssize_t i, k, x, y, last = curves.shape[0] - 1, nx = total.shape[1], ny = total.shape[0]
+    cdef Py_ssize_t i, k, x, y, last = curves.shape[0] - 1, nx = total.shape[1], ny = total.shape[0], n_bright = 0
     cdef double p, u, v, a, b, c, weight
     cdef float value
     require(strides.shape[0] == 5, "strides: five")
-    require(curves.shape[0] > 0 and curves.shape[1] == 4 and step > 0, "curves: of shape (n_curve, 4)")
+    require(curves.shape[0] > 0 and curves.shape[1] == 6 and step > 0, "curves: of shape (n_curve, 6)")
     require(nx > 1 and ny > 1 and norm.shape[0] == ny and norm.shape[1] == nx, "total, norm: of the same shape")
+    require(bright.shape[1] == 5, "bright: of shape (m, 5)")
     require(holds(xpos, strides[0], n) and holds(ypos, strides[1], n) and holds(lbda, strides[2], n)
             and holds(data, strides[3], n) and holds(dq, strides[4], n), "columns: n values each")
     with nogil:
@@ -119,7 +131,12 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
             if value != value:
                 continue
             x, y = index_below(u, nx - 2), index_below(v, ny - 2)
-            u, v, p = u - x, v - y, curves[k, 2] * value
+            p = curves[k, 2] * value - curves[k, 4]
+            if p > curves[k, 5] and n_bright < bright.shape[0] and p * norm[y, x] >= steepest * total[y, x]:
+                bright[n_bright, 0], bright[n_bright, 1], bright[n_bright, 3], bright[n_bright, 4] = u, v, p, weight
+                bright[n_bright, 2] = muse_float_at(&lbda[i * strides[2]])
+                n_bright += 1
+            u, v = u - x, v - y
             a, b, c = weight * (1 - u) * (1 - v), weight * u * (1 - v), weight * (1 - u) * v
             weight = weight * u * v
             total[y, x] += a * p
@@ -130,3 +147,4 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
             norm[y, x + 1] += b
             norm[y + 1, x] += c
             norm[y + 1, x + 1] += weight
+    return n_bright

@@ -34,6 +34,7 @@ ELEMENTS = {
 #: What functions return, beside nothing.
 RETURNS = {
     "autocal.clipped_mean": "tuple[float, float, int]",
+    "columns.add_image": "int",
     "cosmics.scratch_sizes": "tuple[int, int, int]",
     "detect.label": "int",
     "grid.n_chunks": "int",

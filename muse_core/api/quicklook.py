@@ -2,7 +2,8 @@
 """A look at an exposure in seconds: images and spectra straight from the columns of its pixel tables; no cube is made.
 
 Positions are corrected for refraction, the flux is calibrated if there is a response, and the sky is taken away as it
-is in the darkest part of the field. What is left out beside resampling: cosmic rays, and telluric and sky lines.
+is in the darkest part of the field; cosmic rays are found by comparing slices. What is left out beside resampling:
+telluric lines, and sky lines of each slice.
 """
 
 import dataclasses
@@ -35,12 +36,15 @@ from muse_core.stages.images import read_filters
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import load_pointing
 from muse_core.steps.limits import PREFIX
+from muse_core.steps.quickimage import STEEPEST, sky_spectrum, take_away_cosmic_rays
 from muse_core.steps.sky.mask import create_sky_mask
 
 _P = MuseScipost.Parameters()
 _COLUMNS = ("xpos", "ypos", "lambda", "data", "dq")
 #: Angstrom between which shift and factors do not change; rows added at once; spaxels beside those of the header.
 _STEP, _PIECE, _MARGIN = 1.0, 1 << 18, 12
+#: Ranges of rows of which the sky is found, and how many of a wavelength are enough.
+_SAMPLED_PIECES, _SAMPLED_ROWS = 24, 128
 #: Part of the field that is taken for sky, and the darkest part that is left out.
 _SKY, _IGNORED = 0.3, 0.05
 
@@ -95,20 +99,23 @@ def quick_look(
     (curve,) = [None] if filter == WHITE else read_filters(run, filter) or [_no_filter(filter)]
     field = _Field.of(run, exposure, None if region is None else as_region(region))
     plain = _Curves.of(run, exposure, band, curve)
-    parts = map_in_order(
-        lambda part: field.collect(exposure.rows, part, plain.scaled(exposure.scales[part]), band),
-        range(len(exposure.rows.files)),
-        run.resources.n_threads,
-    )
-    total, norm = (np.zeros(field.shape) for _ in range(2))
+    total, norm, bright = np.zeros(field.shape), np.zeros(field.shape), []
     with exposure.rows:
-        for a, b in parts:
-            total += a
-            norm += b
+        plain = plain.less_sky(exposure, band)
+        parts = map_in_order(
+            lambda part: field.collect(exposure.rows, part, plain.scaled(exposure.scales[part]), band),
+            range(len(exposure.rows.files)),
+            run.resources.n_threads,
+        )
+        for one_total, one_norm, one_bright in parts:
+            total += one_total
+            norm += one_norm
+            bright.append(one_bright)
     if not norm.any():
         raise DataError(f"quick look: found no good rows from {lambdamin:g} to {lambdamax:g} Angstrom, expected some")
+    take_away_cosmic_rays(np.concatenate(bright), total, norm)
     with np.errstate(invalid="ignore"):
-        image = (total / norm).astype(np.float32)
+        image = (total / norm + plain.sky_level).astype(np.float32)
     if sky:
         image -= _sky_level(image)
     what = f"{lambdamin:g} to {lambdamax:g} Angstrom" if filter == WHITE and band != _P.wavelengths else filter
@@ -199,13 +206,39 @@ class _Curves:
         lbda = np.arange(np.floor(low) - 1, np.ceil(high) + 2, _STEP)
         rows = make_rows(0.0, 0.0, lbda.astype(np.float32), 1.0, 0, 1.0, FIRST_SLICE)
         calibration(rows)
-        values = np.zeros((len(lbda), 4))
+        values = np.zeros((len(lbda), 6))
+        values[:, 5] = np.inf
         values[:, 0], values[:, 1] = rows["xpos"], rows["ypos"]
         usable = (rows["dq"] == 0) & np.isfinite(rows["data"])
         values[:, 2] = np.where(usable, rows["data"], 0)
         inside = usable & (lbda >= low - _STEP / 2) & (lbda <= high + _STEP / 2)
         values[:, 3] = inside if curve is None else inside * np.interp(lbda, curve.lbda, curve.throughput, 0, 0)
         return cls(float(lbda[0]), values, calibration.is_calibrated)
+
+    def less_sky(self, exposure: OpenedExposure, band: WavelengthRange) -> "_Curves":
+        """Return them with the sky taken off, which some rows of the whole field tell."""
+        n, rows = len(self.values), exposure.rows
+        pieces = [(part, *piece) for part in range(len(rows.files)) for piece in _pieces(rows, part, band)]
+        chosen = [pieces[i] for i in np.unique(np.linspace(0, len(pieces) - 1, _SAMPLED_PIECES).astype(int))]
+        every = max(sum(stop - start for _, start, stop in chosen) // (n * _SAMPLED_ROWS), 1)
+        found = []
+        for part, start, stop in chosen:
+            columns = (rows.files[part].column(name, start, stop)[::every] for name in ("lambda", "data", "dq"))
+            lbda, data, dq = columns
+            index = np.floor((lbda - self.first) / _STEP + 0.5).astype(np.int64)
+            good = (dq == 0) & np.isfinite(data) & (index >= 0) & (index < n)
+            index = index[good]
+            found.append((index, self.values[index, 2] * exposure.scales[part] * data[good]))
+        if not found:
+            return self
+        values = self.values.copy()
+        values[:, 4], values[:, 5] = sky_spectrum(*map(np.concatenate, zip(*found, strict=True)), n)
+        return dataclasses.replace(self, values=values)
+
+    @property
+    def sky_level(self) -> float:
+        """What was taken off, on average."""
+        return float(np.average(self.values[:, 4], weights=self.values[:, 3])) if self.values[:, 3].any() else 0.0
 
     def scaled(self, factor: float) -> "_Curves":
         """Return them with a further factor on the data."""
@@ -247,17 +280,18 @@ class _Field:
 
     def collect(
         self, rows: BlockedRows, part: int, curves: _Curves, band: WavelengthRange
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return weighted sums of the values and sums of the weights of the rows of a file."""
-        total, norm = np.zeros(self.shape), np.zeros(self.shape)
-        file = rows.files[part]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return weighted sums of the values, sums of the weights, and rows that are bright, of a file."""
+        total, norm, found = np.zeros(self.shape), np.zeros(self.shape), [np.empty((0, 5))]
+        file, bright = rows.files[part], np.empty((_PIECE // 8, 5))
         for start, stop in _pieces(rows, part, band):
             columns, strides = zip(*(file.raw_column(name, start, stop) for name in _COLUMNS), strict=True)
-            columns_kernels.add_image(
+            n_bright = columns_kernels.add_image(
                 *columns, np.array(strides, np.intp), stop - start, curves.first, _STEP, curves.values, self.left,
-                self.bottom, total, norm,
+                self.bottom, total, norm, bright, STEEPEST,
             )  # fmt: skip
-        return total, norm
+            found.append(bright[:n_bright].copy())
+        return total, norm, np.concatenate(found)
 
     def header(self, exposure: OpenedExposure) -> Header:
         """Return a header with the world coordinates."""

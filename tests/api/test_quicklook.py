@@ -16,6 +16,7 @@ from muse_core.errors import MuseError, ParameterError
 from muse_core.frontends import muse_quicklook
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.simulate.dataset import make_dataset
+from muse_core.steps import quickimage
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +72,18 @@ def test_image_is_that_of_the_reduction(field):
     assert "img" in quick._repr_html_()
 
 
-def test_fluxes_and_positions_are_those_of_the_reduction(tmp_path):
-    """Several sources, without the noise that would move the faint ones."""
-    spec = dataclasses.replace(
-        WFM, ifus=(11, 12, 13, 14), lbda_min=7250, lbda_max=7290, noise=False, cosmic_rays=False, bad_pixels=False
-    )
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_fluxes_and_positions_are_those_of_the_reduction(tmp_path, spoiled):
+    """Several sources, without and with noise, cosmic rays and bad pixels."""
+    spec = dataclasses.replace(WFM, ifus=(11, 12, 13, 14), lbda_min=7250, lbda_max=7290, seed=4)
+    spec = dataclasses.replace(spec, noise=spoiled, cosmic_rays=spoiled, bad_pixels=spoiled)
     sof = make_dataset(tmp_path, [spec])["none"]
     table = muse.steps.calibrate_flux(muse.steps.correct_refraction(muse.PixelTable.read(sof)))
     with muse.make_cube(muse.steps.project(muse.steps.correct_velocity(table))) as cube:
         white = cube.image()
     white.data -= np.nanmedian(white.data)
     quick = muse.quick_look(sof)
-    pairs = [(measure(quick, *position), measure(white, *position)) for position in sources(white, 3)]
+    pairs = [(measure(quick, *position), measure(white, *position)) for position in sources(white, 4)]
     (ra, dec, flux), (ra0, dec0, flux0) = (np.array([pair[k] for pair in pairs]).T for k in (0, 1))
     distance = np.hypot((ra - ra0) * np.cos(np.radians(dec)), dec - dec0) * 3600 / 0.2
     assert np.corrcoef(flux, flux0)[0, 1] >= 0.999
@@ -181,6 +182,24 @@ def test_part_has_the_bits_of_the_whole(field, tmp_path, options):
         muse.partial_cube(sof, (*centre, 1.0), 8300, 8310, **options)
 
 
+def test_part_less_a_given_sky_has_the_bits_of_the_cube_of_the_recipe(datasets, tmp_path):
+    sof = datasets["wfm"].sofs["subtract"]
+    outcome = run.ours(sof, tmp_path, "--skymethod=subtract-model", compat=False)
+    assert outcome.status == 0, outcome.output
+    with muse.Cube.open(tmp_path / "DATACUBE_FINAL.fits") as whole:
+        low, high = (float(whole.wave[k]) for k in (1, -2))
+        part = muse.partial_cube(sof, muse.Region.box(*whole.centre, 4.0, 1.0), low, high, sky="subtract-model")
+        bare = muse.partial_cube(sof, muse.Region.box(*whole.centre, 4.0, 1.0), low, high)
+        x, y, z = (
+            round(whole._hdus["DATA"].header[f"CRPIX{i}"] - part._hdus["DATA"].header[f"CRPIX{i}"]) for i in (1, 2, 3)
+        )
+        nz, ny, nx = part.shape
+        for name in ("data", "stat"):
+            cut = getattr(whole, name)[z : z + nz, y : y + ny, x : x + nx]
+            np.testing.assert_array_equal(getattr(part, name), cut)
+        assert np.nanmedian(bare.data) > 3 * abs(np.nanmedian(part.data))
+
+
 def test_blocks_of_rows(field):
     sof, _ = field
     paths = [line.split()[0] for line in sof.read_text().splitlines() if "PIXTABLE" in line]
@@ -233,11 +252,12 @@ def test_kernel_of_the_image():
         table[name] = values
     table["e"] = rng.random(n) < 0.1
     table["d"][:7] = np.nan
-    curves = rng.uniform(0.5, 1, (101, 4))
-    total, norm = np.zeros((8, 9)), np.zeros((8, 9))
+    curves = rng.uniform(0.5, 1, (101, 6))
+    total, norm, bright = np.zeros((8, 9)), np.zeros((8, 9)), np.zeros((n, 5))
     raw = table.tobytes()
     parts = [memoryview(raw)[i * 4 :] for i in range(5)]
-    columns_kernels.add_image(*parts, np.full(5, 20, np.intp), n, first, 1.0, curves, -4.0, -3.0, total, norm)
+    sums = (curves, -4.0, -3.0, total, norm, bright, 0.0)
+    n_bright = columns_kernels.add_image(*parts, np.full(5, 20, np.intp), n, first, 1.0, *sums)
     k = np.floor(table["c"].astype(float) - first + 0.5).astype(int)
     good = (table["e"] == 0) & np.isfinite(table["d"]) & (k >= 0) & (k < 101)
     k = k.clip(0, 100)
@@ -246,16 +266,61 @@ def test_kernel_of_the_image():
     good &= (u >= 0) & (u < 8) & (v >= 0) & (v < 7)
     u, v, k, value = u[good], v[good], k[good], table["d"].astype(float)[good]
     x, y = u.astype(int), v.astype(int)
+    left = curves[k, 2] * value - curves[k, 4]
     expected, weights = np.zeros((8, 9)), np.zeros((8, 9))
     for dx in (0, 1):
         for dy in (0, 1):
             share = curves[k, 3] * (1 - np.abs(u - x - dx)) * (1 - np.abs(v - y - dy))
-            np.add.at(expected, (y + dy, x + dx), share * curves[k, 2] * value)
+            np.add.at(expected, (y + dy, x + dx), share * left)
             np.add.at(weights, (y + dy, x + dx), share)
     np.testing.assert_allclose(total, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(norm, weights, rtol=1e-9)
+    lbda = table["c"].astype(float)[good]
+    over = np.flatnonzero(left > curves[k, 5])
+    told = np.column_stack([u, v, lbda, left, curves[k, 3]])[over]
+    assert 30 < n_bright == len(over)
+    np.testing.assert_allclose(bright[:n_bright], told, rtol=1e-9, atol=1e-9)
+    few = np.zeros((7, 5))  # more than there is room for
+    assert columns_kernels.add_image(*parts, np.full(5, 20, np.intp), n, first, 1.0, *sums[:-2], few, 0.0) == 7
     with pytest.raises(ValueError, match="n values each"):
-        columns_kernels.add_image(*parts, np.full(5, 20, np.intp), n + 1, first, 1.0, curves, -4.0, -3.0, total, norm)
+        columns_kernels.add_image(*parts, np.full(5, 20, np.intp), n + 1, first, 1.0, *sums)
+
+
+def test_sky_is_the_median_whatever_sources_there_are():
+    rng = np.random.default_rng(3)
+    index = np.repeat(np.arange(6), [500, 3, 500, 500, 0, 500])
+    values = 10.0 * index + rng.normal(0, 2.0, len(index))
+    values[index == 2] += np.where(rng.random(500) < 0.05, 1e4, 0)
+    median, limit = quickimage.sky_spectrum(index, values, 6)
+    np.testing.assert_allclose(median, [0, 10, 20, 30, 40, 50], atol=0.5)  # those of few are between the others
+    assert np.isinf(limit[[1, 4]]).all()
+    np.testing.assert_allclose(limit[[0, 2, 3, 5]], 20.0, rtol=0.2)
+    assert np.isinf(quickimage.sky_spectrum(index[:0], values[:0], 6)[1]).all()
+
+
+def test_cosmic_rays_are_in_one_slice_and_lines_of_sources_are_not():
+    """Sums of rows of a field of even brightness, in which there are both."""
+    y, x, plane = (v.ravel() for v in np.mgrid[2:12, 2:12, 0:30])
+    rows = np.column_stack([x + 0.3, y - 0.4, 7000 + 1.25 * plane, np.ones(len(x)), np.ones(len(x))])
+    hit = (y == 5) & (x >= 6) & (x < 9) & (plane == 11)  # along a slice
+    line = (abs(y - 8) < 2) & (abs(x - 5) < 2) & (plane == 20)
+    rows[hit | line, 3] = 500.0
+
+    def sums(chosen):
+        total, norm = np.zeros((15, 15)), np.zeros((15, 15))
+        u, v, value = rows[chosen, 0], rows[chosen, 1], rows[chosen, 3]
+        i, j = u.astype(int), v.astype(int)
+        for dj, b in ((0, 1 - v + j), (1, v - j)):
+            for di, a in ((0, 1 - u + i), (1, u - i)):
+                np.add.at(total, (j + dj, i + di), a * b * value)
+                np.add.at(norm, (j + dj, i + di), a * b)
+        return total, norm
+
+    total, norm = sums(np.ones(len(rows), bool))
+    assert quickimage.take_away_cosmic_rays(rows[rows[:, 3] > 5], total, norm) == hit.sum()
+    for found, expected in zip((total, norm), sums(~hit), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-9)
+    assert quickimage.take_away_cosmic_rays(np.empty((0, 5)), total, norm) == 0
 
 
 def test_command(field, tmp_path, monkeypatch, capsys):

@@ -224,8 +224,8 @@ def calls(kernels):
             floats(2, 3, 4, dtype=np.float32), zeros(2, 3, 4, dtype=np.int32), 0.5, zeros(8, dtype=np.int64),
         ),
         "columns.add_image": lambda: (
-            *(np.arange(4 * N, dtype=np.uint8) for _ in range(5)), np.full(5, 4, np.intp), N, 4800.0, 1.0, floats(9, 4),
-            -3.0, -3.0, zeros(5, 6), zeros(5, 6),
+            *(np.arange(4 * N, dtype=np.uint8) for _ in range(5)), np.full(5, 4, np.intp), N, 4800.0, 1.0, floats(9, 6),
+            -3.0, -3.0, zeros(5, 6), zeros(5, 6), zeros(7, 5), 3.0,
         ),
         "columns.block_ranges": lambda: (
             np.arange(4 * N, dtype=np.uint8), 4, N, zeros(1, dtype=np.float32), zeros(1, dtype=np.float32),
