@@ -262,7 +262,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         shared = (row_bytes, 0) if crew is None else (0, crew.n_workers)
         slabs = _slabs(run, footprint, grid, work.cube.options.resample, *shared)
         if FORMATS[work.cube.options.format].spools:
-            slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape)) // 2
+            slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape))  # read when all slabs are there
         drafts = 0 if crew is None else row_bytes  # are gone by then
         stages.append(slabs - drafts + _IMAGE * spaxels * len(work.cube.filters))
     if work.images:

@@ -141,11 +141,10 @@ def not_run(language, mark):
     return [(p.name, c) for p in MANUAL for lang, m, c in BLOCK.findall(p.read_text()) if (lang, m) == (language, mark)]
 
 
-def test_blocks_for_several_machines_are_sound():
+def test_blocks_for_several_machines_are_sound(tmp_path):
     """Their syntax, the options of our commands in them, and the names that they import from us."""
-    known = subprocess.run(
-        [sys.executable, "-m", "muse_core.frontends.esorex.main", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+    command = [sys.executable, "-m", "muse_core.frontends.esorex.main", "--help"]
+    known = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     shells, scripts = not_run("sh", " elsewhere"), not_run("python", " elsewhere")
     assert shells
     assert scripts

@@ -118,6 +118,7 @@ DIRECT = {
     "muse_core/frontends/redo.py": "keywords of products, which say how they were made",
     "muse_core/api/cube.py": "keywords of products, to be looked at",
     "muse_core/api/pixtable.py": "keywords of products, to be looked at",
+    "muse_core/api/products.py": "keywords of products, to be looked at",
     "muse_core/api/quicklook.py": "copied to another header",
     "muse_core/api/steps/__init__.py": "copied to another header",
     "muse_core/frontends/pythoncpl/dfs.py": "keywords of products, for scripts; nothing is made of them",
