@@ -14,6 +14,9 @@ from muse_core.model.arrays import Float64Array
 BRIGHT_SIGMAS, STEEPEST = 10.0, 3.0
 #: Rows of a wavelength of which their median and scatter are found; with fewer no row is bright.
 _FEWEST = 16
+#: So many rows of neighbouring slices make a row more than a cosmic ray: a few may be those of another one. A line as
+#: narrow as the line spread function has this many at the corners of a square of 3 x 3 spaxels.
+_FEWEST_OTHERS = 4
 #: Cells in which rows of neighbouring slices are at the same place and wavelength, in Angstrom.
 _CELL_ANGSTROM = 1.25
 #: Columns of rows that are bright, see `columns.add_image`.
@@ -83,11 +86,12 @@ def take_away_cosmic_rays(bright: Float64Array, total: Float64Array, norm: Float
     cell = (y * width + x) * depth + plane
     order = np.argsort(cell, kind="stable")
     bright, cell = bright[order], np.append(cell[order], np.iinfo(np.int64).max)
-    lone = np.ones(len(bright), bool)
+    others = np.zeros(len(bright), np.int64)
     for dy in (-1, 1):  # the neighbouring slices
         for dx in (-1, 0, 1):
             other = cell[:-1] + (dy * width + dx) * depth
-            lone &= cell[np.searchsorted(cell, other - 1)] > other + 1
+            others += np.searchsorted(cell, other + 2) - np.searchsorted(cell, other - 1)
+    lone = others < _FEWEST_OTHERS
     u, v, _, value, weight = bright[lone].T
     x, y = u.astype(np.int64), v.astype(np.int64)  # as the kernel has shared them out
     for dy, part_y in ((0, 1 - (v - y)), (1, v - y)):

@@ -303,7 +303,7 @@ def test_cosmic_rays_are_in_one_slice_and_lines_of_sources_are_not():
     y, x, plane = (v.ravel() for v in np.mgrid[2:12, 2:12, 0:30])
     rows = np.column_stack([x + 0.3, y - 0.4, 7000 + 1.25 * plane, np.ones(len(x)), np.ones(len(x))])
     hit = (y == 5) & (x >= 6) & (x < 9) & (plane == 11)  # along a slice
-    line = (abs(y - 8) < 2) & (abs(x - 5) < 2) & (plane == 20)
+    line = (abs(y - 8) < 2) & (abs(x - 5) < 2) & (abs(plane - 20.5) < 1)  # as wide as a line is
     rows[hit | line, 3] = 500.0
 
     def sums(chosen):
