@@ -87,7 +87,7 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
         Wavelengths of `curves` in Angstrom. Rows beyond both ends are left out.
     curves : ndarray of float64, shape (n_curve, 6)
         At these wavelengths: shift in x and y in spaxels, factor on the values, weight, what is then taken off the
-        values, and from where on a value is bright.
+        values (linear between them, as lines are steep), and from where on a value is bright.
     left, bottom : float
         Position of the centre of the first spaxel.
     total, norm : ndarray of float64, shape (ny, nx)
@@ -103,7 +103,7 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
     int
         Number of rows of `bright` that are used.
     """
-    cdef Py_ssize_t i, k, x, y, last = curves.shape[0] - 1, nx = total.shape[1], ny = total.shape[0], n_bright = 0
+    cdef Py_ssize_t i, j, k, x, y, last = curves.shape[0] - 1, nx = total.shape[1], ny = total.shape[0], n_bright = 0
     cdef double p, u, v, a, b, c, weight
     cdef float value
     require(strides.shape[0] == 5, "strides: five")
@@ -131,7 +131,10 @@ def add_image(const unsigned char[::1] xpos, const unsigned char[::1] ypos, cons
             if value != value:
                 continue
             x, y = index_below(u, nx - 2), index_below(v, ny - 2)
-            p = curves[k, 2] * value - curves[k, 4]
+            p = (muse_float_at(&lbda[i * strides[2]]) - first) / step
+            j = min(index_below(max(p, 0), last), max(last - 1, 0))
+            p = min(max(p - j, 0), min(last, 1))
+            p = curves[k, 2] * value - (1 - p) * curves[j, 4] - p * curves[min(j + 1, last), 4]
             if p > curves[k, 5] and n_bright < bright.shape[0] and p * norm[y, x] >= steepest * total[y, x]:
                 bright[n_bright, 0], bright[n_bright, 1], bright[n_bright, 3], bright[n_bright, 4] = u, v, p, weight
                 bright[n_bright, 2] = muse_float_at(&lbda[i * strides[2]])

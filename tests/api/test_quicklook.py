@@ -266,7 +266,8 @@ def test_kernel_of_the_image():
     good &= (u >= 0) & (u < 8) & (v >= 0) & (v < 7)
     u, v, k, value = u[good], v[good], k[good], table["d"].astype(float)[good]
     x, y = u.astype(int), v.astype(int)
-    left = curves[k, 2] * value - curves[k, 4]
+    lbda = table["c"].astype(float)[good]
+    left = curves[k, 2] * value - np.interp(lbda, first + np.arange(101), curves[:, 4])
     expected, weights = np.zeros((8, 9)), np.zeros((8, 9))
     for dx in (0, 1):
         for dy in (0, 1):
@@ -275,7 +276,6 @@ def test_kernel_of_the_image():
             np.add.at(weights, (y + dy, x + dx), share)
     np.testing.assert_allclose(total, expected, rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(norm, weights, rtol=1e-9)
-    lbda = table["c"].astype(float)[good]
     over = np.flatnonzero(left > curves[k, 5])
     told = np.column_stack([u, v, lbda, left, curves[k, 3]])[over]
     assert 30 < n_bright == len(over)
