@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "clones.h"
+#include "grid_types.h"
 
 typedef double muse_d4 __attribute__((vector_size(32)));
 typedef int64_t muse_l4 __attribute__((vector_size(32)));
@@ -20,15 +21,6 @@ typedef int64_t muse_l4 __attribute__((vector_size(32)));
 typedef struct {
     double weight, data, stat, unused; /* the last one makes them a vector */
 } muse_sums;
-
-typedef struct { /* cell_row_t */
-    float xpos, ypos, lbda, data, stat, weight;
-    int32_t dq, row;
-} muse_cell;
-
-typedef struct { /* spaxel_t */
-    double x, y, cos_y;
-} muse_spaxel;
 
 typedef struct {
     double origin_x, origin_y;

@@ -27,21 +27,21 @@ cdef struct grid_t:
     double scale_y
 
 
-cdef struct cell_row_t:
-    float xpos
-    float ypos
-    float lbda
-    float data
-    float stat
-    float weight
-    int dq
-    int row           # index into the rows of the slab
+cdef extern from "grid_types.h":
+    ctypedef struct cell_row_t "muse_cell":
+        float xpos
+        float ypos
+        float lbda
+        float data
+        float stat
+        float weight
+        int dq
+        int row
 
-
-cdef struct spaxel_t:
-    double x
-    double y
-    double cos_y
+    ctypedef struct spaxel_t "muse_spaxel":
+        double x
+        double y
+        double cos_y
 
 
 cdef inline double round_half_away(double x) noexcept nogil:

@@ -30,19 +30,15 @@ cdef extern from "drizzle.h" nogil:
         double weight
         double data
         double stat
-    ctypedef struct spaxel_of_drops_t "muse_spaxel":
-        pass
-    ctypedef struct cell_of_drops_t "muse_cell":
-        pass
     ctypedef struct drops_t "muse_drops":
         double origin_x, origin_y, drop_x, drop_y, drop_l, volume, voxel_x, voxel_y
         Py_ssize_t sign_x, sign_y, sign_l
-        const spaxel_of_drops_t *spaxels
+        const spaxel_t *spaxels
         const double *lbda
         const double *length
         Py_ssize_t n_planes, nx, ny, first, last, ring_rows
         sums_t *ring
-    Py_ssize_t drizzle_line "muse_drizzle_line"(const drops_t *c, const cell_of_drops_t *cells, const int *offsets,
+    Py_ssize_t drizzle_line "muse_drizzle_line"(const drops_t *c, const cell_row_t *cells, const int *offsets,
                                                 Py_ssize_t y, Py_ssize_t plane, Py_ssize_t *x, Py_ssize_t k)
     void finish_voxels "muse_finish"(const sums_t *voxel, Py_ssize_t n, int flag, float *data, float *stat, int *dq)
 
@@ -111,7 +107,7 @@ cdef drops_t make_drops(const weighting_t *w, const grid_t *grid, const slab_t *
     d.drop_x, d.drop_y, d.drop_l, d.volume = w.drop_x, w.drop_y, w.drop_l, w.volume
     d.voxel_x, d.voxel_y = w.voxel_x, w.voxel_y
     d.sign_x, d.sign_y, d.sign_l = w.sign_x, w.sign_y, w.sign_l
-    d.spaxels = <const spaxel_of_drops_t *>s.spaxels
+    d.spaxels = s.spaxels
     d.lbda, d.length = s.lbda, s.length
     d.n_planes, d.nx, d.ny = s.n_planes, s.nx, s.ny
     d.first, d.last, d.ring_rows, d.ring = b.first, b.last, b.ring_rows, b.ring
@@ -169,7 +165,7 @@ cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *gri
             if method == NARROW_DRIZZLE:
                 x, k = 0, offsets[0]
                 while True:
-                    k = drizzle_line(&drops, <const cell_of_drops_t *>s.cells, offsets, y, plane, &x, k)
+                    k = drizzle_line(&drops, s.cells, offsets, y, plane, &x, k)
                     if x == s.nx:
                         break
                     scatter_any(DRIZZLE, w, grid, s, b, s.cells + k, x, y, plane)

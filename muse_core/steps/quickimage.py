@@ -8,6 +8,7 @@ at the same place and wavelength, is a cosmic ray. No cube is needed to see that
 import numpy as np
 
 from muse_core.model.arrays import Float64Array
+from muse_core.model.grid import SPECTRAL_STEP
 
 #: A row is bright if it is so many times the scatter above the sky, and a cosmic ray if it is so many times what its
 #: spaxel has on average, too: lines of sources are not, if the neighbouring slices have them as well.
@@ -17,8 +18,6 @@ _FEWEST = 16
 #: So many rows of neighbouring slices make a row more than a cosmic ray: a few may be those of another one. A line as
 #: narrow as the line spread function has this many at the corners of a square of 3 x 3 spaxels.
 _FEWEST_OTHERS = 4
-#: Cells in which rows of neighbouring slices are at the same place and wavelength, in Angstrom.
-_CELL_ANGSTROM = 1.25
 #: Columns of rows that are bright, see `columns.add_image`.
 _X, _Y, _LAMBDA, _VALUE, _WEIGHT = range(5)
 
@@ -80,7 +79,7 @@ def take_away_cosmic_rays(bright: Float64Array, total: Float64Array, norm: Float
         image = np.maximum(np.nan_to_num(total / norm), 0)
     steep = bright[:, _VALUE] > STEEPEST * image[y, x]
     bright, x, y = bright[steep], x[steep], y[steep]
-    plane = np.rint(bright[:, _LAMBDA] / _CELL_ANGSTROM).astype(np.int64)
+    plane = np.rint(bright[:, _LAMBDA] / SPECTRAL_STEP).astype(np.int64)
     plane -= plane.min(initial=0) - 1
     width, depth = total.shape[1] + 2, int(plane.max(initial=0)) + 2
     cell = (y * width + x) * depth + plane
