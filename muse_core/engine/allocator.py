@@ -26,6 +26,12 @@ def share_memory() -> None:
     _set(_M_ARENA_MAX, _ARENAS)
 
 
+def give_back() -> None:
+    """Give the system what was given back to the C library, before work that wants memory in other sizes."""
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def keep_memory() -> None:
     """Have the C library keep memory that was given back, as it does by itself in any other process.
 

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from astropy.io.fits import Card
 
+from muse_core.engine.allocator import give_back
 from muse_core.engine.exposure import Chunk, RowLimits, write_pass
 from muse_core.engine.progress import timed
 from muse_core.engine.slabs import FlaggedRows, Part, SlabSource, refuse_empty_grid
@@ -124,6 +125,7 @@ def make_cube(run: Run, inputs: CubeInputs | None, table: StoredTable, store: Ro
     """
     if inputs is None:
         return FlaggedRows()
+    give_back()  # what exposures took in pieces, slabs want whole
     with timed(STEP, table.stored.n_rows):
         return _make_cube(run, inputs, table, store)
 
