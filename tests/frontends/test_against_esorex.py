@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from harness.recipes import RECIPES
+from harness.run import measured
 
 pytestmark = pytest.mark.reference
 
@@ -73,7 +74,7 @@ def run(command, arguments, folder, plugin):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder / "home"), "ESOREX_PLUGIN_DIR": plugin}
-    environment["FOLDER"] = f"../{folder.name}"
+    environment |= measured() | {"FOLDER": f"../{folder.name}"}
     done = subprocess.run(
         [*command, *arguments],
         cwd=folder,

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from harness.run import measured
 
 from muse_core.frontends import completion
 from muse_core.frontends.esorex import main
@@ -53,7 +54,7 @@ class Shell:
         self._pid, self._terminal = pty.fork()
         if not self._pid:
             os.chdir(folder)
-            environment = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb"}
+            environment = measured() | {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "dumb"}
             os.execvpe(command[0], command, environment)
         self._wait(lambda: b"ready>" in self._seen)
 

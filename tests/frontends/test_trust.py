@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from harness.recipes import RECIPES
+from harness.run import measured
 
 import muse_core
 from muse_core.errors import InputError
@@ -19,7 +20,7 @@ CODE = "import sys; from muse_core.frontends.esorex.main import main; sys.exit(m
 
 def run(folder, *arguments, **variables):
     """Run the command in a folder, in the environment of a container or of cron: without a home."""
-    environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | variables
+    environment = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ} | measured() | variables
     return subprocess.run(
         [sys.executable, "-P", "-c", CODE, *arguments],
         cwd=folder,

@@ -21,6 +21,11 @@ class Outcome:
     output: str
 
 
+def measured() -> dict[str, str]:
+    """Return what every environment of a process has to have for a measurement of coverage."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+
+
 def _run(command: Sequence[str], folder: Path, env: dict[str, str]) -> Outcome:
     folder.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(

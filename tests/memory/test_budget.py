@@ -30,7 +30,8 @@ def peak_mib(folder, sof, limit_mib: int, *parameters: str) -> float:
     folder.mkdir()
     command = [sys.executable, "-m", "muse_core.frontends.esorex.main", "muse_scipost"]
     command += ["--save=cube,skymodel,individual,combined", *parameters, str(sof)]
-    env = {**os.environ, "OMP_NUM_THREADS": "2", "MUSE_MAX_MEMORY": f"{limit_mib}M"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    env |= {"OMP_NUM_THREADS": "2", "MUSE_MAX_MEMORY": f"{limit_mib}M"}
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, *command], cwd=folder, env=env, capture_output=True, text=True, check=False
     )

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 def run(folder: Path, *arguments: str, recipe: str = "muse_scipost", **environment: str) -> str:
     """Run a recipe in a folder and return what it said."""
     folder.mkdir(parents=True, exist_ok=True)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MUSE_")}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MUSE_", "COVERAGE_"))}
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, recipe, *arguments],
         cwd=folder,
