@@ -31,7 +31,7 @@ def counted(build: Path) -> dict[str, collections.Counter[int]]:
 
 
 def statements(text: str) -> list[range]:
-    """Return the lines of each statement of a source in Cython, without strings that only say something."""
+    """Return the lines of each statement of a source in Cython, without docstrings and mere declarations."""
     found: list[range] = []
     tokens: list[tokenize.TokenInfo] = []
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
@@ -40,7 +40,8 @@ def statements(text: str) -> list[range]:
         if token.type != tokenize.NEWLINE:
             tokens.append(token)
             continue
-        if any(one.type != tokenize.STRING for one in tokens):
+        is_declaration = tokens[0].string == "cdef" and not any(one.string in ("=", "(") for one in tokens)
+        if not is_declaration and any(one.type != tokenize.STRING for one in tokens):
             found.append(range(tokens[0].start[0], tokens[-1].end[0] + 1))
         tokens.clear()
     return found
