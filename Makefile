@@ -119,7 +119,7 @@ COUNTED := $(CURDIR)/build/counted
 
 coverage-kernels: $(VENV)/testing ## lines of the kernels that the tests of functions and kernels reach, as a table
 	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
-	export PATH=$(CURDIR)/$(BIN):$$PATH; \
+	export PATH=$(CURDIR)/$(BIN):$$PATH CYTHON='python $(CURDIR)/tools/cython_for_gcov.py'; \
 		{ test -f $(COUNTED)/build/build.ninja || meson setup $(COUNTED)/build -Db_coverage=true -Dcpl_plugin=disabled \
 		-Dc_args=-fprofile-update=atomic -Dpython.platlibdir=$(COUNTED)/package -Dpython.purelibdir=$(COUNTED)/package; } && \
 		meson install --quiet -C $(COUNTED)/build
