@@ -2,19 +2,10 @@
 """Fixtures of all tests; tests against ESO's recipe carry the mark ``reference``."""
 
 import os
-import shutil
-import subprocess
-import sys
 
 import pytest
-
-#: Folder of another installation that is to be tested, see `make sanitize`; an editable one would come before it.
-INSTALLATION = os.environ.get("MUSE_TEST_INSTALLATION")
-if INSTALLATION:
-    sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__]
-    sys.path.insert(0, INSTALLATION)
-
-from harness.datasets import Datasets  # noqa: E402
+from harness.datasets import Datasets
+from harness.run import reference_problem
 
 
 def pytest_addoption(parser):
@@ -35,20 +26,10 @@ def datasets(tmp_path_factory, request) -> Datasets:
     return Datasets(folder)
 
 
-def _reference_problem() -> str | None:
-    esorex = shutil.which("esorex")
-    if esorex is None:
-        return "ESO's esorex is not installed (Debian: esorex)"
-    listing = subprocess.run([esorex, "--recipes"], capture_output=True, text=True, timeout=120, check=False).stdout
-    if "muse_scipost " not in listing:
-        return "ESO's recipe muse_scipost is not installed (Debian: cpl-plugin-muse)"
-    return None
-
-
 def pytest_collection_modifyitems(items):
-    """Without the reference its tests are skipped, except in CI, where that is an error."""
+    """Without the reference of that version its tests are skipped, except in CI, where that is an error."""
     marked = [item for item in items if item.get_closest_marker("reference")]
-    problem = _reference_problem() if marked else None
+    problem = reference_problem() if marked else None
     if problem is None:
         return
     if os.environ.get("CI"):

@@ -3,11 +3,14 @@
 
 import dataclasses
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from muse_core.model.compat import REFERENCE_VERSION
 
 RECIPE = "muse_scipost"
 
@@ -40,6 +43,21 @@ def _run(command: Sequence[str], folder: Path, env: dict[str, str]) -> Outcome:
         check=False,
     )
     return Outcome(folder, done.returncode, done.stdout)
+
+
+def reference_problem() -> str | None:
+    """Say why nothing can be compared with ESO's recipes: they are not there, or of another version."""
+    esorex = shutil.which("esorex")
+    if esorex is None:
+        return "ESO's esorex is not installed (Debian: esorex)"
+    command = [esorex, "--man-page", RECIPE]
+    page = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
+    found = re.search(rf"{RECIPE} -- version (\S+)", page)
+    if found is None:
+        return f"ESO's recipe {RECIPE} is not installed (Debian: cpl-plugin-muse)"
+    if found[1] != REFERENCE_VERSION:
+        return f"ESO's recipes: found version {found[1]}, the tests compare with {REFERENCE_VERSION}"
+    return None
 
 
 def reference(

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from harness.run import reference_problem
 
 ROOT = Path(__file__).parents[2]
 URLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
@@ -53,13 +54,16 @@ def test_one_paper():
 
 
 def test_oldest_packages_are_those_that_are_declared():
-    """What `make oldest` installs is what the metadata promise."""
+    """What `make oldest` installs is what the metadata promise, and the recipe of conda-forge."""
     metadata = tomllib.loads((ROOT / "pyproject.toml").read_text())
     extras = metadata["project"]["optional-dependencies"]
     declared = [*metadata["build-system"]["requires"], *metadata["project"]["dependencies"]]
     declared = dict(d.split(">=") for d in [*declared, *extras["report"], *extras["cluster"]] if ">=" in d)
     pinned = dict(re.findall(r"^([\w-]+)==([\d.]+?)(?:\.\*)?$", (ROOT / "tools/oldest.txt").read_text(), re.MULTILINE))
     assert pinned == declared
+    conda = dict(re.findall(r"^    - ([\w-]+) >=([\d.]+)$", (ROOT / "conda/meta.yaml").read_text(), re.MULTILINE))
+    assert "numpy" in conda
+    assert conda.items() <= declared.items()
 
 
 @pytest.fixture
@@ -106,3 +110,20 @@ def test_bare_machine_of_a_user(machine):
     done = machine("demo", user=1000)
     assert (done.returncode, done.stdout, done.stderr) == (0, "make --no-print-directory demo\n", "")
     assert "left out without: esorex" in machine("test", user=1000).stderr
+
+
+@pytest.mark.parametrize(
+    ("page", "problem"),
+    [
+        ("muse_scipost -- version 2.8.7", None),
+        ("muse_scipost -- version 2.10.1", "found version 2.10.1, the tests compare with 2.8.7"),
+        ("unknown recipe", "cpl-plugin-muse"),
+    ],
+)
+def test_version_of_the_reference(page, problem, tmp_path, monkeypatch):
+    """Tests compare with one version of ESO's recipes; with another one they are left out."""
+    (tmp_path / "esorex").write_text(f"#!/bin/sh\necho '{page}'\n")
+    (tmp_path / "esorex").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    found = reference_problem()
+    assert found is None if problem is None else problem in found
