@@ -12,6 +12,7 @@ sanitize` runs this file with them. What index arrays hold is not varied where a
 import faulthandler
 import importlib
 import pkgutil
+import signal
 
 import numpy as np
 import pytest
@@ -417,10 +418,12 @@ def _call(function, arguments):
 
 @pytest.fixture(autouse=True)
 def _end_endless_loops():
-    """A kernel holds no lock of the interpreter, but gives no signal handler a chance either."""
-    faulthandler.dump_traceback_later(100, exit=True)
+    """A kernel gives no handler of Python a chance: the system ends the process, after 100 s of a processor."""
+    faulthandler.register(signal.SIGPROF, chain=True)
+    signal.setitimer(signal.ITIMER_PROF, 100)
     yield
-    faulthandler.cancel_dump_traceback_later()
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    faulthandler.unregister(signal.SIGPROF)
 
 
 def _find(key):
