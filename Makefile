@@ -54,21 +54,26 @@ oldest: ## tests of functions, kernels and the report with the oldest packages a
 	build/oldest/bin/pytest $(PYTEST_PARALLEL) -p no:cacheprovider tests/unit tests/kernels tests/property tests/report \
 		--ignore=tests/report/test_browser.py $(PYTEST_ARGS)
 
-# a Python with kernels of its own, the other packages are those of the tests; the libraries of the sanitizers have to be there before it
+# $(call kernels_of_its_own,FOLDER,OPTIONS OF MESON): a Python in this folder with our package built so, and all others of the tests
+define kernels_of_its_own
+	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
+	test -x $(1)/bin/python || $(BIN)/python -m venv --without-pip $(1)
+	packages() { $$1/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; here=$$(packages $(1)); \
+		packages $(CURDIR)/$(VENV) > $$here/tests.pth; export PATH=$(CURDIR)/$(BIN):$$PATH; \
+		{ test -f $(1)/build/build.ninja || meson setup $(1)/build -Dcpl_plugin=disabled $(2) \
+		-Dpython.platlibdir=$$here -Dpython.purelibdir=$$here; } && meson install --quiet -C $(1)/build
+endef
+
+# the libraries of the sanitizers have to be there before Python is
 SANITIZED := $(CURDIR)/build/sanitized
-SANITIZED_BUILD := -Dbounds_checks=true -Dcpl_plugin=disabled -Db_sanitize=address,undefined -Db_lundef=false \
-	'-Dc_args=-fsanitize=float-cast-overflow -fno-sanitize-recover=all -g1'
 SANITIZED_PYTHON := LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" PYTHONMALLOC=malloc \
 	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONSAFEPATH=1 $(SANITIZED)/bin/python
+SANITIZERS := -Db_sanitize=address,undefined
 SANITIZED_TESTS := tests/kernels $(if $(WHOLE),tests/unit tests/property)
 
 sanitize: $(VENV)/testing ## tests of the kernels with bounds checks and the sanitizers of GCC; WHOLE=1: all functions, and whole runs
-	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
-	test -x $(SANITIZED)/bin/python || $(BIN)/python -m venv --without-pip $(SANITIZED)
-	export PATH=$(CURDIR)/$(BIN):$$PATH; packages() { $$1/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))'; }; \
-		here=$$(packages $(SANITIZED)); packages $(CURDIR)/$(VENV) > $$here/tests.pth; \
-		{ test -f $(SANITIZED)/build/build.ninja || meson setup $(SANITIZED)/build $(SANITIZED_BUILD) \
-		-Dpython.platlibdir=$$here -Dpython.purelibdir=$$here; } && meson install --quiet -C $(SANITIZED)/build
+	$(call kernels_of_its_own,$(SANITIZED),-Dbounds_checks=true $(SANITIZERS) -Db_lundef=false \
+		'-Dc_args=-fsanitize=float-cast-overflow -fno-sanitize-recover=all -g1')
 	$(SANITIZED_PYTHON) -m pytest $(PYTEST_PARALLEL) -p no:cacheprovider -p no:faulthandler $(SANITIZED_TESTS) $(PYTEST_ARGS)
 ifdef WHOLE
 	rm -rf $(SANITIZED)/run && mkdir -p $(SANITIZED)/run
@@ -123,18 +128,15 @@ coverage: $(VENV)/testing ## lines and branches that the tests reach, as tables
 	$(BIN)/coverage json --quiet
 	$(BIN)/python tools/coverage_table.py build/coverage/report.json
 
-# built beside the installed package: gcov counts the lines of the sources in Cython, for all threads
+# gcov counts the lines of the sources in Cython, for all threads
 COUNTED := $(CURDIR)/build/counted
 
+coverage-kernels: export CYTHON = python $(CURDIR)/tools/cython_for_gcov.py
 coverage-kernels: $(VENV)/testing ## lines of the kernels that the tests of functions and kernels reach, as a table
-	$(BIN)/pip install --quiet --disable-pip-version-check meson ninja cython numpy
-	export PATH=$(CURDIR)/$(BIN):$$PATH CYTHON='python $(CURDIR)/tools/cython_for_gcov.py'; \
-		{ test -f $(COUNTED)/build/build.ninja || meson setup $(COUNTED)/build -Db_coverage=true -Dcpl_plugin=disabled \
-		-Dc_args=-fprofile-update=atomic -Dpython.platlibdir=$(COUNTED)/package -Dpython.purelibdir=$(COUNTED)/package; } && \
-		meson install --quiet -C $(COUNTED)/build
+	$(call kernels_of_its_own,$(COUNTED),-Db_coverage=true -Dc_args=-fprofile-update=atomic)
 	find $(COUNTED)/build -name '*.gcda' -delete
-	MUSE_TEST_INSTALLATION=$(COUNTED)/package \
-		$(BIN)/pytest $(PYTEST_PARALLEL) -p no:cacheprovider tests/kernels tests/property tests/unit $(PYTEST_ARGS)
+	PYTHONSAFEPATH=1 $(COUNTED)/bin/python -m pytest $(PYTEST_PARALLEL) -p no:cacheprovider \
+		tests/kernels tests/property tests/unit $(PYTEST_ARGS)
 	$(BIN)/python tools/kernel_coverage.py $(COUNTED)/build
 
 wheels: $(BIN)/python ## manylinux wheels for the Pythons that are there, and the source; what is in them is looked at
