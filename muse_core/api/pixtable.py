@@ -20,6 +20,7 @@ from muse_core.errors import DataError, InputError, ParameterError
 from muse_core.model import origin, units
 from muse_core.model.cards import set_card
 from muse_core.model.dq import DQ
+from muse_core.model.fits import as_astropy
 from muse_core.model.header import PIXTABLE, get_float, get_string, require_float
 from muse_core.model.rows import ROW
 from muse_core.recipe.parameters import WavelengthRange
@@ -53,7 +54,7 @@ class PixelTable:
 
     Attributes
     ----------
-    header : Header
+    header : astropy.io.fits.Header
         Its primary header.
     n_rows : int
         Number of rows, ``len(table)``.
@@ -80,7 +81,8 @@ class PixelTable:
     """
 
     def __init__(self, run: Run, table: StoredTable, store: RowStore):
-        self._run, self._table, self._store = run, table, store
+        self._run, self._store = run, store
+        self._table = dataclasses.replace(table, header=as_astropy(table.header))
 
     # making them
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import MuseError
+from muse_core.model.fits import Card, Header
 
 #: Types of numbers, as numpy writes them, in both byte orders.
 _DTYPES = {
@@ -38,8 +38,8 @@ _SCALARS = {
 }
 #: Single values that are the same in the text.
 _PLAIN = (bool, int, float, str)
-#: Keywords that need no HIERARCH.
-_STANDARD = re.compile(r"^[A-Z0-9_-]{0,8}$")
+#: Keywords of cards.
+_KEYWORD = re.compile(r"[ -<>-~]*")
 
 
 class RecordError(MuseError, ValueError):
@@ -152,7 +152,7 @@ class _Walker(abc.ABC):
             return self.pairs(value, arguments, where)
         for kind, method in (
             (np.ndarray, self.array),
-            (fits.Header, self.header),
+            (Header, self.header),
             (Path, self.path),
             (enum.Enum, self.member),
             (np.generic, self.scalar),
@@ -221,7 +221,7 @@ class _Writer(_Walker):
         return _plain(value)
 
     def header(self, value: Any, schema: type, where: str) -> list[Any]:
-        if type(value) is not fits.Header:
+        if type(value) is not Header:
             raise _wrong(where, value, schema)
         return [_card_to_plain(item, where) for item in value.cards]
 
@@ -279,10 +279,10 @@ class _Reader(_Walker):
             raise _wrong(where, found, schema)
         return found
 
-    def header(self, value: Any, schema: type, where: str) -> fits.Header:
+    def header(self, value: Any, schema: type, where: str) -> Header:
         if type(value) is not list:
             raise _wrong(where, value, schema)
-        return fits.Header([_card_from_plain(item, where) for item in value])
+        return Header([_card_from_plain(item, where) for item in value])
 
 
 def _each(
@@ -315,24 +315,16 @@ def _from_plain(value: Any) -> Any:
     return value if type(value) in _PLAIN else None
 
 
-def _card_to_plain(card: fits.Card, where: str) -> list[Any]:
+def _card_to_plain(card: Card, where: str) -> list[Any]:
     """Return keyword, value and comment of a card."""
-    try:
-        value = card.rawvalue
-        found = [card.rawkeyword, _plain(value), card.comment]
-    except (ValueError, fits.VerifyError) as error:
-        raise RecordError(f"{where}: {error}") from error
-    if found[1] is None and not (value is None or isinstance(value, fits.card.Undefined)):
-        raise _wrong(f"{where}: keyword {card.keyword}", value, "a text or a number")
-    return found
+    found = _plain(card.value)
+    if found is None and card.value is not None:
+        raise _wrong(f"{where}: keyword {card.keyword}", card.value, "a text or a number")
+    return [card.keyword, found, card.comment]
 
 
-def _card_from_plain(found: Any, where: str) -> fits.Card:
+def _card_from_plain(found: Any, where: str) -> Card:
     match found:
-        case [str(keyword), value, str(comment)]:
-            name = keyword if _STANDARD.match(keyword) else f"HIERARCH {keyword}"
-            try:
-                return fits.Card(name, _from_plain(value), comment)
-            except ValueError as error:
-                raise RecordError(f"{where}: {error}") from error
+        case [str(keyword), value, str(comment)] if _KEYWORD.fullmatch(keyword):
+            return Card(keyword, _from_plain(value), comment)
     raise _wrong(where, found, "a card")

@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.io.tables import TableColumn
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float, naming, require_float
 from muse_core.model.keywords import checked_column
 from muse_core.model.origin import N_IFU, N_SLICE

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
@@ -13,6 +12,7 @@ from muse_core.io.tables import TableColumn
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
+from muse_core.model.fits import Header
 from muse_core.model.header import get_bool, has, instrument_mode, naming
 from muse_core.model.keywords import checked_column
 from muse_core.model.wcs import AstrometricSolution
@@ -28,7 +28,7 @@ def _curve(table: Hdu, tag: str, names: tuple[str, ...], compat: Compat) -> list
     return [checked_column(tag, name, table.column(name), table.where, compat) for name in names]
 
 
-def _is_corrected(primary: fits.Header, tag: str, path: Path, compat: Compat) -> bool:
+def _is_corrected(primary: Header, tag: str, path: Path, compat: Compat) -> bool:
     with naming(str(path)):
         return get_bool(primary, _FLAT_FIELD_CORRECTED, tag, compat)
 
@@ -116,13 +116,13 @@ def offset_columns(offsets: OffsetList, mjd_obs: np.ndarray) -> list[TableColumn
     ]
 
 
-def read_primary_header(path: Path) -> fits.Header:
+def read_primary_header(path: Path) -> Header:
     """Return the primary header of a file."""
     with FitsFile(path) as file:
         return file.primary.header
 
 
-def read_astrometry(path: Path, compat: Compat = OURS) -> fits.Header:
+def read_astrometry(path: Path, compat: Compat = OURS) -> Header:
     """Return the primary header of an ASTROMETRY_WCS.
 
     Raises
@@ -136,7 +136,7 @@ def read_astrometry(path: Path, compat: Compat = OURS) -> fits.Header:
     return header
 
 
-def read_headers(path: Path) -> Iterator[tuple[str, fits.Header]]:
+def read_headers(path: Path) -> Iterator[tuple[str, Header]]:
     """Yield a name for messages and the header of each HDU."""
     with FitsFile(path) as file:
         for hdu in file:
@@ -149,7 +149,7 @@ def filter_names(path: Path) -> list[str]:
         return [hdu.name for hdu in file if hdu.name]
 
 
-def read_filter(path: Path, name: str, compat: Compat = OURS) -> tuple[np.ndarray, np.ndarray, fits.Header]:
+def read_filter(path: Path, name: str, compat: Compat = OURS) -> tuple[np.ndarray, np.ndarray, Header]:
     """Read a filter curve of a FILTER_LIST.
 
     Parameters

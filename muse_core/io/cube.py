@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.io.fitswriter import FitsStreamWriter, image_header, primary_header, write_hdus
 from muse_core.io.products import ProductFactory
 from muse_core.model.cards import set_card
+from muse_core.model.fits import Card, Header
 
 _CLASS_CARDS = (
     ("HDUCLASS", "ESO", "class name (ESO format)"),
@@ -43,7 +43,7 @@ def variance_unit(unit: str) -> str:
 def extension_header(
     kind: str,
     shape: tuple[int, ...],
-    wcs: Iterable[fits.Card],
+    wcs: Iterable[Card],
     *,
     unit: str | None = None,
     extname: str | None = None,
@@ -52,7 +52,7 @@ def extension_header(
     object_name: str | None = None,
     inherit: bool = False,
     bitpix: int | None = None,
-) -> fits.Header:
+) -> Header:
     """Make the header of an image extension.
 
     Parameters
@@ -127,14 +127,14 @@ class CubeWriter:
     def __init__(
         self,
         path: Path,
-        primary: fits.Header,
+        primary: Header,
         shape: tuple[int, int, int],
-        wcs: list[fits.Card],
+        wcs: list[Card],
         *,
         unit: str,
         stat_unit: str,
         object_name: str | None,
-        images: Sequence[fits.Header] = (),
+        images: Sequence[Header] = (),
         spare_cards: int = 0,
     ):
         name = None if object_name is None else f"{object_name} (%s)"
@@ -170,9 +170,9 @@ class CubeWriter:
 
 def write_fov_image(
     factory: ProductFactory,
-    source: list[fits.Card],
+    source: list[Card],
     image: np.ndarray,
-    wcs: list[fits.Card],
+    wcs: list[Card],
     *,
     unit: str,
     tag: str = "IMAGE_FOV",

@@ -4,11 +4,11 @@
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.io.cube import extension_header
 from muse_core.model import units
 from muse_core.model.cards import card, set_card
+from muse_core.model.fits import Card, Header
 
 #: Keywords of the primary header. The data are marked as not corrected for dispersion even if they are, as ESO does.
 CARDS = (
@@ -30,9 +30,9 @@ _GROUP_UNITS = {
 _AXIS = (("CTYPES", "CTYPE3"), ("CUNITS", "CUNIT3"), ("CRVALS", "CRVAL3"), ("CDELTS", "CD3_3"))
 
 
-def _table_header(row: np.dtype, n_rows: int, unit: Mapping[str, str], extname: str, comment: str) -> fits.Header:
+def _table_header(row: np.dtype, n_rows: int, unit: Mapping[str, str], extname: str, comment: str) -> Header:
     names = row.names or ()
-    header = fits.Header()
+    header = Header()
     header["XTENSION"] = ("BINTABLE", "binary table extension")
     header["BITPIX"] = (8, "8-bit bytes")
     header["NAXIS"] = (2, "2-dimensional binary table")
@@ -55,13 +55,13 @@ def _table_header(row: np.dtype, n_rows: int, unit: Mapping[str, str], extname: 
 def spectra_header(
     row: np.dtype,
     n_rows: int,
-    wcs: Iterable[fits.Card],
+    wcs: Iterable[Card],
     *,
     position_unit: str,
     data_unit: str,
     stat_unit: str,
     has_unused_elements: bool,
-) -> fits.Header:
+) -> Header:
     """Make the header of the table of spectra.
 
     Parameters
@@ -94,7 +94,7 @@ def spectra_header(
     return header
 
 
-def group_header(row: np.dtype) -> fits.Header:
+def group_header(row: np.dtype) -> Header:
     """Make the header of the table of groups, of one row."""
     return _table_header(row, 1, _GROUP_UNITS, "E3D_GRP", "This is the Euro3D group table extension")
 
@@ -102,12 +102,12 @@ def group_header(row: np.dtype) -> fits.Header:
 def image_headers(
     name: str,
     shape: tuple[int, int],
-    wcs: Iterable[fits.Card],
-    own: Iterable[fits.Card],
+    wcs: Iterable[Card],
+    own: Iterable[Card],
     *,
     unit: str,
     object_name: str | None,
-) -> list[fits.Header]:
+) -> list[Header]:
     """Make the headers of an image in the same file and of its flags.
 
     Parameters

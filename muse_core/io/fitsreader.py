@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import InputError, MissingFileError, ResourceError
 from muse_core.io.compressed import Decompressor, decompressor
 from muse_core.io.files import close_quietly
 from muse_core.io.fitscolumn import INTEGERS, WIDTH, Column, scaled_numbers
-from muse_core.io.fitsheader import CARD, PRINTABLE, header_length, parse_header
+from muse_core.io.fitsheader import PRINTABLE, header_length, parse_header
+from muse_core.model.fits import CARD, Header
 
 BLOCK = 2880
 #: Headers beyond are none: those of the longest combined tables have some 10 MB.
@@ -68,7 +68,7 @@ class Hdu:
         Where its data lie in the file, in bytes, without the padding.
     """
 
-    def __init__(self, file: "FitsFile", index: int, header: fits.Header, data_begin: int):
+    def __init__(self, file: "FitsFile", index: int, header: Header, data_begin: int):
         self.file, self.index, self.header, self.data_begin = file, index, header, data_begin
         extname = header.get("EXTNAME", "")
         self.name = extname.strip() if isinstance(extname, str) else ""
@@ -193,6 +193,8 @@ class Hdu:
         return values
 
     def _decompressed(self) -> np.ndarray:
+        from astropy.io import fits  # here, because its import takes as long as a small run
+
         raw = fits.PrimaryHDU().header.tostring().encode("ascii") + self.header.tostring().encode("ascii")
         raw += self.file.read(self.data_begin, self.data_size)
         with warnings.catch_warnings():

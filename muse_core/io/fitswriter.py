@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import ProductError
 from muse_core.io.files import create_beside, describe_os_error, read_all, write_all
 from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
 from muse_core.model.cards import formatted
+from muse_core.model.fits import Card, Header
 
 #: Length of data, in bytes, of which the signature is computed in the background.
 _LONG = 1 << 24
@@ -53,7 +53,7 @@ class FitsStreamWriter:
         Folder not writable, no space left.
     """
 
-    def __init__(self, path: str | os.PathLike[str], headers: list[fits.Header], *, spare_cards: int = 0):
+    def __init__(self, path: str | os.PathLike[str], headers: list[Header], *, spare_cards: int = 0):
         self.path = Path(path)
         self._partial: Path | None = None
         self.headers = headers
@@ -158,12 +158,12 @@ class FitsStreamWriter:
         if fd >= 0:
             os.close(fd)
 
-    def _filled(self, raw: bytes, header: fits.Header, total: int, length: int) -> bytes:
+    def _filled(self, raw: bytes, header: Header, total: int, length: int) -> bytes:
         """Fill the header with blank cards up to the space that was reserved."""
         if len(raw) > length:
             raise ValueError(f"{self.path}: header grew from {length} to {len(raw)} bytes")
         while len(raw) < length:
-            header.append(fits.Card(), end=True)
+            header.append(Card(), end=True)
             raw = signed_header(header, total)
         return raw
 
@@ -183,7 +183,7 @@ class FitsStreamWriter:
             self.abort()
 
 
-def header_data_length(header: fits.Header) -> int:
+def header_data_length(header: Header) -> int:
     """Return the length in bytes of the data unit that `header` describes, without padding."""
     if header["NAXIS"] == 0:
         return 0
@@ -191,18 +191,18 @@ def header_data_length(header: fits.Header) -> int:
     return int(abs(header["BITPIX"]) // 8 * header.get("GCOUNT", 1) * (elements + header.get("PCOUNT", 0)))
 
 
-def primary_header(bitpix: int = 8, shape: tuple[int, ...] = ()) -> fits.Header:
+def primary_header(bitpix: int = 8, shape: tuple[int, ...] = ()) -> Header:
     """Return the structural cards of a primary HDU with data of `shape` (numpy order)."""
-    header = fits.Header()
+    header = Header()
     header["SIMPLE"] = (True, "file does conform to FITS standard")
     _structure(header, bitpix, shape)
     header["EXTEND"] = (True, "FITS dataset may contain extensions")
     return header
 
 
-def image_header(bitpix: int, shape: tuple[int, ...]) -> fits.Header:
+def image_header(bitpix: int, shape: tuple[int, ...]) -> Header:
     """Return the structural cards of an image extension with data of `shape` (numpy order)."""
-    header = fits.Header()
+    header = Header()
     header["XTENSION"] = ("IMAGE", "IMAGE extension")
     _structure(header, bitpix, shape)
     header["PCOUNT"] = (0, "required keyword; must = 0")
@@ -210,14 +210,14 @@ def image_header(bitpix: int, shape: tuple[int, ...]) -> fits.Header:
     return header
 
 
-def _structure(header: fits.Header, bitpix: int, shape: tuple[int, ...]) -> None:
+def _structure(header: Header, bitpix: int, shape: tuple[int, ...]) -> None:
     header["BITPIX"] = (bitpix, "number of bits per data pixel")
     header["NAXIS"] = (len(shape), "number of data axes")
     for i, size in enumerate(reversed(shape)):
         header[f"NAXIS{i + 1}"] = (int(size), f"length of data axis {i + 1}")
 
 
-def write_hdus(path: str | os.PathLike[str], hdus: list[tuple[fits.Header, np.ndarray | None]]) -> Path:
+def write_hdus(path: str | os.PathLike[str], hdus: list[tuple[Header, np.ndarray | None]]) -> Path:
     """Write a small file at once.
 
     Parameters

@@ -4,14 +4,15 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import InputError
 from muse_core.io.fitswriter import FitsStreamWriter, image_header
 from muse_core.io.tables import TableColumn, table_hdu
 from muse_core.model.cards import set_card
+from muse_core.model.fits import Card, Header
 
 TAG = "NOISE_CORRELATION"
 PATTERN, SPECTRAL, OFFSETS, PATTERN_PLANES, SPECTRAL_PLANES, NOISE = (
@@ -71,8 +72,8 @@ class NoiseWriter:
     def __init__(
         self,
         path: Path,
-        primary: fits.Header,
-        wcs: Sequence[fits.Card],
+        primary: Header,
+        wcs: Sequence[Card],
         spaxels: tuple[int, int],
         offsets: np.ndarray,
         planes: tuple[np.ndarray, np.ndarray],
@@ -156,7 +157,7 @@ class NoiseFile:
         Table of the noise.
     """
 
-    primary: fits.Header
+    primary: Header
     pattern: np.ndarray
     spectral: np.ndarray
     offsets: np.ndarray
@@ -173,6 +174,8 @@ def read_noise(path: str | Path) -> NoiseFile:
     InputError
         It is none.
     """
+    from astropy.io import fits  # here, because its import takes as long as a small run
+
     try:
         with fits.open(path, memmap=True, do_not_scale_image_data=True) as hdus:
             missing = [
@@ -193,6 +196,6 @@ def read_noise(path: str | Path) -> NoiseFile:
         raise InputError(f"{path}: {error.strerror or error}") from error
 
 
-def _image(hdu: fits.ImageHDU) -> np.ndarray:
+def _image(hdu: Any) -> np.ndarray:
     """Return the integers of an image as they are; of shape (0, 0, 0, 0) without data."""
     return np.empty((0, 0, 0, 0), np.uint8) if hdu.data is None else hdu.data

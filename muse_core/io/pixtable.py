@@ -12,7 +12,6 @@ from types import MappingProxyType
 from typing import Self
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.cython_ext import columns as columns_kernels
 from muse_core.errors import InputError
@@ -20,6 +19,7 @@ from muse_core.io.fitscolumn import INTEGERS, scaled_numbers
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.fitswriter import FitsStreamWriter, image_header
 from muse_core.io.tables import table_hdu
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_string, naming, stated
 from muse_core.model.pixtable import FlatFieldSpectrum, PixelTable
 from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, FIELDS, ROW
@@ -318,7 +318,7 @@ class PixelTableWriter:
     def __init__(
         self,
         path: str | os.PathLike[str],
-        header: fits.Header,
+        header: Header,
         n_rows: int,
         *,
         position_unit: str,
@@ -381,7 +381,7 @@ class PixelTableWriter:
             for i, name in enumerate(self._names):
                 self._writer.write(i + 1, start + a, np.ascontiguousarray(columns[name]))
 
-    def set_primary(self, header: fits.Header) -> None:
+    def set_primary(self, header: Header) -> None:
         """Replace the primary header by one with as many cards."""
         self._writer.headers[0] = header
 
@@ -401,7 +401,7 @@ class PixelTableWriter:
 
 
 def write_pixel_table(
-    path: str | os.PathLike[str], table: PixelTable, header: fits.Header, *, as_table: bool = False
+    path: str | os.PathLike[str], table: PixelTable, header: Header, *, as_table: bool = False
 ) -> Path:
     """Write a table that is in memory; `header` is the complete primary header."""
     with PixelTableWriter(

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.io.delivery import Delivery, Destination
 from muse_core.io.fitsreader import FitsFile
 from muse_core.io.signature import check_signature, sign_file
 from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
+from muse_core.model.fits import Card, Header
 from muse_core.model.header import get_string, has
 
 _LOG = logging.getLogger(__name__)
@@ -67,19 +67,19 @@ class RawFrame:
 
     path: Path
     tag: str
-    header: fits.Header
+    header: Header
 
 
 class CardList:
     """Cards in order, looked up by keyword; cheaper to build than a Header of thousands of cards."""
 
-    def __init__(self, cards: Iterable[fits.Card] = ()):
-        self._cards: dict[str, fits.Card] = {}
-        self._commentary: list[fits.Card] = []
+    def __init__(self, cards: Iterable[Card] = ()):
+        self._cards: dict[str, Card] = {}
+        self._commentary: list[Card] = []
         for item in cards:
             self.put(item)
 
-    def put(self, item: fits.Card) -> None:
+    def put(self, item: Card) -> None:
         """Add a card, or replace the one of the same keyword in its place; lines of commentary all stay, at the end."""
         if item.keyword in COMMENTARY:
             self._commentary.append(item)
@@ -90,7 +90,7 @@ class CardList:
         """Add or replace a keyword."""
         self._cards[key] = card(key, value, comment)
 
-    def remove(self, pattern: re.Pattern[str]) -> list[fits.Card]:
+    def remove(self, pattern: re.Pattern[str]) -> list[Card]:
         """Remove the cards whose keyword matches (search) and return them."""
         gone = [key for key in self._cards if pattern.search(key)]
         return [self._cards.pop(key) for key in gone]
@@ -98,10 +98,10 @@ class CardList:
     def __contains__(self, key: str) -> bool:
         return key in self._cards
 
-    def __getitem__(self, key: str) -> fits.Card:
+    def __getitem__(self, key: str) -> Card:
         return self._cards[key]
 
-    def __iter__(self) -> Iterator[fits.Card]:
+    def __iter__(self) -> Iterator[Card]:
         return itertools.chain(self._cards.values(), self._commentary)
 
 
@@ -153,7 +153,7 @@ class ProductFactory:
         qc_prefix: str,
         destination: Destination,
         inputs: Sequence[Path] = (),
-        marks: Sequence[fits.Card] = (),
+        marks: Sequence[Card] = (),
         extras: Sequence[ProductSpec] = (),
     ):
         self._marks = marks
@@ -167,7 +167,7 @@ class ProductFactory:
         self._raw: list[RawFrame] = []
         self._calibrations: dict[tuple[Path, str], str | None] = {}
         self._counters: dict[str, int] = {}
-        self._first_calibration = fits.Header()
+        self._first_calibration = Header()
         self._expected: list[tuple[bool, str]] = []
         self._inputs = inputs
         self.products: list[Product] = []
@@ -231,7 +231,7 @@ class ProductFactory:
                 self._folder = self._directory
             self.products[:] = [dataclasses.replace(p, path=place) for p, place in zip(made, places, strict=True)]
 
-    def of_exposure(self, number: int, header: fits.Header) -> "ProductFactory":
+    def of_exposure(self, number: int, header: Header) -> "ProductFactory":
         """Return a factory of the products of an exposure: wherever that is reduced, their names have its number.
 
         Parameters
@@ -357,7 +357,7 @@ class ProductFactory:
         self.products.append(Product(self._directory / path.name, tag, spec.level, spec.frame_type))
         _LOG.debug("Saved %s as %s", tag, path.name)
 
-    def header(self, tag: str, source: Iterable[fits.Card], path: Path, structure: fits.Header) -> fits.Header:
+    def header(self, tag: str, source: Iterable[Card], path: Path, structure: Header) -> Header:
         """Make the primary header of a product.
 
         Parameters
@@ -390,7 +390,7 @@ class ProductFactory:
         for item in (*kept, *self._marks):
             cards.put(item)
         header = structure.copy()
-        header.extend(fits.Header(list(cards)), unique=False, bottom=True)
+        header.extend(Header(list(cards)), unique=False, bottom=True)
         return header
 
     def _raw_frames(self, spec: ProductSpec, cards: CardList) -> list[RawFrame]:
@@ -412,7 +412,7 @@ class ProductFactory:
                     cards.set(item.keyword, _qc_value(item, qc), _qc_comment(name, qc))
                     break
 
-    def _copy_from_raw(self, raw: fits.Header, cards: CardList) -> None:
+    def _copy_from_raw(self, raw: Header, cards: CardList) -> None:
         renamed = CardList(raw.cards)
         _rename_radecsys(renamed)
         for item in renamed:
@@ -426,7 +426,7 @@ class ProductFactory:
                 continue
             cards.set(key, item.value, item.comment)
 
-    def _write_history(self, tag: str, first: fits.Header, raw: list[RawFrame], path: Path, cards: CardList) -> None:
+    def _write_history(self, tag: str, first: Header, raw: list[RawFrame], path: Path, cards: CardList) -> None:
         n = 1
         while has(first, f"ESO PRO REC{n} ID"):
             n += 1
@@ -482,7 +482,7 @@ def _rename_radecsys(cards: CardList) -> None:
         cards.set("RADESYS", old.value, old.comment)
 
 
-def _qc_value(item: fits.Card, qc: QcSpec) -> Any:
+def _qc_value(item: Card, qc: QcSpec) -> Any:
     return np.float32(item.value) if qc.type == "float" else item.value
 
 

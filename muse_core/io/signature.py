@@ -15,10 +15,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import ProductError
 from muse_core.io.files import create_beside, read_all, write_all
+from muse_core.model.fits import Header
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -107,7 +107,7 @@ class DataMD5:
         return self._md5.hexdigest()
 
 
-def signed_header(header: fits.Header, data_sum: int, when: datetime.datetime | None = None) -> bytes:
+def signed_header(header: Header, data_sum: int, when: datetime.datetime | None = None) -> bytes:
     """Return the bytes of `header` with DATASUM and CHECKSUM set for a data unit whose word sum is `data_sum`.
 
     `header` is changed: DATASUM and CHECKSUM are set.
@@ -184,6 +184,8 @@ def sign_file(
     ProductError
         If the file cannot be read or rewritten.
     """
+    from astropy.io import fits  # here, because its import takes as long as a small run
+
     path = Path(path)
     try:
         with open(path, "rb", buffering=0) as file:
@@ -205,6 +207,8 @@ def ensure_signed(path: str | os.PathLike[str], *, md5: bool, checksum: bool) ->
     """
     if Path(path).suffix != ".fits":
         return
+    from astropy.io import fits
+
     header = fits.getheader(path)
     if ("DATAMD5" in header and len(header["DATAMD5"]) == 32, "CHECKSUM" in header) != (md5, checksum):
         sign_file(path, md5=md5, checksum=checksum)
@@ -227,9 +231,7 @@ def _replacing(path: Path) -> Iterator[int]:
         raise
 
 
-def _write_signed(
-    source: int, units: list[tuple[fits.Header, int, int]], target: int, md5: bool, checksum: bool
-) -> None:
+def _write_signed(source: int, units: list[tuple[Header, int, int]], target: int, md5: bool, checksum: bool) -> None:
     """Write HDUs, given by header, start and length of the data in `source`, with signatures."""
     primary = units[0][0]
     primary.remove("DATAMD5", ignore_missing=True)

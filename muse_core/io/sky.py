@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from astropy.io import fits
 
 from muse_core.errors import DataError, InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.tables import TableColumn
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float, get_string, naming
 from muse_core.model.keywords import checked_column
 from muse_core.model.skylines import SkyLines, lines_from_oh
@@ -181,7 +181,7 @@ def _read_spectrum(path: Path, tag: str, extname: str | None, column: str, *, ch
     return spectrum
 
 
-def _mask_coordinates(header: fits.Header, where: str, compat: Compat) -> dict[str, Any]:
+def _mask_coordinates(header: Header, where: str, compat: Compat) -> dict[str, Any]:
     def numbers(*keys: str) -> tuple[float, ...]:
         return tuple(get_float(header, key, 0.0, compat, _MASK) for key in keys)
 

@@ -6,9 +6,9 @@ import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.io.fits import Card, Header
 
 from muse_core.errors import InputError
+from muse_core.model.fits import Card, Header, as_astropy
 from muse_core.model.header import get_float, stated
 from muse_core.model.wcs import CTYPES, is_tan
 
@@ -80,7 +80,7 @@ class CelestialGrid:
     def _wcs(self) -> "WCS":
         from astropy.wcs import WCS  # here, because its import takes as long as all others together
 
-        return WCS(Header(self.cards()), naxis=2)
+        return WCS(as_astropy(Header(self.cards())), naxis=2)
 
     def sky(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Right ascension and declination of pixels: float64 of shape (n, 2); less than 180 degrees from CRVAL1."""

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from astropy.io.fits import Card, Header
 
 from muse_core.cython_ext import grid as grid_kernels
 from muse_core.errors import DataError, InputError
 from muse_core.model import header as keywords
 from muse_core.model import units
 from muse_core.model.cards import card
+from muse_core.model.fits import Card, Header
 
 SPECTRAL_STEP = 1.25  # Angstrom
 LOG_SPECTRAL_STEP = 1.25 / 1.6

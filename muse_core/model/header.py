@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Typed access to FITS headers, and the names of the keywords that steps read and write.
 
-Headers are `astropy.io.fits.Header`; HIERARCH keywords are named without that prefix (``ESO TEL GEOLAT``).
+Headers are `muse_core.model.fits.Header`, or those of astropy; HIERARCH keywords are named without that prefix
+(``ESO TEL GEOLAT``).
 """
 
 import contextlib
@@ -10,11 +11,10 @@ from collections.abc import Iterator
 from typing import Any, overload
 
 import numpy as np
-from astropy.io.fits import Header
-from astropy.io.fits.card import Undefined
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header, is_undefined
 from muse_core.model.keywords import KEYWORDS, PIXEL_TABLE, Keyword, Reaction, find
 from muse_core.model.keywords import PIXTABLE as PIXTABLE  # for steps
 
@@ -165,7 +165,7 @@ def stated(header: Header, *keys: str, tag: str = PIXEL_TABLE) -> str:
 def _value(header: Header, key: str) -> Any:
     """Return the value of a card, None if there is no card or no value in it."""
     value = header.get(key)
-    return None if isinstance(value, Undefined) else value
+    return None if is_undefined(value) else value
 
 
 def _unusable(tag: str, keyword: Keyword, key: str, value: Any) -> None:

@@ -4,9 +4,9 @@
 import dataclasses
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.model import units
+from muse_core.model.fits import Header
 from muse_core.model.rows import ROW
 
 

@@ -5,10 +5,10 @@ import dataclasses
 import re
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import WCS_CARDS, get_float, get_string, naming, require_float, spaxel_size_arcsec, stated
 from muse_core.model.keywords import PIXEL_TABLE
 

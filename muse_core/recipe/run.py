@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from astropy.io.fits import Card, Header
-
 from muse_core.engine.allocator import share_memory
 from muse_core.engine.cluster import cluster_address, connect
 from muse_core.engine.executor import Executor, Site
@@ -28,6 +26,7 @@ from muse_core.model.cards import card
 from muse_core.model.compat import KEYWORD as COMPAT_KEYWORD
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_values
+from muse_core.model.fits import Card, Header
 from muse_core.recipe.extras import ExposureWatch, Extras, wanted
 from muse_core.steps.refraction import Method
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.io.cube import extension_header
 from muse_core.io.fitswriter import primary_header, write_hdus
 from muse_core.io.products import ProductFactory
 from muse_core.io.tables import table_hdu
+from muse_core.model.fits import Card
 
 
 def save_image(

@@ -4,10 +4,10 @@
 import dataclasses
 
 import numpy as np
-from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import MuseError
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.report.images import Apertures, Sources, celestial, find_sources, pixel_arcsec, read_image

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
+from muse_core.model.fits import Header, as_astropy
 from muse_core.model.statistics import FWHM_PER_SIGMA, SIGMA_PER_MAD
 from muse_core.steps.gaussfit import (
     CORRELATION,
@@ -254,7 +254,7 @@ def celestial(header: Header) -> WCS | None:
     for key in [*keys, "CD1_1", "CD1_2", "CD2_1", "CD2_2"]:
         if key in header:
             plain[key] = header[key]
-    return WCS(plain)
+    return WCS(as_astropy(plain))
 
 
 def pixel_arcsec(wcs: WCS) -> float:

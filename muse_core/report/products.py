@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from astropy.io.fits import Header
-
 from muse_core.errors import InputError, MissingFileError
 from muse_core.io.fitsreader import FitsFile
+from muse_core.model.fits import Header
 
 _LOG = logging.getLogger(__name__)
 #: Recipes whose products are looked at.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.io.autocal import edge_cards, factors_columns
 from muse_core.io.calibration import offset_columns
@@ -19,6 +18,7 @@ from muse_core.model import origin, units
 from muse_core.model.autocal import AutocalFactors, wavelength_edges
 from muse_core.model.cards import set_card
 from muse_core.model.curves import OffsetList
+from muse_core.model.fits import Header
 from muse_core.simulate import instrument, sky
 from muse_core.simulate.pointing import CENTRE_PIX, astrometric_matrix, mjd_of
 

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.engine.progress import stepping, track
 from muse_core.errors import DataError, InputError
@@ -17,6 +16,7 @@ from muse_core.io.fov import read_fov_image, read_source_positions, source_colum
 from muse_core.io.products import RawFrame
 from muse_core.model.cards import card
 from muse_core.model.curves import OffsetList
+from muse_core.model.fits import Card
 from muse_core.model.fov import TAG, CelestialGrid, FovImage
 from muse_core.model.header import get_string, require_float
 from muse_core.recipe.run import Run

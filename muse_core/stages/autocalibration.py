@@ -5,7 +5,6 @@ import dataclasses
 import logging
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.exposure import CHANGING, LOOKING, Chunk, read_pass, write_pass
 from muse_core.engine.plan import ExposureStep
@@ -17,6 +16,7 @@ from muse_core.io.autocal import edge_cards, factors_columns, read_autocal_facto
 from muse_core.model.autocal import AutocalFactors
 from muse_core.model.cards import card, set_card
 from muse_core.model.dq import DQ
+from muse_core.model.fits import Header
 from muse_core.model.header import is_ao
 from muse_core.model.skymask import SkyMask
 from muse_core.recipe.run import Run
@@ -209,5 +209,6 @@ def save_autocal(run: Run, result: AutocalResult) -> None:
         source = [*white_light.cards, card("BUNIT", white_light.unit), *run.qc_cards(mask_qc(*result.mask_limits))]
         save_mask(run.factory, "AUTOCAL_MASK", source, white_light.wcs, result.mask)
     if result.factors is not None:
+        assert result.header is not None
         source = [*table_cards(result.header), *(card(*values) for values in edge_cards(result.factors))]
         save_table(run.factory, "AUTOCAL_FACTORS", source, factors_columns(result.factors), None)

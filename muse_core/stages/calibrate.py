@@ -6,7 +6,6 @@ import logging
 from pathlib import Path
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.exposure import CHANGING, Chunk, RowLimits, StoredExposure, load_pass, write_pass
 from muse_core.engine.plan import ExposureStep
@@ -14,6 +13,7 @@ from muse_core.engine.progress import timed
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import units
+from muse_core.model.fits import Header
 from muse_core.model.header import instrument_mode
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.run import Run

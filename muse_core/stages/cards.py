@@ -4,9 +4,8 @@
 import re
 from collections.abc import Iterable
 
-from astropy.io.fits import Card, Header
-
 from muse_core.model.cards import card
+from muse_core.model.fits import Card, Header
 from muse_core.model.header import PIXTABLE, WCS_CARDS, has
 
 _NOT_IN_OBJECTS = re.compile(rf"{WCS_CARDS}|^{PIXTABLE}|^BUNIT$|^EXTNAME$")

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
 from muse_core.engine.progress import timed
@@ -16,6 +15,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.model import units
 from muse_core.model.dq import DQ
 from muse_core.model.facts import tell
+from muse_core.model.fits import Header
 from muse_core.model.header import get_string
 from muse_core.recipe.run import Run
 from muse_core.stages.exposures import ReducedExposure, first_rows

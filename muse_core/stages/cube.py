@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.engine.allocator import give_back
 from muse_core.engine.exposure import Chunk, RowLimits, write_pass
@@ -19,6 +18,7 @@ from muse_core.io import calibration
 from muse_core.model.cards import set_card
 from muse_core.model.facts import tell
 from muse_core.model.filters import FilterCurve
+from muse_core.model.fits import Card
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, parse_output_wcs, require_overlap
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
 from muse_core.recipe.run import Run

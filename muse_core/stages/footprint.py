@@ -7,11 +7,11 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.exposure import RowLimits
 from muse_core.errors import DataError, MuseError
 from muse_core.model import origin, units
+from muse_core.model.fits import Header
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, require_overlap
 from muse_core.model.header import PIXTABLE, get_float, get_string, require_float
 from muse_core.model.rows import make_rows

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.io import calibration
 from muse_core.model.cards import card
 from muse_core.model.compat import Compat
 from muse_core.model.filters import WHITE, FilterCurve, white
+from muse_core.model.fits import Card
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_float
 from muse_core.recipe.run import Run

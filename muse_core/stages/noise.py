@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.slabs import SlabSource
 from muse_core.errors import DataError, ParameterError
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.noise import PATTERN, SIZED_COLUMNS, SPECTRAL, TAG, Encoding, NoiseWriter
+from muse_core.model.fits import Header
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_float, get_int, get_string, is_nfm
 from muse_core.model.spectrum import Spectrum

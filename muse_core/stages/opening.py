@@ -6,8 +6,6 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from astropy.io.fits import Header
-
 from muse_core.engine.exposure import ExposureRows
 from muse_core.engine.progress import track
 from muse_core.engine.slabs import Weights
@@ -16,6 +14,7 @@ from muse_core.io.pixtable import PixelTableFile
 from muse_core.io.products import RawFrame
 from muse_core.model import origin, units
 from muse_core.model.facts import ranges_text
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, check_keywords, get_float, get_int, get_string
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.parameters import WavelengthRange

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import InputError
 from muse_core.io import calibration
 from muse_core.model.compat import Compat
 from muse_core.model.curves import OffsetList
+from muse_core.model.fits import Header
 from muse_core.model.header import require_float
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.recipe.run import Run

@@ -5,7 +5,6 @@ import dataclasses
 import logging
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure, write_pass
 from muse_core.engine.plan import ExposureStep
@@ -16,6 +15,7 @@ from muse_core.io.cube import extension_header
 from muse_core.io.fitswriter import primary_header, write_hdus
 from muse_core.io.raman import read_raman_lines
 from muse_core.model.dq import DQ
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float, is_ao
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.raman import BANDS, RamanBand, RamanLines

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.cplapi.messages import PACKAGE_LOGGER, step_of
 from muse_core.engine.progress import bytes_written, peak_memory
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float, get_string
 from muse_core.recipe.extras import Collector, ExposureWatch, Extra, Finished
 from muse_core.recipe.run import Run

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Iterable
 
 import numpy as np
-from astropy.io.fits import Card, Header
 
 from muse_core.engine.exposure import LOOKING, Chunk, read_pass
 from muse_core.engine.plan import ExposureStep
@@ -28,6 +27,7 @@ from muse_core.io.sky import (
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import Compat
+from muse_core.model.fits import Card, Header
 from muse_core.model.header import PIXTABLE, WCS_CARDS, get_bool, get_float, get_int
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.origin import N_IFU

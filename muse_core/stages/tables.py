@@ -6,12 +6,12 @@ import threading
 from typing import Self
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.exposure import Chunk, RowLimits, StoredExposure
 from muse_core.engine.slabs import Weights
 from muse_core.io.fitswriter import primary_header
 from muse_core.io.pixtable import PixelTableWriter
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float, get_string, stated
 from muse_core.model.pixtable import FlatFieldSpectrum
 from muse_core.recipe.run import Run

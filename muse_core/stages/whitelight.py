@@ -5,13 +5,13 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.engine.slabs import FlaggedRows, OwnCube, SlabSource, refuse_empty_grid
 from muse_core.engine.store import RowStore
 from muse_core.model.cards import card
 from muse_core.model.dq import DQ
 from muse_core.model.filters import white
+from muse_core.model.fits import Card
 from muse_core.model.grid import OutputGrid, TableLimits, make_grid
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs, object_cards

@@ -9,10 +9,9 @@ import logging
 import math
 from typing import NamedTuple
 
-from astropy.io.fits import Header
-
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float, get_string
 
 _LOG = logging.getLogger(__name__)

@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, require_float, stated
 from muse_core.model.wcs import AstrometricSolution, is_tan, remove_wcs
 from muse_core.steps.airmass import position_angle
@@ -142,7 +142,8 @@ class Projection:
             set_card(cards, f"CRPIX{i}", self.crpix[i - 1])
             for j in (1, 2):
                 set_card(cards, f"CD{i}_{j}", self.cd[i - 1, j - 1])
-        header.extend(cards, end=True)
+        for item in cards.cards:
+            set_card(header, item.keyword, item.value, item.comment)
         set_card(header, CARD_WCS, "projected (intermediate)", "Gnomonic projection applied to this pixel table")
 
 

@@ -14,11 +14,11 @@ import logging
 import math
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.cython_ext import autocal as autocal_kernels
 from muse_core.errors import DataError
 from muse_core.model.autocal import AutocalFactors, wavelength_edges
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_string
 from muse_core.model.origin import N_IFU, N_SLICE, X_MASK
 from muse_core.steps.detect import dilated, eroded, median

@@ -9,11 +9,10 @@ import math
 import re
 from collections.abc import Sequence
 
-from astropy.io.fits import Header
-
 from muse_core.errors import DataError
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, get_string, is_nfm
 from muse_core.steps.merge import OFFSET_COMMENT
 from muse_core.steps.offsets import Offset

@@ -9,13 +9,13 @@ import math
 
 import numpy as np
 import numpy.typing as npt
-from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
 from muse_core.model.arrays import Float64Array
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, is_nfm, require_float, spaxel_size_arcsec
 from muse_core.steps.airmass import airmass, is_lab_data, parallactic_angle, position_angle
 from muse_core.steps.refraction import Air, Method, RefractiveIndex

@@ -13,12 +13,12 @@ import logging
 import math
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.cython_ext import darcheck as darcheck_kernels
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, has, spaxel_size_arcsec
 from muse_core.steps import gaussfit
 from muse_core.steps.detect import centroids, detect_sources

@@ -2,11 +2,11 @@
 """Cubes as Euro3D tables: one row for each spaxel with data, x outermost."""
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
+from muse_core.model.fits import Header
 from muse_core.model.grid import OutputGrid, lround, spatial_steps
 from muse_core.model.header import get_float
 from muse_core.steps.airmass import airmass, parallactic_angle

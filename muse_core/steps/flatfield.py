@@ -7,11 +7,11 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.cython_ext import calibrate_smooth as calibrate_smooth_kernels
 from muse_core.errors import DataError
 from muse_core.model.curves import interval_starts, segments
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, has
 from muse_core.model.pixtable import FlatFieldSpectrum
 

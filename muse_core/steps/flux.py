@@ -11,13 +11,13 @@ import logging
 import math
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import DataError
 from muse_core.model import units
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, ResponseCurve, TelluricCurve, interval_starts, segments
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_bool, get_float, get_string, has, instrument_mode, stated
 from muse_core.steps.airmass import airmass
 

@@ -4,10 +4,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.model import units
 from muse_core.model.cards import set_card
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, require_float
 
 PREFIX = PIXTABLE + "LIMITS "

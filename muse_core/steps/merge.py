@@ -10,12 +10,11 @@ import logging
 import re
 from collections.abc import Sequence
 
-from astropy.io.fits import Header
-
 from muse_core.errors import DataError, InputError
 from muse_core.model import origin
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, get_string, stated
 from muse_core.steps.flatfield import CARD_CORRECTED
 

@@ -7,12 +7,11 @@ import math
 import sys
 from collections.abc import Sequence
 
-from astropy.io.fits import Header
-
 from muse_core.errors import DataError
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import OffsetList
+from muse_core.model.fits import Header
 from muse_core.model.header import get_string
 
 _LOG = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ import math
 from typing import overload
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.model.arrays import Float64Array
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import get_float
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from astropy.io.fits import Card, Header
 
 from muse_core.cython_ext import collapse as collapse_kernels
 from muse_core.errors import DataError
@@ -16,6 +15,7 @@ from muse_core.model import header as keywords
 from muse_core.model import units
 from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Card, Header
 from muse_core.model.grid import OutputGrid
 from muse_core.model.statistics import FWHM_PER_SIGMA
 from muse_core.steps.collapse import Collapse

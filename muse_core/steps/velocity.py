@@ -10,12 +10,12 @@ import logging
 import math
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.errors import DataError, ParameterError
 from muse_core.model.arrays import Float64Array
 from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float
 from muse_core.steps.airmass import site_value
 

@@ -10,6 +10,7 @@ from astropy.io.fits import Header
 from astropy.wcs import WCS
 
 from muse_core.errors import DataError, InputError
+from muse_core.model import fits
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, parse_output_wcs, require_overlap
 
 STEP = 0.2 / 3600
@@ -154,7 +155,7 @@ def test_cards_agree_with_wcslib():
     grid = natural()
     cards = grid.cards(table_header())
     assert [c.comment for c in cards if c.keyword == "CSYER1"] == ["[deg] Systematic error in coordinate"]
-    wcs = WCS(Header(cards))
+    wcs = WCS(fits.as_astropy(fits.Header(cards)))
     pixel = (17.0, 250.5, 31.0)
     ra, dec, lbda = wcs.all_pix2world(*pixel, 1)
     assert grid.position(*pixel[:2]) == pytest.approx((float(ra), float(dec)), abs=1e-11)

@@ -28,7 +28,7 @@ def write(path, factors, rows=slice(None), drop=(), cards=True):
     table = fits.BinTableHDU.from_columns([fits.Column(name=n, format=f, array=v) for n, f, _, v in columns])
     primary = fits.PrimaryHDU()
     for card in edge_cards(factors) if cards else ():
-        primary.header.append(make_card(*card), end=True)
+        primary.header.append(fits.Card.fromstring(str(make_card(*card))), end=True)
     fits.HDUList([primary, table]).writeto(path, overwrite=True)
     return path
 

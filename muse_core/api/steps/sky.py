@@ -77,10 +77,12 @@ class SkyModel:
     @property
     def image(self) -> Image | None:
         """White-light image of the field from which the mask was made; float32, shape (ny, nx)."""
-        from astropy.io.fits import Header
+        from muse_core.model.fits import Header, as_astropy
 
         white = self._result.white_light
-        return None if white is None else Image(white.image, Header(white.wcs), white.unit, "white light of the field")
+        if white is None:
+            return None
+        return Image(white.image, as_astropy(Header(white.wcs)), white.unit, "white light of the field")
 
     def plot(self, ax: "Axes | None" = None) -> "Axes":
         """Draw spectrum, continuum and lines.

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.engine.spool import ColumnSpool
 from muse_core.io import euro3d as headers
 from muse_core.io.fitswriter import FitsStreamWriter, primary_header
 from muse_core.model.cards import card
 from muse_core.model.dq import DQ
+from muse_core.model.fits import Header
 from muse_core.stages.cards import image_wcs
 from muse_core.stages.formats.product import TAG, CubeProduct
 from muse_core.stages.images import FieldImage

@@ -4,10 +4,10 @@
 from typing import Self
 
 import numpy as np
-from astropy.io.fits import Header
 
 from muse_core.io.cube import CubeWriter, extension_header, variance_unit
 from muse_core.io.fitswriter import primary_header
+from muse_core.model.fits import Header
 from muse_core.stages.cards import image_wcs
 from muse_core.stages.formats.product import TAG, CubeProduct
 from muse_core.stages.images import FieldImage

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol, Self
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.io.cube import write_fov_image
+from muse_core.model.fits import Card
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_string
 from muse_core.recipe.run import Run

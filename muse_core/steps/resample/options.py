@@ -5,13 +5,12 @@ import dataclasses
 import enum
 import logging
 
-from astropy.io.fits import Header
-
 from muse_core.errors import ParameterError
 from muse_core.model import header as keywords
 from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.declare import leading_number
+from muse_core.model.fits import Header
 from muse_core.model.resampling import METHODS
 
 COSMIC_RAY_TYPES = ("iraf", "mean", "median")  # in the order of their numbers in cosmics.pyx

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from astropy.io.fits import Card
 
 from muse_core.cython_ext import stacked as stacked_kernels
 from muse_core.model import units
 from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.fits import Card
 from muse_core.model.grid import SPECTRAL_STEP, OutputGrid, TableLimits
 
 
