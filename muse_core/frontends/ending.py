@@ -7,7 +7,6 @@ also watches the pipe to whoever waits for the recipe: if nobody reads any more,
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -112,11 +111,15 @@ def unblock() -> None:
 def end_with_parent() -> None:
     """Get SIGTERM when the process that started this one ends."""
     if sys.platform == "linux":
+        import ctypes
+
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def die(number: int) -> NoReturn:
     """End as the signal would have ended us, from whatever thread: a shell loop around the program stops too."""
+    import ctypes
+
     ctypes.CDLL(None).signal(number, None)  # signal.signal works in the main thread only; None is the default action
     os.kill(os.getpid(), number)
     time.sleep(0.1)

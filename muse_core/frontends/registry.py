@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Where recipes come from: this package, and folders of Python files in the manner of PyEsoRex."""
 
-import hashlib
 import importlib
 import importlib.util
 import logging
@@ -48,6 +47,11 @@ def _recipe_classes(module: ModuleType) -> list[type]:
     return [v for v in values if isinstance(v, type) and issubclass(v, ui.PyRecipe) and not isabstract(v)]
 
 
+def built_in_recipe(name: str) -> ui.PyRecipe | None:
+    """Return an instance of a recipe of this package, None if there is none of this name."""
+    return class_of(name)() if name in built_in() else None
+
+
 def plugin_directory() -> Path | None:
     """Return the folder of the native plugin of this package, None if it was built without CPL."""
     import importlib.resources
@@ -79,6 +83,8 @@ def _python_files(directory: str, warn: Callable[[str], object]) -> Iterator[Pat
 
 def _classes_of_file(path: Path) -> Iterator[type]:
     """Yield the recipe classes that a Python file shows; a file that cannot be imported has none."""
+    import hashlib
+
     name = _FOUND + hashlib.sha1(os.fsencode(path.absolute()), usedforsecurity=False).hexdigest()
     try:
         if b"PyRecipe" not in path.read_bytes():

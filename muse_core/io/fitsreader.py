@@ -33,7 +33,8 @@ from muse_core.model.fits import CARD, Header
 BLOCK = 2880
 #: Headers beyond are none: those of the longest combined tables have some 10 MB.
 _LONGEST_HEADER = 64 << 20
-_AT_A_TIME = 32 * BLOCK
+#: Bytes of a header that are read at once, and those of an extension at first: most are short.
+_AT_A_TIME, _AT_FIRST = 32 * BLOCK, 2 * BLOCK
 _COPIED = 1 << 20
 #: Bytes that may follow the last HDU of a compressed file.
 _TRAILING = 1 << 24
@@ -534,7 +535,7 @@ class FitsFile:
         """Return the HDU that begins at a byte; None if there is none: the file ends, or something else follows."""
         index = len(self._hdus)
         where = f"{self.path}[{index}]" if index else str(self.path)
-        raw = self.read(begin, _AT_A_TIME, partial=True)
+        raw = self.read(begin, _AT_FIRST if index else _AT_A_TIME, partial=True)
         if index and not raw.startswith(b"XTENSION"):
             return None
         done = 0
