@@ -44,6 +44,7 @@ class Steps(logging.Handler):
             self.told.append(facts)
 logging.getLogger("muse_core").addHandler(Steps())
 name, sys.argv = sys.argv[1], ["muse-esorex", *sys.argv[2:]]
+#BEFORE
 from muse_core.frontends.command import main
 status = main()
 json.dump(Steps.told, open(name, "w"))
@@ -76,10 +77,13 @@ def measure(command: list[str], folder: Path, env: dict[str, str]) -> tuple[floa
     return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
-def run_ours(recipe: str, arguments: list[str], folder: Path, threads: int) -> dict:
-    """Run our recipe; return wall, cpu, memory, what the plan expected, and steps: seconds, planned seconds of each."""
+def run_ours(recipe: str, arguments: list[str], folder: Path, threads: int, before: str = "") -> dict:
+    """Run our recipe; return wall, cpu, memory, what the plan expected, and steps: seconds, planned seconds of each.
+
+    `before` is code that is run first, which may add to what the steps tell.
+    """
     told = folder.with_suffix(".json")
-    command = [sys.executable, "-c", STEPS, str(told), recipe, *arguments]
+    command = [sys.executable, "-c", STEPS.replace("#BEFORE", before), str(told), recipe, *arguments]
     wall, cpu, memory = measure(command, folder, {"OMP_NUM_THREADS": str(threads)})
     found = {"who": "ours", "threads": threads, "wall": wall, "cpu": cpu, "memory": memory}
     steps: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
@@ -89,6 +93,8 @@ def run_ours(recipe: str, arguments: list[str], folder: Path, threads: int) -> d
             found |= {"rows": facts["rows"], "grid": facts["grid"]}
             for name, seconds in facts["plan"]:
                 steps[name][1] += seconds
+        elif "counts" in facts:
+            found |= facts
         else:
             steps[facts["step"]][0] += facts["seconds"]
     return found | {"steps": steps}
@@ -108,7 +114,8 @@ def simulate(data: Path, work: Path, low: float, high: float, *further: str) -> 
 
 def machine() -> dict:
     """Say where and when."""
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     return {"processor": model or platform.machine(), "cores": len(os.sched_getaffinity(0)), "date": now}
 
@@ -190,9 +197,8 @@ def plot(result: dict, path: Path) -> None:
         bottom = [a + b for a, b in zip(bottom, height, strict=True)]
     right.set(xlabel="threads", ylabel="ours [s]")
     right.legend(frameon=False, fontsize="x-small")
-    figure.suptitle(
-        f"{result['what']}\n{where['processor']}, {where['cores']} cores, {where['date']}", fontsize="small"
-    )
+    title = f"{result['what']}\n{where['processor']}, {where['cores']} cores, {where['date']}"
+    figure.suptitle(title, fontsize="small")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -220,13 +226,14 @@ def run_all(arguments: argparse.Namespace) -> dict:
     recipe = class_of(arguments.recipe)
     parameters = arguments.parameters or [f"--{name}={value}" for name, value in _defaults(recipe)]
     low, high = arguments.lbda
-    what = f"{arguments.recipe} {' '.join(parameters)}, {arguments.exposures} x IFUs {arguments.ifus}"
+    what = f"{arguments.recipe} {' '.join(parameters)}"
     runs: list[dict] = []
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         data = arguments.data
         if data is None:
-            data, what = work / "data", f"{what}, {low:g} to {high:g} Angstrom"
+            data, number = work / "data", f"{arguments.exposures} x " * (arguments.exposures > 1)
+            what = f"{what}: {number}IFUs {arguments.ifus}, {low:g} to {high:g} Angstrom"
             print(f"simulating: {what}, position angle {arguments.posang:g}", flush=True)
             further = ["--exposures", str(arguments.exposures), "--posang", str(arguments.posang)]
             simulate(data, work, low, high, *further, *(["--ifus", arguments.ifus] if arguments.ifus != "1-24" else []))

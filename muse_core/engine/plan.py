@@ -11,8 +11,6 @@ from muse_core.engine.resources import BASE_BYTES, MEMORY_VARIABLE, RESUME_VARIA
 from muse_core.engine.slabs import OwnCube
 from muse_core.errors import ResourceError
 
-#: Seconds until the work of a run begins.
-START_SECONDS = 1.5
 #: Step of a run in which others reduce the exposures, and the name of what they work on.
 EXPOSURES_STEP, EXPOSURES = "Exposures", "exposures"
 #: Part of the disk space that is expected without which a run does not start: the expectation may be too high.

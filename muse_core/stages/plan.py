@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from muse_core.engine import meter
-from muse_core.engine.plan import START_SECONDS, Disk, ExposureStep, Plan
+from muse_core.engine.pace import pace_of
+from muse_core.engine.plan import Disk, ExposureStep, Plan
 from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
 from muse_core.engine.slabs import OwnCube, expected_slab_bytes, refuse_empty_grid
@@ -28,7 +29,7 @@ from muse_core.stages.footprint import Footprint
 from muse_core.stages.formats import FORMATS
 from muse_core.stages.opening import OpenedExposure
 from muse_core.stages.pointing import Pointing
-from muse_core.stages.schedule import schedule
+from muse_core.stages.schedule import schedule, seconds_between
 from muse_core.steps.offsets import require_match
 from muse_core.steps.resample import INTERNAL_PIXFRAC, ResampleOptions
 
@@ -201,7 +202,8 @@ def make_plan(run: Run, work: Work) -> Plan:
     if grid is not None and traits.spools:
         scratch_bytes += _SPOOLED * n_voxels
     n_workers = 0 if crew is None else crew.n_workers
-    steps = schedule(work, grid, resources.n_threads, crew)
+    pace = pace_of(resources.n_threads)
+    steps = schedule(work, grid, pace, crew)
     return Plan(
         n_exposures=len(work.exposures) + len(work.images),
         n_rows=n_rows,
@@ -212,7 +214,7 @@ def make_plan(run: Run, work: Work) -> Plan:
         scratch=_disk(run, scratch, scratch_bytes),
         products=_disk(run, run.factory.directory, product_bytes),
         n_threads=resources.n_threads,
-        seconds=START_SECONDS + sum(step.total for step in steps),
+        seconds=seconds_between(work, pace) + sum(step.total for step in steps),
         steps=tuple(steps),
         n_workers=n_workers,
     )

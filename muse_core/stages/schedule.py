@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The steps of a run with the time that each will take, from headers alone."""
+"""The steps of a run with the time that each will take, from headers alone.
 
-import dataclasses
+``benchmarks/costs.py`` measures the costs and writes them.
+"""
+
 import math
 from typing import TYPE_CHECKING
 
 from muse_core.engine.exposure import CHANGING, LOADING
 from muse_core.engine.meter import PlannedStep
+from muse_core.engine.pace import Cost, Pace
 from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
 from muse_core.engine.slabs import RESAMPLING
 from muse_core.model.grid import OutputGrid
@@ -20,30 +23,31 @@ if TYPE_CHECKING:
     from muse_core.stages.plan import Work
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Cost:
-    """Seconds for each row or voxel: those that threads share, and those that they do not."""
-
-    shared: float
-    alone: float = 0.0
-
-    def of(self, n: float, n_threads: int) -> float:
-        """Return the seconds that so many take."""
-        return n * (self.shared / n_threads + self.alone)
-
-
+#: Seconds of start and end of a run, and between its steps for each row.
+START_SECONDS = 1.0
+BETWEEN = Cost(0.0, 3e-9)
 #: For each row: to load and calibrate it, to put it on the sky, to look at it once more, to have it in a cube, also in
 #: one whose cosmic rays are found by iterations; to write it into a table or the image of all slices.
-_LOAD, _LOCATE, _LOOK = _Cost(3e-8, 4.5e-8), _Cost(6.6e-8, 1e-8), _Cost(2.5e-8)
-_CUBE_ROW, _ITERATED_ROW = _Cost(1.3e-7, 2.8e-8), _Cost(2.2e-7, 2.8e-8)
-_WRITE, _STACK = _Cost(0.0, 8e-8), _Cost(0.0, 2e-7)
+LOAD = Cost(3e-8, 4.5e-8)
+LOCATE = Cost(6.6e-8, 1e-8)
+LOOK = Cost(2.5e-8, 0.0)
+CUBE_ROW = Cost(1.3e-7, 2.8e-8)
+ITERATED_ROW = Cost(2.2e-7, 2.8e-8)
+WRITE = Cost(0.0, 8e-8)
+STACK = Cost(0.0, 2e-7)
 #: For each voxel of a cube, for each pixel of an image whose sources are looked for.
-_VOXEL, _PIXEL = _Cost(6e-8), _Cost(0.0, 1e-6)
+VOXEL = Cost(6e-8, 0.0)
+PIXEL = Cost(0.0, 1e-6)
 #: How much loading tells of the speed of other steps: it waits for the disk.
 _OF_DISK = 0.3
 
 
-def schedule(work: "Work", grid: OutputGrid | None, n_threads: int, crew: "Crew | None") -> list[PlannedStep]:
+def seconds_between(work: "Work", pace: Pace) -> float:
+    """Return the seconds of a run that belong to no step."""
+    return START_SECONDS * pace.alone + pace.seconds(BETWEEN, sum(work.lengths))
+
+
+def schedule(work: "Work", grid: OutputGrid | None, pace: Pace, crew: "Crew | None") -> list[PlannedStep]:
     """Say which steps a run will have, and how long they will take.
 
     Parameters
@@ -52,15 +56,15 @@ def schedule(work: "Work", grid: OutputGrid | None, n_threads: int, crew: "Crew 
         What is done.
     grid : OutputGrid, optional
         Expected grid of the cube.
-    n_threads : int
-        Threads, of each worker if there are some.
+    pace : Pace
+        Speed of our threads, or of those of each worker if there are some.
     crew : Crew, optional
         Workers of a cluster who do exposures and planes.
     """
     steps = [
         step
         for number, exposure in enumerate(work.exposures, 1)
-        for step in _steps_of_exposure(work, exposure, number, n_threads)
+        for step in _steps_of_exposure(work, exposure, number, pace)
     ]
     n_rows, n_workers = sum(work.lengths), 1
     if crew is not None:
@@ -70,27 +74,27 @@ def schedule(work: "Work", grid: OutputGrid | None, n_threads: int, crew: "Crew 
         steps = [PlannedStep(name=EXPOSURES_STEP, passes=((EXPOSURES, seconds),))] if work.exposures else []
     if work.cube is not None:
         n_voxels = 2 * n_rows if grid is None else math.prod(grid.shape)
-        seconds = _cube_seconds(work.cube.options.resample, n_rows, n_voxels, n_threads) / n_workers
+        seconds = _cube_seconds(work.cube.options.resample, n_rows, n_voxels, pace) / n_workers
         steps.append(PlannedStep(name=cube.STEP, passes=((RESAMPLING, seconds),)))
     if "combined" in work.save:
-        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=_WRITE.of(n_rows, n_threads)))
+        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=pace.seconds(WRITE, n_rows)))
     if work.stacked:
-        steps.append(PlannedStep(name=stacked.STEP, seconds=_STACK.of(n_rows, n_threads)))
+        steps.append(PlannedStep(name=stacked.STEP, seconds=pace.seconds(STACK, n_rows)))
     if work.images:
-        steps.append(PlannedStep(name=align.STEP, passes=((align.IMAGES, _PIXEL.of(sum(work.images), n_threads)),)))
+        steps.append(PlannedStep(name=align.STEP, passes=((align.IMAGES, pace.seconds(PIXEL, sum(work.images))),)))
     return steps
 
 
-def _cube_seconds(options: ResampleOptions, n_rows: int, n_voxels: int, n_threads: int) -> float:
-    row = _ITERATED_ROW if options.crtype == "iraf" and options.rejects_cosmic_rays else _CUBE_ROW
-    return row.of(n_rows, n_threads) + _VOXEL.of(n_voxels, n_threads)
+def _cube_seconds(options: ResampleOptions, n_rows: int, n_voxels: int, pace: Pace) -> float:
+    row = ITERATED_ROW if options.crtype == "iraf" and options.rejects_cosmic_rays else CUBE_ROW
+    return pace.seconds(row, n_rows) + pace.seconds(VOXEL, n_voxels)
 
 
-def _steps_of_exposure(work: "Work", exposure: OpenedExposure, number: int, n_threads: int) -> list[PlannedStep]:
+def _steps_of_exposure(work: "Work", exposure: OpenedExposure, number: int, pace: Pace) -> list[PlannedStep]:
     n_rows = exposure.rows.n_rows
-    loading, locating, looking = (cost.of(n_rows, n_threads) for cost in (_LOAD, _LOCATE, _LOOK))
+    loading, locating, looking = (pace.seconds(cost, n_rows) for cost in (LOAD, LOCATE, LOOK))
     n_tables = work.n_tables - ("combined" in work.save)
-    writing = n_tables * _WRITE.of(n_rows, n_threads)
+    writing = n_tables * pace.seconds(WRITE, n_rows)
     if work.in_one_pass:
         whole = ((LOADING, loading + locating + writing),)
         return [PlannedStep(name=locate.WHOLE_STEP, passes=whole, exposure=number)]
@@ -104,7 +108,7 @@ def _steps_of_exposure(work: "Work", exposure: OpenedExposure, number: int, n_th
                 continue
             own = None if footprint is None else footprint.grid(one.options.step)
             n_voxels = n_rows if own is None else math.prod(own.shape)
-            passes.append((RESAMPLING, _cube_seconds(one.options, n_rows, n_voxels, n_threads)))
+            passes.append((RESAMPLING, _cube_seconds(one.options, n_rows, n_voxels, pace)))
         steps.append(PlannedStep(name=step.name, passes=tuple(passes), exposure=number))
     if work.cube is not None or n_tables:
         last = ((CHANGING, locating + writing),)

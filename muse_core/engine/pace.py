@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How fast this machine is: one core of it, and as many as there are threads at once.
+
+Seconds of a step (`muse_core.stages.schedule`) were measured on one machine. A piece of work that takes less than a
+millisecond, made of what steps are made of - to read rows, to move them in memory, to sort them - tells how those of
+another one compare, and what threads lose to each other, as cores that share a processor or its caches.
+"""
+
+import dataclasses
+import functools
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from muse_core.cython_ext import columns as columns_kernels
+from muse_core.cython_ext import rows as rows_kernels
+from muse_core.model.rows import FIELDS, ROW
+
+#: Seconds of the piece of work on one core of the machine on which the costs of steps were measured.
+PIECE_SECONDS = 2.5e-4
+_N_ROWS, _TRIES = 1 << 14, 5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cost:
+    """Seconds for each row or voxel: those that threads share, and those that they do not."""
+
+    shared: float
+    alone: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pace:
+    """The speed of so many threads.
+
+    Attributes
+    ----------
+    alone : float
+        Seconds that it takes to do what took one on the machine on which costs were measured, by one thread.
+    shared : float
+        The same, by all threads together.
+    """
+
+    alone: float = 1.0
+    shared: float = 1.0
+
+    def seconds(self, cost: Cost, n: float) -> float:
+        """Return the seconds that so many rows or voxels take."""
+        return n * (cost.shared * self.shared + cost.alone * self.alone)
+
+
+class _Piece:
+    """A piece of work, for one thread."""
+
+    def __init__(self) -> None:
+        numbers = (np.arange(_N_ROWS, dtype=np.uint32) * np.uint32(2654435761)).astype(np.float32)
+        self._raw = numbers.astype(">f4").tobytes()
+        self._rows = np.empty(_N_ROWS, ROW)
+        self._words = self._rows.view(np.uint32).reshape(-1, len(FIELDS))
+        self._pairs = np.empty(2 * _N_ROWS, np.uint64)
+        self._buffer = np.empty(_N_ROWS, ROW)
+
+    def __call__(self) -> None:
+        for field in range(len(FIELDS)):
+            columns_kernels.unpack(self._raw, 4, self._words, field)
+        rows_kernels.sort(self._rows, self._pairs, self._buffer)
+
+
+def _seconds_together(n_threads: int) -> float:
+    """Return the seconds in which each of so many threads does a piece, at once."""
+    pieces = [_Piece() for _ in range(n_threads)]
+    gate = threading.Barrier(n_threads)
+    found = []
+
+    def work(piece: _Piece) -> float:
+        piece()  # memory is there now
+        gate.wait()
+        start = time.perf_counter()
+        piece()
+        gate.wait()
+        return time.perf_counter() - start
+
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _ in range(_TRIES):
+            found.append(max(pool.map(work, pieces)))
+    return min(found)
+
+
+def piece_seconds() -> float:
+    """Measure the piece of work on one core."""
+    return _seconds_together(1)
+
+
+@functools.cache
+def pace_of(n_threads: int) -> Pace:
+    """Measure the speed of so many threads, in some hundredths of a second."""
+    one = piece_seconds() / PIECE_SECONDS
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    at_once = min(n_threads, cores)
+    return Pace(one, one if at_once == 1 else _seconds_together(at_once) / PIECE_SECONDS / at_once)
