@@ -8,7 +8,7 @@ values only, not on flags set meanwhile, so the result does not depend on the or
 
 from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, fabs, sqrt
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from grid_types cimport cell_row_t
 from bounded cimport require, require_threads
 from rows_types cimport COSMIC_RAY
@@ -21,8 +21,28 @@ cdef extern from "quicktest.h" nogil:
     int quick_test "muse_quick_test"(float *v, Py_ssize_t n, float x, double sigma)
     int narrow_test "muse_narrow_test"(const float *v, Py_ssize_t n, float x, double sigma)
 
+cdef extern from "rowtest.h" nogil:
+    int ROW_BINS "MUSE_ROW_BINS"
+    double ROW_WIDTH "MUSE_ROW_WIDTH"
+    Py_ssize_t ROW_MOST "MUSE_ROW_MOST"
+    ctypedef struct row_bins_t "muse_row_bins":
+        float low
+        float per_bin
+    ctypedef struct row_cells_t "muse_row_cells":
+        float *largest
+        short *own
+        short *below
+    Py_ssize_t row_stride "muse_row_stride"(Py_ssize_t nx)
+    void count_row "muse_count_row"(const int *offsets, const float *values, Py_ssize_t nx, Py_ssize_t n_spaxels,
+                                    int n_planes, const row_bins_t *bins, short *counts)
+    void look_at_row "muse_look_at_row"(const short *before, const short *own, const short *after, Py_ssize_t nx,
+                                        int middle, double sigma, const row_bins_t *bins, const row_cells_t *cells)
+
 cdef enum:
     PADDING = 16  # values that may be read or written beyond the last one
+    LOOKED_AT = 255  # values from which the bins of a plane are laid out
+
+cdef double DEVIATION_PER_MAD = 1.4826  # of a normal distribution
 
 # the kinds and neighbourhoods, as muse_core.steps.resample numbers them
 cdef enum:
@@ -44,6 +64,7 @@ cdef struct merged_t:
     int *starts        # [nx + 1]
     float *values
     float *variances   # NULL unless needed
+    short *counts      # of the values in bins
 
 
 cdef struct neighbourhood_t:
@@ -58,6 +79,10 @@ cdef struct neighbourhood_t:
     float *sample             # values around a cell
     float *sample_variances
     double *work
+    bint counts_only          # values of cells are in bins, not merged
+    row_bins_t bins
+    short *no_counts          # of a row without values
+    row_cells_t row           # that is looked at
 
 
 cdef inline void copy_some(float *target, const float *source, Py_ssize_t n, Py_ssize_t usual) noexcept nogil:
@@ -68,20 +93,27 @@ cdef inline void copy_some(float *target, const float *source, Py_ssize_t n, Py_
         memcpy(target, source, n * sizeof(float))
 
 
+cdef inline Py_ssize_t collect(const neighbourhood_t *g, Py_ssize_t y, Py_ssize_t plane, Py_ssize_t x, float *values,
+                               float *variances) noexcept nogil:
+    # Copy the values of a cell and those of the planes around it.
+    cdef Py_ssize_t p, start, count, n = 0, stride = <Py_ssize_t>g.nx * g.ny
+    cdef const int *offsets = g.offsets + y * g.nx + x
+    for p in range(max(plane - 1, 0), min(plane + 2, g.n_planes)):
+        start = offsets[p * stride]
+        count = offsets[p * stride + 1] - start
+        copy_some(values + n, g.values + start, count, 4)
+        if variances != NULL:
+            copy_some(variances + n, g.variances + start, count, 4)
+        n += count
+    return n
+
+
 cdef void merge_planes(const neighbourhood_t *g, merged_t *m, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
     # Collect row y of the planes around plane.
-    cdef Py_ssize_t p, x, start, count, n = 0
-    cdef Py_ssize_t first = max(plane - 1, 0), last = min(plane + 2, g.n_planes), stride = <Py_ssize_t>g.nx * g.ny
-    cdef const int *offsets = g.offsets + first * stride + y * g.nx
+    cdef Py_ssize_t x, n = 0
     for x in range(g.nx):
         m.starts[x] = <int>n
-        for p in range(last - first):
-            start = offsets[p * stride + x]
-            count = offsets[p * stride + x + 1] - start
-            copy_some(m.values + n, g.values + start, count, 4)
-            if m.variances != NULL:
-                copy_some(m.variances + n, g.variances + start, count, 4)
-            n += count
+        n += collect(g, y, plane, x, m.values + n, NULL if m.variances == NULL else m.variances + n)
     m.starts[g.nx] = <int>n
 
 
@@ -93,18 +125,28 @@ cdef inline Py_ssize_t append(const neighbourhood_t *g, const float *values, con
     return n + end - start
 
 
+cdef inline Py_ssize_t append_cells(const neighbourhood_t *g, Py_ssize_t y, Py_ssize_t plane, Py_ssize_t first,
+                                    Py_ssize_t last, Py_ssize_t n) noexcept nogil:
+    # Append the values of cells of a row, and of the planes around.
+    cdef const merged_t *m = &g.merged[y % 3]
+    cdef Py_ssize_t x
+    if not g.counts_only:
+        return append(g, m.values, m.variances, m.starts[first], m.starts[last], n)
+    for x in range(first, last):
+        n += collect(g, y, plane, x, g.sample + n, NULL)
+    return n
+
+
 cdef inline Py_ssize_t gather(const neighbourhood_t *g, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
     # Put the values of the neighbourhood of a cell, usable or not, into g.sample; returns their number.
     cdef Py_ssize_t n = 0, q, own
     cdef Py_ssize_t first = max(x - 1, 0), last = min(x + 2, g.nx)
-    cdef const merged_t *m
     for q in range(max(y - 1, 0), min(y + 2, g.ny)):
-        m = &g.merged[q % 3]
         if g.direction == ALL or (g.direction == ALONG_X and q != y):
-            n = append(g, m.values, m.variances, m.starts[first], m.starts[last], n)
+            n = append_cells(g, q, plane, first, last, n)
         elif g.direction == ALONG_Y:
-            n = append(g, m.values, m.variances, m.starts[first], m.starts[x], n)
-            n = append(g, m.values, m.variances, m.starts[x + 1], m.starts[last], n)
+            n = append_cells(g, q, plane, first, x, n)
+            n = append_cells(g, q, plane, x + 1, last, n)
     if g.direction != ALL:
         own = (plane * g.ny + y) * g.nx + x
         n = append(g, g.values, g.variances, g.offsets[own], g.offsets[own + 1], n)
@@ -199,23 +241,76 @@ cdef inline float largest_value(const float *values, const cell_row_t *cells, Py
     return largest
 
 
+cdef bint lay_out_bins(neighbourhood_t *g, Py_ssize_t plane) noexcept nogil:
+    # Lay bins around the values in and beside a plane, from some of them; False if their spread says nothing.
+    cdef Py_ssize_t stride = <Py_ssize_t>g.nx * g.ny, k, n = 0
+    cdef Py_ssize_t first = g.offsets[max(plane - 1, 0) * stride], last = g.offsets[min(plane + 2, g.n_planes) * stride]
+    cdef Py_ssize_t step = (last - first) // LOOKED_AT + 1
+    cdef double value, centre, width
+    for k in range((last - first) // step):
+        value = g.values[first + k * step]
+        if fabs(value) < INFINITY:
+            g.work[n] = value
+            n += 1
+    if n == 0:
+        return False
+    centre = median(g.work, n)
+    for k in range(n):
+        g.work[k] = fabs(g.work[k] - centre)
+    width = ROW_WIDTH * DEVIATION_PER_MAD * median(g.work, n)
+    g.bins.low = <float>(centre - ROW_BINS // 2 * width)
+    g.bins.per_bin = <float>(1 / width)
+    return width > 0 and fabs(g.bins.low) < INFINITY and 0 < g.bins.per_bin < INFINITY
+
+
+cdef inline void take_row(neighbourhood_t *g, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+    cdef Py_ssize_t first = max(plane - 1, 0), stride = <Py_ssize_t>g.nx * g.ny
+    if g.counts_only:
+        count_row(g.offsets + first * stride + y * g.nx, g.values, g.nx, stride, <int>(min(plane + 2, g.n_planes) - first),
+                  &g.bins, g.merged[y % 3].counts)
+    else:
+        merge_planes(g, &g.merged[y % 3], y, plane)
+
+
+cdef void look_at_cells(neighbourhood_t *g, double sigma, const cell_row_t *cells, Py_ssize_t y,
+                        Py_ssize_t plane) noexcept nogil:
+    # Find the largest value of each cell of a row, and the cells that need no closer look.
+    cdef const short *before = g.merged[(y - 1) % 3].counts if y > 0 else g.no_counts
+    cdef const short *after = g.merged[(y + 1) % 3].counts if y + 1 < g.ny else g.no_counts
+    cdef const short *own = g.no_counts if g.direction == ALONG_X else g.merged[y % 3].counts
+    cdef const int *offsets = g.offsets + (plane * g.ny + y) * g.nx
+    cdef Py_ssize_t x, k
+    for x in range(g.nx):
+        g.row.largest[x] = largest_value(g.values, cells, offsets[x], offsets[x + 1])
+    if not g.counts_only:
+        return
+    if g.direction != ALL:
+        for x in range(g.nx):
+            g.row.own[x] = 0
+            for k in range(offsets[x], offsets[x + 1]):
+                g.row.own[x] += g.values[k] > -INFINITY
+    look_at_row(before, own, after, g.nx, g.direction != ALONG_Y, sigma, &g.bins, &g.row)
+
+
 cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_row_t *cells, Py_ssize_t plane,
                              int *flagged, const int *stop) noexcept nogil:
     cdef Py_ssize_t x, y, k, n_flagged = 0
     cdef const int *offsets
     cdef float largest
     cdef double limit
-    merge_planes(g, &g.merged[0], 0, plane)
+    g.counts_only = g.counts_only and lay_out_bins(g, plane)
+    take_row(g, 0, plane)
     for y in range(g.ny):
         if is_set(stop):
             break
         if y + 1 < g.ny:
-            merge_planes(g, &g.merged[(y + 1) % 3], y + 1, plane)
+            take_row(g, y + 1, plane)
+        look_at_cells(g, sigma, cells, y, plane)
         offsets = g.offsets + (plane * g.ny + y) * g.nx
         for x in range(g.nx):
-            if offsets[x] == offsets[x + 1]:
+            if g.row.below[x] or offsets[x] == offsets[x + 1]:
                 continue
-            largest = largest_value(g.values, cells, offsets[x], offsets[x + 1])
+            largest = g.row.largest[x]
             limit = limit_of(g, kind, sigma, largest, x, y, plane)
             if not largest > limit:
                 continue
@@ -228,13 +323,24 @@ cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_ro
     return n_flagged
 
 
+cdef inline Py_ssize_t ints_size(Py_ssize_t nx) noexcept nogil:
+    # Starts of merged cells; largest values; as shorts: own values, outcomes, counts of three rows and of none.
+    return 3 * (nx + 1) + row_stride(nx) * (1 + 1 + 2 * ROW_BINS)
+
+
 cdef inline neighbourhood_t with_scratch(const neighbourhood_t *slab, float *floats, int *ints, double *work,
                                          Py_ssize_t row_size, Py_ssize_t sample_size) noexcept nogil:
     # Share out the scratch of a thread.
     cdef neighbourhood_t g = slab[0]
+    cdef Py_ssize_t stride = row_stride(g.nx)
+    cdef short *shorts = <short *>(ints + 3 * (g.nx + 1) + stride)
     cdef int k
+    memset(ints, 0, ints_size(g.nx) * sizeof(int))
+    g.row = row_cells_t(<float *>(ints + 3 * (g.nx + 1)), shorts, shorts + stride)
+    g.no_counts = shorts + 2 * stride
     for k in range(3):
         g.merged[k].starts = ints + k * (g.nx + 1)
+        g.merged[k].counts = g.no_counts + (k + 1) * ROW_BINS * stride
         g.merged[k].values = floats + k * row_size
         g.merged[k].variances = NULL
     g.sample = floats + 3 * row_size
@@ -275,7 +381,7 @@ def scratch_sizes(int nx, Py_ssize_t row_rows, Py_ssize_t cell_rows, bint varian
     """
     require(nx >= 0 and 0 <= row_rows <= LARGEST_INT and 0 <= cell_rows <= LARGEST_INT, "sizes below 2^31")
     cdef Py_ssize_t floats = 3 * (row_rows + PADDING) + cell_rows + PADDING
-    return (2 if variance else 1) * floats, 3 * (<Py_ssize_t>nx + 1), cell_rows
+    return (2 if variance else 1) * floats, ints_size(nx), max(cell_rows, LOOKED_AT)
 
 
 def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] values, variances, int nx, int ny, int first,
@@ -357,4 +463,5 @@ cdef Py_ssize_t reject_plane_alone(const neighbourhood_t *slab, float *floats, i
                                    cell_row_t *cells, Py_ssize_t plane, int *flagged,
                                    const int *stop) noexcept nogil:
     cdef neighbourhood_t g = with_scratch(slab, floats, ints, work, row_size, sample_size)
+    g.counts_only = kind == MEDIAN and sigma >= 1 and sample_size <= ROW_MOST
     return reject_plane(&g, kind, sigma, cells, plane, flagged, stop)

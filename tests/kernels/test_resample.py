@@ -89,18 +89,23 @@ def near(grid, position, reach):
             yield found
 
 
+def is_neighbour(position, other, direction):
+    """Is a cell around another one used for its limit?"""
+    along = {
+        CosmicRayDirection.ALL: False,
+        CosmicRayDirection.X: other[1] == position[1],
+        CosmicRayDirection.Y: other[2] == position[2],
+    }
+    return other == position or not along[direction]
+
+
 def cosmic_rays(grid, rows, cells, options, direction):
     """Rows to flag."""
     found = set()
     for position, own in cells.items():
         sample = []
         for other in near(grid, position, 1):
-            in_line = {
-                CosmicRayDirection.ALL: False,
-                CosmicRayDirection.X: other[1] == position[1],
-                CosmicRayDirection.Y: other[2] == position[2],
-            }[direction]
-            if other == position or not in_line:
+            if is_neighbour(position, other, direction):
                 sample += [i for i in cells.get(other, []) if rows["dq"][i] in (0, 32)]
         if len(sample) < 3:
             continue
@@ -230,6 +235,41 @@ def test_cosmic_rays_with_equal_values(seed):
     found = run(PIX, rows, weights, options).cosmic_rays
     assert found.tolist() == [i for i in expected if not rows["dq"][i] & 32]
     assert found.size
+
+
+@pytest.mark.parametrize("direction", CosmicRayDirection)
+@pytest.mark.parametrize(("sigma", "n_rows"), [(1.0, 3), (3.0, 1), (15.0, 1), (15.0, 3), (200.0, 2)])
+def test_cosmic_rays_at_the_limit(direction, sigma, n_rows):
+    """Shortcuts of the kernel do not decide what is close: the next value above the limit is found, that below not."""
+    grid = pixel_grid(37, 19, 10, (-3.2, 2.1, 5000.0))
+    rng = np.random.default_rng(int(sigma))
+    z, y, x = (values.ravel() for values in np.indices(grid.shape).repeat(n_rows, axis=-1))
+    data = rng.normal(0, 1, len(x)) + 20 * (x > 25) * np.sin(x + y) + 30 * (z % 4 == 1)  # noise, structure, a sky line
+    rows = make_rows(x + grid.crval[0], y + grid.crval[1], grid.wavelength(z), data, 0, 1, 0)
+    cells = cells_of(grid, rows)
+    assert len(cells) == math.prod(grid.shape)
+    options = ResampleOptions(method="nearest", crsigma=sigma)
+    tested = [cell for cell in cells if all(index % 3 == 1 for index in cell)]  # each among the neighbours of one only
+    above = rows.copy()
+    for position in tested:
+        number = cells[position][0]
+        above["data"][number] = np.inf
+        others = [other for other in near(grid, position, 1) if is_neighbour(position, other, direction)]
+        around = [i for other in others for i in cells[other]]
+        values = above["data"][around].astype(float)
+        middle = np.median(values)
+        limit = middle + sigma * np.median(np.abs(values - middle))
+        above["data"][number] = np.nextafter(np.float32(limit), np.float32(np.inf))
+        if above["data"][number] < limit:
+            above["data"][number] = np.nextafter(above["data"][number], np.float32(np.inf))
+    numbers = [cells[position][0] for position in tested]
+    found = run(grid, above, None, options, direction).cosmic_rays
+    assert set(numbers) <= set(found.tolist())
+    below = above.copy()
+    for number in numbers:
+        for _ in range(3):
+            below["data"][number] = np.nextafter(below["data"][number], np.float32(-np.inf))
+    assert not set(numbers) & set(run(grid, below, None, options, direction).cosmic_rays.tolist())
 
 
 def test_nan_among_the_neighbours_keeps_the_others():
