@@ -118,6 +118,15 @@ def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
     out[5] = lhi
 
 
+def count_outside(const row_t[::1] rows, float low, float high):
+    """Return how many rows have wavelengths below `low` or above `high` (Angstrom); NaN is neither."""
+    cdef Py_ssize_t i, n = 0
+    with nogil:
+        for i in range(rows.shape[0]):
+            n += rows[i].lbda < low or rows[i].lbda > high
+    return n
+
+
 cdef inline uint32_t ordered(float x) noexcept nogil:
     """Return an integer that sorts like `x`; NaN comes last, or first if its sign bit is set."""
     cdef uint32_t bits

@@ -29,7 +29,7 @@ def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] 
         Selection, updated: bits are cleared, never set.
     """
     cdef Py_ssize_t i, ix, iy, n = rows.shape[0], ny = mask.shape[0], nx = mask.shape[1]
-    cdef double crpix1, crpix2, crval1, crval2, cd11, cd12, cd21, cd22, determinant, x, y
+    cdef double crpix1, crpix2, crval1, crval2, cd11, cd12, cd21, cd22, determinant, x, y, px, py
     require(wcs.shape[0] == 8, "wcs: 8 numbers")
     require(selected.shape[0] == n, "selected: one element for each row")
     crpix1, crpix2, crval1, crval2 = wcs[0], wcs[1], wcs[2], wcs[3]
@@ -43,8 +43,13 @@ def select(const row_t[::1] rows, const uint8_t[:, ::1] mask, const double[::1] 
             else:
                 x = rows[i].xpos - crval1
                 y = rows[i].ypos - crval2
-            ix = nearest_index((cd22 * x - cd12 * y) / determinant + crpix1, nx + 1)
-            iy = nearest_index((cd11 * y - cd21 * x) / determinant + crpix2, ny + 1)
+            px = cd22 * x - cd12 * y
+            py = cd11 * y - cd21 * x
+            if determinant != 1:  # divisions are most of the work
+                px = px / determinant
+                py = py / determinant
+            ix = nearest_index(px + crpix1, nx + 1)
+            iy = nearest_index(py + crpix2, ny + 1)
             if 1 <= ix <= nx and 1 <= iy <= ny and mask[iy - 1, ix - 1] == 0:
                 selected[i] = 0
 

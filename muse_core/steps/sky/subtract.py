@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from muse_core.cython_ext import rows as rows_kernels
 from muse_core.cython_ext import sky_lines as sky_lines_kernels
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
@@ -45,10 +46,9 @@ def continuum_cut(continuum: Continuum, llo: float, lhi: float) -> tuple[np.floa
 
 def cut_rows(rows: np.ndarray, limits: tuple[np.float32, np.float32] | None) -> np.ndarray:
     """Return the rows inside `limits` (from `continuum_cut`), in order; `rows` itself if all are."""
-    if limits is None:
+    if limits is None or not rows_kernels.count_outside(rows, *limits):
         return rows
-    outside = (rows["lbda"] < limits[0]) | (rows["lbda"] > limits[1])
-    return rows[~outside] if outside.any() else rows
+    return rows[~((rows["lbda"] < limits[0]) | (rows["lbda"] > limits[1]))]
 
 
 def subtract_continuum(rows: np.ndarray, continuum: Continuum) -> None:
