@@ -49,7 +49,7 @@ RETURNS = {
     "resample.scratch_size": "int",
     "rows.constants": "tuple[dict[str, int], dict[str, int]]",
     "rows.sort": "bool",
-    "rows.count_outside": "int",
+    "rows.keep_inside": "int",
     "rows.sort_space": "int",
     "sky_select.gather": "int",
 }

@@ -118,12 +118,28 @@ def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
     out[5] = lhi
 
 
-def count_outside(const row_t[::1] rows, float low, float high):
-    """Return how many rows have wavelengths below `low` or above `high` (Angstrom); NaN is neither."""
+def keep_inside(row_t[::1] rows, float low, float high):
+    """Move the rows of a range of wavelengths to the begin, in order.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows; what is left behind the last one that is kept may be anything.
+    low, high : float
+        Wavelengths in Angstrom; both ends, and NaN, are kept.
+
+    Returns
+    -------
+    int
+        Number of rows that are kept.
+    """
     cdef Py_ssize_t i, n = 0
     with nogil:
         for i in range(rows.shape[0]):
-            n += rows[i].lbda < low or rows[i].lbda > high
+            if not (rows[i].lbda < low or rows[i].lbda > high):
+                if n < i:
+                    rows[n] = rows[i]
+                n += 1
     return n
 
 

@@ -283,7 +283,7 @@ def calls(kernels):
             rows(), 8, 16, zeros(-(-N // 8), 2, dtype=np.float32), zeros(-(-N // 16), 4, dtype=np.float32),
         ),
         "rows.limits": lambda: (rows(), np.array([3e38, -3e38] * 3), zeros(2048, dtype=np.uint8)),
-        "rows.count_outside": lambda: (rows(), 5000.0, 5100.0),
+        "rows.keep_inside": lambda: (rows(), 5000.0, 5100.0),
         "rows.sort_space": lambda: (rows(),),
         "rows.sort": lambda: (rows(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),
         "rows.sort/descending": lambda: (rows()[::-1].copy(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),

@@ -45,10 +45,8 @@ def continuum_cut(continuum: Continuum, llo: float, lhi: float) -> tuple[np.floa
 
 
 def cut_rows(rows: np.ndarray, limits: tuple[np.float32, np.float32] | None) -> np.ndarray:
-    """Return the rows inside `limits` (from `continuum_cut`), in order; `rows` itself if all are."""
-    if limits is None or not rows_kernels.count_outside(rows, *limits):
-        return rows
-    return rows[~((rows["lbda"] < limits[0]) | (rows["lbda"] > limits[1]))]
+    """Move the rows inside `limits` (from `continuum_cut`) to the begin of `rows`, in order, and return these."""
+    return rows if limits is None else rows[: rows_kernels.keep_inside(rows, *limits)]
 
 
 def subtract_continuum(rows: np.ndarray, continuum: Continuum) -> None:
