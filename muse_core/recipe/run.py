@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import numpy as np
+
 from muse_core.engine.allocator import share_memory
 from muse_core.engine.cluster import cluster_address, connect
 from muse_core.engine.executor import Executor, Site
@@ -142,6 +144,8 @@ class Run:
         What is made beyond the products of the reference.
     watches : dict of str to ExposureWatch
         Who of the extras looks at an exposure while it is reduced.
+    work_arrays : dict of str to ndarray
+        Of the cube that was made last, for the next one; see `SlabResampler`.
     """
 
     environment: Environment
@@ -155,6 +159,7 @@ class Run:
     plan_only: bool = False
     extras: Extras = dataclasses.field(default_factory=Extras)
     watches: dict[str, ExposureWatch] = dataclasses.field(default_factory=dict)
+    work_arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def prepare(

@@ -127,7 +127,9 @@ def make_cube(run: Run, inputs: CubeInputs | None, table: StoredTable, store: Ro
         return FlaggedRows()
     give_back()  # what exposures took in pieces, slabs want whole
     with timed(STEP, table.stored.n_rows):
-        return _make_cube(run, inputs, table, store)
+        flagged = _make_cube(run, inputs, table, store)
+    run.work_arrays.clear()
+    return flagged
 
 
 def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore) -> FlaggedRows:
@@ -146,7 +148,7 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         require_overlap(grid, limits, str(run.frames.first("OUTPUT_WCS")))
     _LOG.info("Output cube: %s, by %s", _describe(grid), options)
     direction = cosmic_ray_direction(table.header, table.position_unit)
-    resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, reuse_output=True)
+    resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, True, run.work_arrays)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
     filters = use_filters(run, filters_with_data(inputs.filters, grid, run.compat))
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)

@@ -187,6 +187,8 @@ def reduce_each(
             task.exposure.header = done.table.header  # where others have reduced it, it would be there twice
             run.extras.add_exposure(done.table.header, done.seen)
             reduced.append(done)
+            if len(tasks) > 1:  # the next exposure needs the memory before it makes a cube
+                run.work_arrays.clear()
     return reduced
 
 

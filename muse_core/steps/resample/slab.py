@@ -261,6 +261,8 @@ class SlabResampler:
     reuse_output : bool
         The arrays of a result are used again by the next call of `slab` but one: saves the time of fresh memory, for
         callers that are done with a slab by then.
+    buffers : dict, optional
+        Work arrays of an earlier one that is done: fresh memory costs as much as sorting.
 
     Attributes
     ----------
@@ -278,6 +280,7 @@ class SlabResampler:
         n_threads: int = 1,
         compat: Compat = OURS,
         reuse_output: bool = False,
+        buffers: dict[str, np.ndarray] | None = None,
     ):
         self.grid = grid
         self.options = options
@@ -285,7 +288,7 @@ class SlabResampler:
         self.n_threads, self.compat = n_threads, compat
         self._reuses_output, self._turn = reuse_output, 0
         self._parameters = grid.parameters()
-        self._buffers: dict[str, np.ndarray] = {}
+        self._buffers: dict[str, np.ndarray] = {} if buffers is None else buffers
         self._spaxels = np.empty((grid.ny, grid.nx), SPAXEL)
         grid_kernels.spaxel_table(self._parameters, self._spaxels)
         self._weighting = _weighting(grid, options, compat)
