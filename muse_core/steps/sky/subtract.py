@@ -46,7 +46,7 @@ def continuum_cut(continuum: Continuum, llo: float, lhi: float) -> tuple[np.floa
 
 def cut_rows(rows: np.ndarray, limits: tuple[np.float32, np.float32] | None) -> np.ndarray:
     """Move the rows inside `limits` (from `continuum_cut`) to the begin of `rows`, in order, and return these."""
-    return rows if limits is None else rows[: rows_kernels.keep_inside(rows, *limits)]
+    return rows if limits is None else rows[: rows_kernels.keep_inside(rows, float(limits[0]), float(limits[1]))]
 
 
 def subtract_continuum(rows: np.ndarray, continuum: Continuum) -> None:
