@@ -155,8 +155,8 @@ bench: $(VENV)/installed ## side by side with ESO's recipe
 
 kernels: $(VENV)/installed ## time and peak memory of the kernels at three sizes
 	$(BIN)/pip install --quiet --disable-pip-version-check asv
-	cd benchmarks && PATH=$(CURDIR)/$(BIN):$$PATH OMP_NUM_THREADS=1 asv run --config asv.conf.json --machine here \
-		--set-commit-hash $$(git rev-parse HEAD) --python=same $(ASV_ARGS)
+	cd benchmarks && export PATH=$(CURDIR)/$(BIN):$$PATH OMP_NUM_THREADS=1; asv machine --config asv.conf.json --yes && \
+		asv run --config asv.conf.json --set-commit-hash $$(git rev-parse HEAD) --python=same $(ASV_ARGS)
 
 dev: $(BIN)/python ## editable installation: kernels are rebuilt on import
 	$(BIN)/pip install --quiet --disable-pip-version-check meson-python meson ninja cython numpy
