@@ -122,11 +122,9 @@ fuzz: $(VENV)/testing ## the readers of files with spoiled ones (needs atheris, 
 
 coverage: $(VENV)/testing ## lines and branches that the tests reach, as tables
 	$(BIN)/pip install --quiet --disable-pip-version-check 'coverage>=7.12' 'pytest-cov>=7'
-	$(BIN)/pytest $(PYTEST_PARALLEL) --cov --cov-report= $(PYTEST_ARGS)
-	$(BIN)/coverage html --quiet
-	$(BIN)/coverage report --skip-covered --show-missing
-	$(BIN)/coverage json --quiet
-	$(BIN)/python tools/coverage_table.py build/coverage/report.json
+	status=0; $(BIN)/pytest $(PYTEST_PARALLEL) --cov --cov-report= $(PYTEST_ARGS) || status=$$?; \
+		$(BIN)/coverage html --quiet && $(BIN)/coverage report --skip-covered --show-missing && $(BIN)/coverage json --quiet && \
+		$(BIN)/python tools/coverage_table.py build/coverage/report.json && exit $$status
 
 # gcov counts the lines of the sources in Cython, for all threads
 COUNTED := $(CURDIR)/build/counted

@@ -26,6 +26,8 @@ def main(path: str) -> int:
     files = json.loads(Path(path).read_text())["files"]
     folders: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
     for name, found in files.items():
+        if Path(name).is_absolute():  # a copy that a test has made
+            continue
         folder = "/".join(Path(name).parts[:-1][:2])
         for key in KEYS:
             for place in (folder, "all"):

@@ -116,7 +116,7 @@ def end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def die(number: int) -> NoReturn:
+def die(number: int) -> NoReturn:  # pragma: no cover (a process that ends by a signal writes no data)
     """End as the signal would have ended us, from whatever thread: a shell loop around the program stops too."""
     import ctypes
 

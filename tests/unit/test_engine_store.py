@@ -7,6 +7,7 @@ import pytest
 from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine import resources as resources_module
 from muse_core.engine import store as store_module
+from muse_core.engine import threads as threads_module
 from muse_core.engine.resources import Resources, parse_size
 from muse_core.engine.slabs import Weights
 from muse_core.engine.store import EXTENT_ROWS, RowStore, ScratchRowStore
@@ -195,3 +196,28 @@ def test_map_in_order(n_threads):
 
     with pytest.raises(ValueError, match="three"):
         list(map_in_order(fail, range(20), n_threads))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("100000 100000", 1), ("350000 100000", 3), ("50000 100000", 1), ("max 100000", 8), (None, 8)],
+)
+def test_threads_of_a_control_group(tmp_path, monkeypatch, text, expected):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads_module.os, "sched_getaffinity", lambda pid: range(8), raising=False)
+    limit = tmp_path / "cpu.max"
+    if text:
+        limit.write_text(text)
+    monkeypatch.setattr(threads_module, "_CGROUP_CPU", limit)
+    assert thread_count() == expected
+
+
+def test_memory_of_a_control_group(tmp_path, monkeypatch):
+    """The smallest of the limits; groups without one have a word in its place, or no file."""
+    texts = {"none": "max", "one": "7000000", "other": "9000000"}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(resources_module, "_CGROUP_MEMORY", [tmp_path / "none", tmp_path / "missing"])
+    assert resources_module.available_memory() > 9_000_000
+    monkeypatch.setattr(resources_module, "_CGROUP_MEMORY", [tmp_path / name for name in ("other", "none", "one")])
+    assert resources_module.available_memory() == 7_000_000

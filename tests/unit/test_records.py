@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 import muse_core
 from muse_core.engine.records import RecordError, pack, unpack
+from muse_core.errors import ParameterError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model import fits
 from muse_core.model.cards import card, set_card
@@ -183,11 +184,40 @@ def test_damage_is_found(change):
         (print, print),
         (len, "len"),
         (fits.Header([fits.Card("Z", 1 + 2j)]), fits.Header),
+        (0, None),
+        ({}, list[int]),
+        ([], dict[str, int]),
+        (1, Point),
+        ("RED", Colour),
+        (1.0, np.float32),
+        ({}, fits.Header),
     ],
 )
 def test_other_values_are_refused(value, schema):
     with pytest.raises(RecordError, match="record"):
         pack(value, schema)
+
+
+@dataclasses.dataclass(frozen=True)
+class Positive:
+    number: int
+
+    def __post_init__(self):
+        if self.number <= 0:
+            raise ParameterError(f"number: found {self.number}, expected more than 0")
+
+
+def test_values_that_a_class_refuses():
+    text, *_ = pack(Positive(7), Positive)
+    assert unpack([text], Positive) == Positive(7)
+    changed = np.frombuffer(bytes(text).replace(b"7", b"0"), np.uint8)
+    with pytest.raises(RecordError, match="record: number: found 0, expected more than 0"):
+        unpack([changed], Positive)
+
+
+def test_no_blocks():
+    with pytest.raises(RecordError, match="found nothing"):
+        unpack([], int)
 
 
 #: Modules, and functions, with which data become code.
