@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from muse_core.io.fitsheader import parse_header
@@ -29,6 +29,7 @@ def is_rvkc(text) -> bool:
     return isinstance(text, str) and ":" in text
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(_KEYS, _VALUES.filter(lambda value: not is_rvkc(value)), _TEXT), max_size=8))
 @example([("OBJECT", "it's", "/ of 'it'"), ("EXPTIME", 1e-300, ""), ("ESO OBS NAME", "x" * 90, "cut")])
 def test_cards_are_read_as_by_astropy(items):

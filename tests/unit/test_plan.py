@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 
+from muse_core.engine.pace import Cost, Pace, pace_of
 from muse_core.engine.plan import Disk, Plan
 from muse_core.errors import ResourceError
 
@@ -87,3 +88,13 @@ def test_too_little(changes, says):
     with pytest.raises(ResourceError) as error:
         plan.require_space()
     assert str(error.value).startswith(says)
+
+
+def test_pace():
+    """What threads share is done by all of them, the rest by one; each in proportion to what this machine takes."""
+    assert Pace(alone=2.0, shared=0.5).seconds(Cost(4.0, 1.0), 3) == 12.0
+    for n_threads in (1, 2, 64):
+        found = pace_of(n_threads)
+        assert found.shared > 0
+        assert found.alone > 0
+    assert pace_of(1).shared == pace_of(1).alone
