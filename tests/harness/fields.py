@@ -156,7 +156,8 @@ class Field:
             data.header[f"CRPIX{axis}"], data.header[f"CRVAL{axis}"] = crpix[axis - 1], pointing[axis - 1]
             for other in (1, 2):
                 data.header[f"CD{axis}_{other}"] = cd[axis - 1, other - 1]
-        fits.HDUList([fits.PrimaryHDU(header=formatted(primary)), data]).writeto(path)
+        header = fits.Header.fromstring(formatted(primary).tostring())
+        fits.HDUList([fits.PrimaryHDU(header=header), data]).writeto(path)
         return path
 
 
