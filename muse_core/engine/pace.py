@@ -82,7 +82,11 @@ def _seconds_together(n_threads: int) -> float:
         return time.perf_counter() - start
 
     with ThreadPoolExecutor(n_threads) as pool:
-        return min(max(pool.map(work, pieces)) for _ in range(_TRIES))
+        try:
+            return min(max(pool.map(work, pieces)) for _ in range(_TRIES))
+        except BaseException:
+            gate.abort()  # a thread that could not be started: the others would wait for it
+            raise
 
 
 def piece_seconds() -> float:

@@ -41,13 +41,15 @@ _SEARCHED = 64
 #: Copies of the rows of a chunk that a thread has: in one pass from the file to the sky, or to a sky spectrum, and in
 #: several.
 _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
-#: Copies while tables and images of all exposures are written.
+#: Copies while tables and images of several exposures are written.
 _TABLE_COPIES = 1.0
 #: Further copies of the rows of a band while its image is made, and how that is.
 _BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions(pixfrac=INTERNAL_PIXFRAC))
 #: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; for the
-#: libraries that are imported to look for sources in images; and the part by which rows are not spread evenly.
-_PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _LIBRARIES_BYTES, _UNEVEN = 4 << 20, 10 << 20, 15 << 20, 32 << 20, 1.03
+#: libraries that are imported to fit Raman lines, and to look for sources in images; and the part by which rows are not
+#: spread evenly.
+_PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 1 << 20, 1 << 20, 2 << 20, 1.03
+_FIT_BYTES, _SEARCH_BYTES = 15 << 20, 56 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,7 +249,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
     stages = [0]
     own = None
     if work.own_cubes or work.bands:
-        kept += _SKY_BYTES
+        kept += _FIT_BYTES if work.bands else _SKY_BYTES
         own = Footprint.of([max(work.exposures, key=lambda exposure: exposure.rows.n_rows)], work.wavelengths)
     if own is not None:
         for cube in work.own_cubes:
@@ -257,7 +259,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, 0))
     if work.n_tables or work.stacked:
         kept += _TABLES_BYTES
-        if not work.in_one_pass or work.save != {"individual"}:  # those are written as they are
+        if len(work.exposures) > 1 and (not work.in_one_pass or work.save != {"individual"}):  # written as they are
             stages.append(_chunks(run, work, _TABLE_COPIES))
     if grid is not None and footprint is not None and work.cube is not None:
         spaxels = grid.nx * grid.ny
@@ -268,7 +270,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         drafts = 0 if crew is None else row_bytes  # are gone by then
         stages.append(slabs - drafts + _IMAGE * spaxels * len(work.cube.filters))
     if work.images:
-        kept += _LIBRARIES_BYTES
+        kept += _SEARCH_BYTES
     stages.append(_SEARCHED * max(work.images, default=0))
     kept += _PIXEL * sum(work.images)
     return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
