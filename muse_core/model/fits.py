@@ -139,6 +139,12 @@ class Card:
         found.keyword, found._image, found._value = keyword, image, _UNREAD
         return found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A card that was not looked at travels as it was in its file."""
+        if self._image is not None:
+            return Card.of_image, (self.keyword, self._image)
+        return Card, (self.keyword, self._value, self._comment)
+
     def _read(self) -> None:
         image = self._image
         assert image is not None
