@@ -41,8 +41,8 @@ _SEARCHED = 64
 #: Copies of the rows of a chunk that a thread has: in one pass from the file to the sky, or to a sky spectrum, and in
 #: several.
 _COPIES_IN_ONE_PASS, _COPIES = 1.5, 3.0
-#: Copies while tables and images of several exposures are written.
-_TABLE_COPIES = 1.0
+#: Copies while tables of all exposures are written, and while the image of all slices is.
+_TABLE_COPIES, _STACKED_COPIES = 0.2, 1.0
 #: Further copies of the rows of a band while its image is made, and how that is.
 _BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions(pixfrac=INTERNAL_PIXFRAC))
 #: What else is needed, measured: for headers and products, for tables and their images, for models of the sky; for the
@@ -259,8 +259,8 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, 0))
     if work.n_tables or work.stacked:
         kept += _TABLES_BYTES
-        if len(work.exposures) > 1 and (not work.in_one_pass or work.save != {"individual"}):  # written as they are
-            stages.append(_chunks(run, work, _TABLE_COPIES))
+        if not work.in_one_pass or work.save != {"individual"}:  # those are written as they are
+            stages.append(_chunks(run, work, _STACKED_COPIES if work.stacked else _TABLE_COPIES))
     if grid is not None and footprint is not None and work.cube is not None:
         spaxels = grid.nx * grid.ny
         shared = (row_bytes, 0) if crew is None else (0, crew.n_workers)
