@@ -6,7 +6,8 @@ costs.py [--threads 1,2] [--runs 1] [--lambda 7000 7200] [--write]
 
 Runs recipes on simulated data with several numbers of threads, on a machine that does nothing else, and finds the costs
 that give the times of their steps best (relative errors, none negative). Prints the constants, and what plans with them
-say beside what was measured; with ``--write`` puts them into the source. Some three minutes.
+say beside what was measured; with ``--write`` puts them into the source. A minute or three. Look at what was written:
+the start, and rows beside voxels of a cube, are to be shared out again by hand, see schedule.py.
 """
 
 import argparse

@@ -42,8 +42,6 @@ cdef enum:
     PADDING = 16  # values that may be read or written beyond the last one
     LOOKED_AT = 255  # values from which the bins of a plane are laid out
 
-cdef double DEVIATION_PER_MAD = 1.4826  # of a normal distribution
-
 # the kinds and neighbourhoods, as muse_core.steps.resample numbers them
 cdef enum:
     IRAF = 0
@@ -257,7 +255,7 @@ cdef bint lay_out_bins(neighbourhood_t *g, Py_ssize_t plane) noexcept nogil:
     centre = median(g.work, n)
     for k in range(n):
         g.work[k] = fabs(g.work[k] - centre)
-    width = ROW_WIDTH * DEVIATION_PER_MAD * median(g.work, n)
+    width = ROW_WIDTH * median(g.work, n)
     g.bins.low = <float>(centre - ROW_BINS // 2 * width)
     g.bins.per_bin = <float>(1 / width)
     return width > 0 and fabs(g.bins.low) < INFINITY and 0 < g.bins.per_bin < INFINITY

@@ -14,7 +14,7 @@
 #include "clones.h"
 
 #define MUSE_ROW_BINS 24   /* the first and the last one are open */
-#define MUSE_ROW_WIDTH 0.2 /* of a bin, in standard deviations: two bins have far less than half of the values */
+#define MUSE_ROW_WIDTH 0.3 /* of a bin, in median absolute deviations: two bins have far less than half of the values */
 #define MUSE_ROW_LANES 16
 #define MUSE_ROW_MOST INT16_MAX /* values around a cell that are counted */
 #define MUSE_ROW_MARGIN 1e-3f   /* of a bin, for rounding */
@@ -22,7 +22,6 @@
 typedef int16_t muse_s16 __attribute__((vector_size(32)));
 typedef int16_t muse_s8 __attribute__((vector_size(16)));
 typedef float muse_f8 __attribute__((vector_size(32)));
-typedef int32_t muse_i8 __attribute__((vector_size(32)));
 
 typedef struct {
     float low, per_bin; /* value v is in bin (v - low) * per_bin */

@@ -9,8 +9,6 @@ from muse_core.model.fits import Header
 
 #: Name, format of FITS, unit or None, values.
 TableColumn = tuple[str, str, str | None, np.ndarray]
-
-
 #: Types by the letters of formats.
 _DTYPES = {"L": "S1", "B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 

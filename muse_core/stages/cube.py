@@ -148,7 +148,8 @@ def _make_cube(run: Run, inputs: CubeInputs, table: StoredTable, store: RowStore
         require_overlap(grid, limits, str(run.frames.first("OUTPUT_WCS")))
     _LOG.info("Output cube: %s, by %s", _describe(grid), options)
     direction = cosmic_ray_direction(table.header, table.position_unit)
-    resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, True, run.work_arrays)
+    n_threads, arrays = run.resources.n_threads, run.work_arrays
+    resampler = SlabResampler(grid, options, direction, n_threads, run.compat, reuse_output=True, buffers=arrays)
     source = SlabSource(store, resampler, run.resources, table.stored.begin, table.stored.end, table.weights)
     filters = use_filters(run, filters_with_data(inputs.filters, grid, run.compat))
     collapse = Collapse(grid, [item.curve for item in filters], run.resources.n_threads)

@@ -85,7 +85,8 @@ def make_white_light(
     grid = make_grid(table.header, TableLimits.from_header(table.header), table.position_unit)
     refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     direction = cosmic_ray_direction(table.header, table.position_unit)
-    resampler = SlabResampler(grid, options, direction, run.resources.n_threads, run.compat, True, run.work_arrays)
+    n_threads, arrays = run.resources.n_threads, run.work_arrays
+    resampler = SlabResampler(grid, options, direction, n_threads, run.compat, reuse_output=True, buffers=arrays)
     stored = table.stored
     source = SlabSource(store, resampler, run.resources, stored.begin, stored.end, select=select)
     collapse = Collapse(grid, [white()], run.resources.n_threads)
