@@ -11,5 +11,7 @@ def smooth_locally(
     half: int,
     rejection: float,
     used: Buffer,
+    residuals: npt.NDArray[np.float64],
     out: npt.NDArray[np.float64],
+    n_threads: int,
 ) -> None: ...

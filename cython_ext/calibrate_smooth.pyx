@@ -7,8 +7,9 @@ in order, normal equations by Cholesky, coefficients moved to wavelength 0 in do
 costs digits (values are good to 1e-10), which is why a better-conditioned fit would show in the float32 data.
 """
 
+from cython.parallel cimport prange, threadid
 from libc.math cimport fabs, sqrt
-from bounded cimport require
+from bounded cimport require, require_threads
 
 cdef enum:
     TERMS = 4  # of a cubic
@@ -74,13 +75,39 @@ cdef inline double evaluate(const double* c, double x) noexcept nogil:
     return <double>value
 
 
+cdef double smoothed(const double* lbda, const double* values, Py_ssize_t n, Py_ssize_t i, Py_ssize_t half,
+                     double rejection, unsigned char* used, double* residuals) noexcept nogil:
+    cdef Py_ssize_t first = i - half if i > half else 0, m, count = 0
+    cdef Py_ssize_t size = min(i + half + 1, n) - first, left = size
+    cdef double c[TERMS]
+    cdef double limit
+    for m in range(size):
+        used[m] = 1
+    while left != count:
+        count = left
+        fit(&lbda[first], &values[first], used, size, min(TERMS, <int>count), c)
+        limit = 0
+        for m in range(size):
+            if used[m]:
+                residuals[m] = values[first + m] - evaluate(c, lbda[first + m])
+                limit += residuals[m] * residuals[m]
+        limit = rejection * max(sqrt(limit / count), SMALLEST)
+        for m in range(size):
+            if used[m] and fabs(residuals[m]) >= limit:
+                used[m] = 0
+                left -= 1
+    return evaluate(c, lbda[i])
+
+
 def smooth_locally(
     const double[::1] lbda,
     const double[::1] values,
     Py_ssize_t half,
     double rejection,
-    unsigned char[::1] used,
+    unsigned char[:, ::1] used,
+    double[:, ::1] residuals,
     double[::1] out,
+    int n_threads,
 ):
     """Replace each value by a cubic polynomial through its neighbours, without outliers.
 
@@ -92,34 +119,22 @@ def smooth_locally(
         Number of neighbours to each side, fewer at the ends.
     rejection : float
         Points that are this many times the rms from the fit are dropped, and the rest is fitted again, until none is.
-    used : ndarray of uint8, shape (2 * half + 1,)
+    used : ndarray of uint8, shape (n_threads, 2 * half + 1)
+        Working space.
+    residuals : ndarray of float64, shape (n_threads, 2 * half + 1)
         Working space.
     out : ndarray of float64, shape (n,)
         Smoothed values.
+    n_threads : int
+        Number of threads.
     """
-    cdef Py_ssize_t n = values.shape[0], i, first, size, m, count, left
-    cdef double c[TERMS]
-    cdef double limit, residual
+    cdef Py_ssize_t n = values.shape[0], i
+    cdef int thread
     require(lbda.shape[0] == n and out.shape[0] == n, "lbda, values, out: of the same length")
-    require(0 <= half < used.shape[0] and used.shape[0] - half > half, "used: room for 2 half + 1 points")
-    with nogil:
-        for i in range(n):
-            first = i - half if i > half else 0
-            size = min(i + half + 1, n) - first
-            for m in range(size):
-                used[m] = 1
-            count, left = 0, size
-            while left != count:
-                count = left
-                fit(&lbda[first], &values[first], &used[0], size, min(TERMS, <int>count), c)
-                limit = 0
-                for m in range(size):
-                    if used[m]:
-                        residual = values[first + m] - evaluate(c, lbda[first + m])
-                        limit += residual * residual
-                limit = rejection * max(sqrt(limit / count), SMALLEST)
-                for m in range(size):
-                    if used[m] and fabs(values[first + m] - evaluate(c, lbda[first + m])) >= limit:
-                        used[m] = 0
-                        left -= 1
-            out[i] = evaluate(c, lbda[i])
+    require(0 <= half < used.shape[1] and used.shape[1] - half > half, "used: room for 2 half + 1 points")
+    require_threads(n_threads)
+    require(used.shape[0] == n_threads and residuals.shape[0] == n_threads and residuals.shape[1] == used.shape[1],
+            "used, residuals: of the same shape, a row for each thread")
+    for i in prange(n, nogil=True, num_threads=n_threads, schedule="dynamic", chunksize=16):
+        thread = threadid()
+        out[i] = smoothed(&lbda[0], &values[0], n, i, half, rejection, &used[thread, 0], &residuals[thread, 0])

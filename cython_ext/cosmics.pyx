@@ -323,7 +323,7 @@ cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_ro
 
 cdef inline Py_ssize_t ints_size(Py_ssize_t nx) noexcept nogil:
     # Starts of merged cells; largest values; as shorts: own values, outcomes, counts of three rows and of none.
-    return 3 * (nx + 1) + row_stride(nx) * (1 + 1 + 2 * ROW_BINS)
+    return 3 * (nx + 1) + row_stride(nx) * (1 + 1 + 2 * (ROW_BINS + 1))
 
 
 cdef inline neighbourhood_t with_scratch(const neighbourhood_t *slab, float *floats, int *ints, double *work,
@@ -338,7 +338,7 @@ cdef inline neighbourhood_t with_scratch(const neighbourhood_t *slab, float *flo
     g.no_counts = shorts + 2 * stride
     for k in range(3):
         g.merged[k].starts = ints + k * (g.nx + 1)
-        g.merged[k].counts = g.no_counts + (k + 1) * ROW_BINS * stride
+        g.merged[k].counts = g.no_counts + (k + 1) * (ROW_BINS + 1) * stride
         g.merged[k].values = floats + k * row_size
         g.merged[k].variances = NULL
     g.sample = floats + 3 * row_size

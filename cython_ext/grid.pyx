@@ -35,7 +35,7 @@ cdef extern from "cells.h" nogil:
 cdef enum:
     BLOCK = 256      # rows whose cells are found at once
     CHUNK = 65536    # rows a task
-    AHEAD = 32       # rows of a plane are fetched into the cache so long before they are needed
+    AHEAD = 32       # so many rows before it is needed, a cell is fetched into the cache; the row itself and its voxel earlier
 
 # Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.
 cdef double SERIES_LIMIT = 0.05
@@ -366,7 +366,7 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, v, k, at, n = rows.shape[0]
+    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, first, v, k, at, n = rows.shape[0]
     cdef bint weighted = weights is not None
     cdef const float[::1] weight
     cdef float[::1] value
@@ -402,8 +402,11 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
             offsets[voxel[order[k]]] += 1
         ends_from_counts(&offsets[plane * n_spaxels], n_spaxels // nx, nx, plane_starts[plane], &fullest[plane, 0])
         # from the last row to the first, so that each cell's end moves down to its start
-        for k in range(plane_starts[plane + 1] - 1, plane_starts[plane] - 1, -1):
-            prefetch(&rows[order[max(k - AHEAD, plane_starts[plane])]])
+        first = plane_starts[plane]
+        for k in range(plane_starts[plane + 1] - 1, first - 1, -1):
+            prefetch(&voxel[order[max(k - 3 * AHEAD, first)]])
+            prefetch(&rows[order[max(k - 2 * AHEAD, first)]])
+            prefetch(&cells[max(offsets[voxel[order[max(k - AHEAD, first)]]] - 1, 0)])
             r = order[k]
             v = voxel[r]
             at = offsets[v] - 1

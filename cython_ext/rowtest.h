@@ -13,9 +13,11 @@
 
 #include "clones.h"
 
-#define MUSE_ROW_BINS 24   /* the first and the last one are open */
+#define MUSE_ROW_BINS 24   /* the first and the last one are open; a further one, which nobody looks at, is for no value */
 #define MUSE_ROW_WIDTH 0.3 /* of a bin, in median absolute deviations: two bins have far less than half of the values */
 #define MUSE_ROW_LANES 16
+#define MUSE_ROW_CELLS 128 /* cells, and at most so many values, whose bins are found at once */
+#define MUSE_ROW_PIECE 512
 #define MUSE_ROW_MOST INT16_MAX /* values around a cell that are counted */
 #define MUSE_ROW_MARGIN 1e-3f   /* of a bin, for rounding */
 
@@ -40,24 +42,56 @@ static inline ptrdiff_t muse_row_stride(ptrdiff_t nx)
     return (nx + MUSE_ROW_LANES - 1) / MUSE_ROW_LANES * MUSE_ROW_LANES + MUSE_ROW_LANES;
 }
 
+/* The bin of a value; what is minus infinity or NaN has one of its own, the last. */
+static inline __attribute__((always_inline)) int muse_bin_of(float value, float low, float per_bin)
+{
+    const float last = MUSE_ROW_BINS - 1;
+    float bin = (value - low) * per_bin;
+    bin = bin > 0 ? bin : 0;
+    bin = bin < last ? bin : last;
+    return value > -INFINITY ? (int)bin : MUSE_ROW_BINS;
+}
+
+/* Find where the counts of the bins of `n` values begin. */
+MUSE_CLONES static void muse_find_bins(const float *values, int n, const muse_row_bins *bins, int stride,
+                                       int *restrict place)
+{
+    const float low = bins->low, per_bin = bins->per_bin;
+    for (int k = 0; k < n; k++)
+        place[k] = muse_bin_of(values[k], low, per_bin) * stride;
+}
+
 /*
- * Count the values of each cell of a row in bins, those of some planes together; those that are minus infinity or NaN
- * are left out. The cells of the next plane are `n_spaxels` further on.
+ * Count the values of each cell of a row in bins, those of some planes together. The cells of the next plane are
+ * `n_spaxels` further on.
  */
 static void muse_count_row(const int *offsets, const float *values, ptrdiff_t nx, ptrdiff_t n_spaxels, int n_planes,
                            const muse_row_bins *bins, int16_t *counts)
 {
     const ptrdiff_t stride = muse_row_stride(nx);
-    const float last = MUSE_ROW_BINS - 1;
+    int place[MUSE_ROW_PIECE + 1];
     memset(counts, 0, MUSE_ROW_BINS * stride * sizeof *counts);
     for (int plane = 0; plane < n_planes; plane++, offsets += n_spaxels)
-        for (ptrdiff_t x = 0; x < nx; x++)
-            for (ptrdiff_t k = offsets[x]; k < offsets[x + 1]; k++) {
-                float bin = (values[k] - bins->low) * bins->per_bin;
-                bin = bin > 0 ? bin : 0;
-                bin = bin < last ? bin : last;
-                counts[(int)bin * stride + x + 1] += values[k] > -INFINITY;
+        for (ptrdiff_t x = 0, next; x < nx; x = next) {
+            const int begin = offsets[x];
+            next = x + MUSE_ROW_CELLS < nx ? x + MUSE_ROW_CELLS : nx;
+            while (next > x + 1 && offsets[next] - begin > MUSE_ROW_PIECE)
+                next = x + (next - x) / 2;
+            const int n = offsets[next] - begin;
+            if (n > MUSE_ROW_PIECE) { /* a single cell */
+                for (const float *v = values + begin; v < values + begin + n; v++)
+                    counts[muse_bin_of(*v, bins->low, bins->per_bin) * stride + x + 1]++;
+                continue;
             }
+            muse_find_bins(values + begin, n, bins, (int)stride, place);
+            place[n] = 0;
+            for (; x < next; x++) {
+                const int *p = place + (offsets[x] - begin), *const end = place + (offsets[x + 1] - begin);
+                counts[*p + x + 1] += p < end; /* most cells have a value: faster than to ask */
+                while (++p < end)
+                    counts[*p + x + 1]++;
+            }
+        }
 }
 
 static inline __attribute__((always_inline)) muse_s16 muse_load_counts(const int16_t *counts)

@@ -365,8 +365,8 @@ class SlabSource:
     def _count(self, part: "Part") -> int:
         return self._store.count(*self._wavelengths(part.first, part.last), self._begin, self._end, part.among)
 
-    def _read(self, part: "Part", buffer: np.ndarray, stop: np.ndarray) -> Window:
-        return self._store.read_runs(*self.runs(part), buffer, stop, part.choice(self.resampler))
+    def _read(self, part: "Part", buffer: np.ndarray, stop: np.ndarray, n_threads: int) -> Window:
+        return self._store.read_runs(*self.runs(part), buffer, stop, part.choice(self.resampler), n_threads)
 
     def _make(
         self,
@@ -419,14 +419,14 @@ class SlabSource:
             following = iter(parts)
             pending: Future[Window]
 
-            def read_next() -> None:
+            def read_next(n_threads: int = 1) -> None:
                 nonlocal pending
                 part = next(following, None)
                 if part is not None:
-                    pending = reader.submit(self._read, part, buffer, stop)
+                    pending = reader.submit(self._read, part, buffer, stop, n_threads)
 
             try:
-                read_next()
+                read_next(self.resampler.n_threads)  # there is nothing to do yet but that
                 for planes in ranges:
                     yield make_slab(
                         self.resampler,

@@ -8,6 +8,7 @@ when it needs to, but no memory of ours.
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import tempfile
 import threading
@@ -19,6 +20,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from muse_core.cython_ext import rows as rows_kernels
+from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError, ResourceError, Stopped
 from muse_core.io.files import describe_os_error, read_all, write_all
 from muse_core.io.private import PrivateFolder
@@ -271,16 +273,23 @@ class RowStore:
         buffer: np.ndarray | None = None,
         stop: np.ndarray | None = None,
         choose: Callable[[np.ndarray], np.ndarray] | None = None,
+        n_threads: int = 1,
     ) -> Window:
-        """Return the rows of runs, see `runs`; the others as for `window`."""
+        """Return the rows of runs, see `runs`; by `n_threads` unless `choose` is given; the others as for `window`."""
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         rows = rows_in(int(offsets[-1]), buffer)
         if choose is not None:
             chosen = self._choose(starts, stops, rows, choose, stop)
             return Window(rows[: len(chosen)], starts, offsets[:-1], chosen)
-        for start, a, b in zip(starts, offsets[:-1], offsets[1:], strict=True):
-            _go_on(stop)
-            self._get(start, rows[a:b])
+
+        def read(first: int, last: int) -> None:
+            for start, a, b in zip(starts[first:last], offsets[first:last], offsets[first + 1 : last + 1], strict=True):
+                _go_on(stop)
+                self._get(start, rows[a:b])
+
+        edges = np.searchsorted(offsets, np.linspace(0, offsets[-1], n_threads + 1)).tolist()
+        for _ in map_in_order(lambda share: read(*share), itertools.pairwise(edges), n_threads):
+            pass
         return Window(rows, starts, offsets[:-1])
 
     def _choose(

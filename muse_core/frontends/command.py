@@ -2,6 +2,7 @@
 """Where the command muse-esorex starts: Ctrl-C ends it silently even while the rest is being imported."""
 
 import gc
+import os
 import signal
 
 
@@ -9,6 +10,8 @@ def main() -> int:
     """Run the command; see `muse_core.frontends.esorex.main`."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # numpy's linear algebra is for small matrices here: threads of its own would wait for work, and cost time by that
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from muse_core.frontends.esorex.main import main
 
     status = main()

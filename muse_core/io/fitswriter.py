@@ -13,13 +13,15 @@ from typing import Self
 import numpy as np
 
 from muse_core.errors import ProductError
-from muse_core.io.files import create_beside, describe_os_error, read_all, write_all
+from muse_core.io.files import begin_sync, create_beside, describe_os_error, read_all, write_all
 from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
 from muse_core.model.cards import formatted
 from muse_core.model.fits import Card, Header
 
 #: Length of data, in bytes, of which the signature is computed in the background.
 _LONG = 1 << 24
+#: Length of a piece that is worth to be brought to the disk by itself.
+_LONG_PIECE = 1 << 20
 #: Elements that are brought into the order of the file at once: few, so that they stay in the cache.
 PIECE = 1 << 17
 #: Cards that `finish` adds to the primary header and to each header.
@@ -90,6 +92,8 @@ class FitsStreamWriter:
             raise ValueError(f"HDU {hdu}: piece of {values.size} elements at {start} does not fit")
         for begin in range(0, values.size, PIECE):
             self._write_piece(hdu, start + begin, values[begin : begin + PIECE])
+        if values.nbytes >= _LONG_PIECE:
+            begin_sync(self._fd, self._data_start[hdu] + start * values.itemsize, values.nbytes)
 
     def _write_piece(self, hdu: int, start: int, values: np.ndarray) -> None:
         size = values.itemsize

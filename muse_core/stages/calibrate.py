@@ -84,7 +84,7 @@ class Calibration:
 
     def __init__(self, run: Run, exposure: OpenedExposure, first_row: int, options: CalibrationOptions):
         first = exposure.rows.files[0]
-        spectrum, self._factor = _flat_field(exposure, options.curves)
+        spectrum, self._factor = _flat_field(exposure, options.curves, run.resources.n_threads)
         self.exposure = exposure
         self.table = StoredTable(
             header=exposure.header,
@@ -151,7 +151,8 @@ class QuickCalibration:
         first, header = exposure.rows.files[0], exposure.header.copy()
         where = StoredExposure(0, 0, [])
         table = StoredTable(header, where, first.position_unit, first.units["data"], first.units["stat"])
-        self._factor = _flat_field(dataclasses.replace(exposure, header=header), options.curves)[1]
+        exposure, n_threads = dataclasses.replace(exposure, header=header), run.resources.n_threads
+        self._factor = _flat_field(exposure, options.curves, n_threads)[1]
         self._refraction = _refraction(run, table, options.reference_wavelength)
         self._flux = flux_calibration(run, table, options.curves) if options.flux else None
         self._compat = run.compat
@@ -278,12 +279,13 @@ def write_calibrated(table: StoredTable) -> None:
 
 
 def _flat_field(
-    exposure: OpenedExposure, curves: FluxCurves
+    exposure: OpenedExposure, curves: FluxCurves, n_threads: int
 ) -> tuple[FlatFieldSpectrum | None, flatfield.FlatFieldFactor | None]:
     """Average the flat-field spectra, and decide whether their correction stays."""
     header, spectrum, mode = exposure.header, exposure.attached, flatfield.Mode.NOTHING
     if exposure.spectra:
-        spectrum, mode = flatfield.average(exposure.spectra, instrument_mode(header)), flatfield.Mode.MULTIPLY
+        spectrum = flatfield.average(exposure.spectra, instrument_mode(header), n_threads)
+        mode = flatfield.Mode.MULTIPLY
     if spectrum is None or not _must_revert(header, curves):
         return spectrum, flatfield.FlatFieldFactor.of(spectrum, mode) if mode and spectrum is not None else None
     assert curves.response is not None

@@ -75,7 +75,7 @@ def on_grid(spectrum: FlatFieldSpectrum) -> np.ndarray:
     return values
 
 
-def average(spectra: Sequence[FlatFieldSpectrum], mode: str) -> FlatFieldSpectrum:
+def average(spectra: Sequence[FlatFieldSpectrum], mode: str, n_threads: int = 1) -> FlatFieldSpectrum:
     """Average the flat-field spectra of all IFUs of an exposure, and smooth the average.
 
     Parameters
@@ -84,6 +84,8 @@ def average(spectra: Sequence[FlatFieldSpectrum], mode: str) -> FlatFieldSpectru
         Of the IFUs in their order.
     mode : str
         Instrument mode as `muse_core.model.header.instrument_mode` gives it.
+    n_threads : int
+        Threads.
 
     Returns
     -------
@@ -102,10 +104,10 @@ def average(spectra: Sequence[FlatFieldSpectrum], mode: str) -> FlatFieldSpectru
     valid = np.isfinite(mean)
     if not valid.any():
         raise DataError(f"flat-field spectra: {len(spectra)} IFUs have no wavelength in common")
-    return FlatFieldSpectrum(grid()[valid], smooth(mean, mode)[valid], mean[valid])
+    return FlatFieldSpectrum(grid()[valid], smooth(mean, mode, n_threads)[valid], mean[valid])
 
 
-def smooth(values: np.ndarray, mode: str) -> np.ndarray:
+def smooth(values: np.ndarray, mode: str, n_threads: int = 1) -> np.ndarray:
     """Smooth a spectrum on `grid`: local cubic polynomials within 150 Angstrom, then a mean over 15 Angstrom.
 
     Parameters
@@ -114,6 +116,8 @@ def smooth(values: np.ndarray, mode: str) -> np.ndarray:
         Spectrum; NaN where it does not exist.
     mode : str
         Instrument mode; outside of its range of wavelengths the spectrum is not smoothed.
+    n_threads : int
+        Threads.
 
     Returns
     -------
@@ -128,16 +132,16 @@ def smooth(values: np.ndarray, mode: str) -> np.ndarray:
         for run in np.split(selected, np.flatnonzero(np.diff(selected) > 1) + 1):
             if len(run):
                 # the reference never takes the first point of the grid into a mean to its right
-                out[run] = _running_mean(_local_polynomials(lbda[run], values[run]), symmetric, int(run[0] == 0))
+                fitted = _local_polynomials(lbda[run], values[run], n_threads)
+                out[run] = _running_mean(fitted, symmetric, int(run[0] == 0))
     return out
 
 
-def _local_polynomials(lbda: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _local_polynomials(lbda: np.ndarray, values: np.ndarray, n_threads: int) -> np.ndarray:
     """Replace each value by a cubic fit to its neighbours, with rejection of outliers until there are none."""
-    out = np.empty(len(values))
-    calibrate_smooth_kernels.smooth_locally(
-        lbda, values, FIT_HALF_WIDTH, REJECTION, np.empty(2 * FIT_HALF_WIDTH + 1, np.uint8), out
-    )
+    out, shape = np.empty(len(values)), (n_threads, 2 * FIT_HALF_WIDTH + 1)
+    used, residuals = np.empty(shape, np.uint8), np.empty(shape)
+    calibrate_smooth_kernels.smooth_locally(lbda, values, FIT_HALF_WIDTH, REJECTION, used, residuals, out, n_threads)
     return out
 
 

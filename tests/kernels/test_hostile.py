@@ -211,7 +211,7 @@ def calls(kernels):
         "calibrate_position.locate": lambda: (rows(), 1.1, np.array([0.5, 0.5, -5e-5, 0, 0, 5e-5]), floats(5), 1.2),
         "calibrate_position.locate/rad": lambda: (rows(), 1.1, zeros(0), floats(5), 1.2),
         "calibrate_smooth.smooth_locally": lambda: (
-            floats(N, start=5000, stop=5010), floats(N), 3, 2.0, zeros(7, dtype=np.uint8), zeros(N),
+            floats(N, start=5000, stop=5010), floats(N), 3, 2.0, zeros(2, 7, dtype=np.uint8), zeros(2, 7), zeros(N), 2,
         ),
         "collapse.add_planes": lambda: (
             floats(2, 3, 4, dtype=np.float32), zeros(2, 3, 4, dtype=np.int32), floats(2, 2), zeros(2, 3, 4),

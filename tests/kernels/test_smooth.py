@@ -10,9 +10,9 @@ from numpy.polynomial import Legendre
 from muse_core.cython_ext.calibrate_smooth import smooth_locally
 
 
-def smooth(lbda, values, half, rejection):
-    out = np.empty(len(values))
-    smooth_locally(lbda, values, half, rejection, np.empty(2 * half + 1, np.uint8), out)
+def smooth(lbda, values, half, rejection, n_threads=2):
+    out, shape = np.empty(len(values)), (n_threads, 2 * half + 1)
+    smooth_locally(lbda, values, half, rejection, np.empty(shape, np.uint8), np.empty(shape), out, n_threads)
     return out
 
 
@@ -38,7 +38,9 @@ def test_against_slow_fit(seed, n, half):
     lbda = 5000 + 1.25 * np.arange(n)
     values = np.sin(lbda / 50) + rng.normal(0, 0.01, n)
     values[rng.integers(n)] += 0.5
-    np.testing.assert_allclose(smooth(lbda, values, half, 3.0), slow(lbda, values, half, 3.0), atol=1e-6)
+    found = smooth(lbda, values, half, 3.0)
+    np.testing.assert_allclose(found, slow(lbda, values, half, 3.0), atol=1e-6)
+    np.testing.assert_array_equal(smooth(lbda, values, half, 3.0, n_threads=1), found)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
@@ -57,4 +59,6 @@ def test_outlier_is_left_out():
 
 def test_lengths():
     with pytest.raises(ValueError, match="same length"):
-        smooth_locally(np.ones(3), np.ones(4), 1, 3.0, np.empty(3, np.uint8), np.empty(4))
+        smooth_locally(np.ones(3), np.ones(4), 1, 3.0, np.empty((1, 3), np.uint8), np.empty((1, 3)), np.empty(4), 1)
+    with pytest.raises(ValueError, match="a row for each thread"):
+        smooth_locally(np.ones(4), np.ones(4), 1, 3.0, np.empty((1, 3), np.uint8), np.empty((1, 3)), np.empty(4), 2)
