@@ -97,7 +97,7 @@ def sync(path: str | os.PathLike[str]) -> None:
 
 
 def begin_sync(descriptor: int, position: int, n_bytes: int) -> None:
-    """Have Linux bring bytes of a file to the disk from now on, so that `os.fsync` finds them there, without waiting."""
+    """Have Linux bring bytes of a file to the disk from now on, so that `os.fsync` finds them there; nobody waits."""
     with contextlib.suppress(AttributeError, OSError):
         c_library = ctypes.CDLL(None)
         c_library.sync_file_range(descriptor, ctypes.c_int64(position), ctypes.c_int64(n_bytes), _SYNC_FILE_RANGE_WRITE)

@@ -238,6 +238,21 @@ def test_cosmic_rays_with_equal_values(seed):
 
 
 @pytest.mark.parametrize("direction", CosmicRayDirection)
+def test_cosmic_rays_in_crowded_cells(direction):
+    """More rows in one cell, and in some beside each other, than the kernel takes at once."""
+    rows, _ = table(PIX, 700)
+    crowd = rows[np.repeat([3, 40, 41], [600, 300, 280])]
+    crowd["dq"], crowd["data"] = 0, np.random.default_rng(4).normal(100, 3, len(crowd))
+    crowd["data"][::50] = 400
+    rows = np.concatenate([rows, crowd])
+    options = ResampleOptions(method="nearest", crsigma=15)
+    expected = cosmic_rays(PIX, rows, cells_of(PIX, rows), options, direction)
+    found = run(PIX, rows, None, options, direction, 2).cosmic_rays
+    assert found.tolist() == [i for i in expected if not rows["dq"][i] & 32]
+    assert set(range(700, len(rows), 50)) <= set(found.tolist())
+
+
+@pytest.mark.parametrize("direction", CosmicRayDirection)
 @pytest.mark.parametrize(("sigma", "n_rows"), [(1.0, 3), (3.0, 1), (15.0, 1), (15.0, 3), (200.0, 2)])
 def test_cosmic_rays_at_the_limit(direction, sigma, n_rows):
     """Shortcuts of the kernel do not decide what is close: the next value above the limit is found, that below not."""

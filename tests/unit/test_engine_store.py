@@ -48,6 +48,18 @@ def test_window_has_all_rows_in_order(store, rows):
     assert len(window.rows) == store.count(7030, 7031.5) < len(rows) / 4
 
 
+def test_window_read_by_several_threads(store):
+    runs = store.runs(7030, 7060)
+    assert len(runs[0]) > 3
+    expected = store.read_runs(*runs)
+    for n_threads in (2, 3, 100):
+        found = store.read_runs(*runs, n_threads=n_threads)
+        assert np.array_equal(found.rows, expected.rows)
+        assert np.array_equal(found.offsets, expected.offsets)
+    nothing = store.read_runs(*store.runs(1, 2), n_threads=2)
+    assert len(nothing.rows) == 0
+
+
 def test_window_of_one_exposure(store, rows):
     window = store.window(0, 1e9, 8000, len(rows))
     assert np.array_equal(window.rows, rows[8000:])
