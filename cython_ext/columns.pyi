@@ -6,6 +6,14 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 def unpack(raw: Buffer, stride: int, words: npt.NDArray[np.uint32], field: int) -> None: ...
+def find_changes(
+    raw: Buffer,
+    stride: int,
+    n: int,
+    mask: int,
+    last: int,
+    positions: npt.NDArray[np.int64],
+) -> tuple[int, int]: ...
 def block_ranges(
     raw: Buffer,
     stride: int,

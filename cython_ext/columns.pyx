@@ -46,6 +46,51 @@ def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] wor
             words[i, field] = word_at(&raw[i * stride])
 
 
+def find_changes(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n, int mask, int last,
+                 long long[::1] positions):
+    """Find where the masked values of a column of big-endian integers change, if they never decrease.
+
+    Parameters
+    ----------
+    raw : buffer of bytes
+        Value i lies at ``i * stride``.
+    stride : int
+        Distance of values in bytes.
+    n : int
+        Number of values.
+    mask : int
+        Bits to look at.
+    last : int
+        Masked value before the first one; -1 if there is none.
+    positions : ndarray of int64, shape (> mask,)
+        Output: numbers of the values that are larger than that before.
+
+    Returns
+    -------
+    found : int
+        How many there are; -1 if a value is smaller than that before.
+    last : int
+        The last value, masked.
+    """
+    cdef Py_ssize_t i, found = 0
+    cdef int key
+    require(holds(raw, stride, n), "raw: too few bytes for n values")
+    require(0 <= mask < positions.shape[0], "positions: more than mask")
+    with nogil:
+        for i in range(n):
+            key = <int>(word_at(&raw[i * stride]) & <uint32_t>mask)
+            if key == last:
+                continue
+            if key < last:
+                found = -1
+                break
+            if last >= 0:
+                positions[found] = i
+                found += 1
+            last = key
+    return found, last
+
+
 def block_ranges(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t block, float[::1] low, float[::1] high):
     """Find the smallest and largest of each block of big-endian float32 values; NaN count for nothing.
 

@@ -35,6 +35,7 @@ ELEMENTS = {
 RETURNS = {
     "autocal.clipped_mean": "tuple[float, float, int]",
     "columns.add_image": "int",
+    "columns.find_changes": "tuple[int, int]",
     "cosmics.scratch_sizes": "tuple[int, int, int]",
     "detect.label": "int",
     "grid.n_chunks": "int",

@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 
 import numpy as np
 
+from muse_core.cython_ext import columns as columns_kernels
 from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine.progress import track
 from muse_core.engine.store import RowStore, rows_in
@@ -32,6 +33,8 @@ POSITION_COLUMNS = ("xpos", "ypos", "lambda", "origin")
 CHUNK_ROWS = 1 << 18
 #: No chunk has more. The detector is 4112 pixels high, and a slice 90 wide at most.
 LONGEST_CHUNK = 2 * CHUNK_ROWS
+#: Rows of which the slices are looked at together.
+_LOOKED_AT = 1 << 16
 #: Names of the passes over the rows of an exposure.
 LOADING, LOOKING, CHANGING = "reading rows", "looking at rows", "changing rows"
 
@@ -302,19 +305,27 @@ def _exposure_edges(file: PixelTableFile) -> list[int]:
     return edges if edges[-1] == file.n_rows else [0, file.n_rows]
 
 
+def _slice_changes(file: PixelTableFile, begin: int, end: int) -> list[int] | None:
+    """Return the rows with which a slice begins, but for the first; None if rows are not grouped by ascending slice."""
+    found = np.empty(origin.SLICE_KEY_MASK + 1, np.int64)
+    changes, last = [], -1
+    for a in range(begin, end, _LOOKED_AT):
+        b = min(a + _LOOKED_AT, end)
+        raw, stride = file.raw_column("origin", a, b)
+        n, last = columns_kernels.find_changes(raw, stride, b - a, origin.SLICE_KEY_MASK, last, found)
+        if n < 0:
+            return None
+        changes.extend((found[:n] + a).tolist())
+    return changes
+
+
 def _chunk_edges(file: PixelTableFile, begin: int, end: int) -> tuple[np.ndarray, bool]:
     """Cut a range of rows into chunks of whole slices, or into equal ones if rows are not grouped by slice."""
+    changes = _slice_changes(file, begin, end)
     if end - begin <= CHUNK_ROWS:
-        keys = origin.slice_key(file.column("origin", begin, end))
-        return np.array([begin, end]), bool((keys[1:] >= keys[:-1]).all())
-    changes, last = [], -1
-    for a in range(begin, end, CHUNK_ROWS):
-        keys = origin.slice_key(file.column("origin", a, min(a + CHUNK_ROWS, end)))
-        if keys[0] < last or (keys[1:] < keys[:-1]).any():
-            return _equal_edges(begin, end), False
-        found = np.flatnonzero(keys[1:] != keys[:-1]) + 1 + a
-        changes.extend(([a] if keys[0] != last and a > begin else []) + found.tolist())
-        last = keys[-1]
+        return np.array([begin, end]), changes is not None
+    if changes is None:
+        return _equal_edges(begin, end), False
     edges, previous = [begin], begin
     for position in [*changes, end]:
         if position - edges[-1] > CHUNK_ROWS and previous > edges[-1]:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -447,9 +448,13 @@ class ScratchRowStore(RowStore):
 
     def close(self) -> None:
         """Close the files; they are gone then."""
-        for file in self._files:
+
+        def close(file: BinaryIO) -> None:
             with contextlib.suppress(OSError):  # it is of no use any more
                 file.close()
+
+        with ThreadPoolExecutor(max(len(self._files), 1)) as pool:  # the system takes 0.1 s to forget a gigabyte
+            list(pool.map(close, self._files))
 
 
 @dataclasses.dataclass(slots=True)

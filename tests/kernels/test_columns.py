@@ -117,3 +117,32 @@ def test_block_ranges_beyond_the_vector(table):
         part = values[32 * k : 32 * k + 32]
         part = part[~np.isnan(part)]
         assert (low[k], high[k]) == ((part.min(), part.max()) if len(part) else (np.inf, -np.inf))
+
+
+@pytest.mark.parametrize("stride", [4, 12])
+def test_changes(stride):
+    """Bits beyond the mask do not matter; the value before the first one does; a smaller value ends it."""
+    keys = np.array([3, 3, 7, 7, 7, 8, 40, 40])
+    raw = np.zeros((len(keys), stride // 4), ">i4")
+    raw[:, 0] = keys | np.random.default_rng(1).integers(-(2**20), 2**20, len(keys)) << 11
+    positions = np.empty(0x800, np.int64)
+
+    def find(n, last):
+        found, last = columns_kernels.find_changes(raw.tobytes(), stride, n, 0x7FF, last, positions)
+        return (positions[:found].tolist() if found >= 0 else None), last
+
+    assert find(8, -1) == ([2, 5, 6], 40)
+    assert find(8, 3) == ([2, 5, 6], 40)
+    assert find(8, 1) == ([0, 2, 5, 6], 40)
+    assert find(0, 5) == ([], 5)
+    assert find(8, 4)[0] is None
+    raw[6, 0] = 7
+    assert find(8, -1)[0] is None
+    assert find(6, -1) == ([2, 5], 8)
+
+
+def test_changes_of_too_few_bytes():
+    with pytest.raises(ValueError, match="too few"):
+        columns_kernels.find_changes(b"1234567", 4, 2, 1, -1, np.empty(2, np.int64))
+    with pytest.raises(ValueError, match="more than mask"):
+        columns_kernels.find_changes(b"12345678", 4, 2, 2, -1, np.empty(2, np.int64))

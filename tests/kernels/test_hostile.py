@@ -231,6 +231,7 @@ def calls(kernels):
         "columns.block_ranges": lambda: (
             np.arange(4 * N, dtype=np.uint8), 4, N, zeros(1, dtype=np.float32), zeros(1, dtype=np.float32),
         ),
+        "columns.find_changes": lambda: (np.arange(4 * N, dtype=np.uint8), 4, N, 7, -1, zeros(8, dtype=np.int64)),
         "columns.unpack": lambda: (np.arange(4 * N, dtype=np.uint8), 4, zeros(N, 7, dtype=np.uint32), 2),
         "cosmics.scratch_sizes": lambda: (4, 30, 40, True),
         **{

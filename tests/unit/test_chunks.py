@@ -16,8 +16,8 @@ class _File:
     def __init__(self, slices: np.ndarray):
         self._origin = slices.astype(np.int32) | (1 << origin.IFU_SHIFT)
 
-    def column(self, _name: str, start: int, stop: int) -> np.ndarray:
-        return self._origin[start:stop]
+    def raw_column(self, _name: str, start: int, stop: int) -> tuple[bytes, int]:
+        return self._origin[start:stop].astype(">i4").tobytes(), 4
 
 
 def _grouped(rng, n: int) -> np.ndarray:
