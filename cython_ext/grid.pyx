@@ -34,7 +34,7 @@ cdef extern from "cells.h" nogil:
 
 cdef enum:
     BLOCK = 256      # rows whose cells are found at once
-    CHUNK = 65536    # rows a task
+    CHUNK = 16384    # rows a task
     AHEAD = 32       # so many rows before it is needed, a cell is fetched into the cache; the row itself and its voxel earlier
 
 # Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.

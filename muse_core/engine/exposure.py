@@ -209,7 +209,7 @@ class ExposureRows:
         file = self.files[part]
         exposures = _exposure_edges(file)
         found = [_chunk_edges(file, a, b) for a, b in zip(exposures[:-1], exposures[1:], strict=True)]
-        edges = np.unique(np.concatenate([edges for edges, _ in found]))
+        edges = np.array(sorted({edge for edges, _ in found for edge in edges.tolist()}))
         grouped = len(found) == 1 and found[0][1]
         if not self._cut[part]:
             return edges, list(np.diff(edges)), grouped

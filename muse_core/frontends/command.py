@@ -10,6 +10,7 @@ def main() -> int:
     """Run the command; see `muse_core.frontends.esorex.main`."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.set_threshold(10_000)  # what is imported and read at the start is many objects, and no garbage
     # numpy's linear algebra is for small matrices here: threads of its own would wait for work, and cost time by that
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from muse_core.frontends.esorex.main import main

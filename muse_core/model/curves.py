@@ -208,4 +208,5 @@ def interval_starts(*curves: np.ndarray) -> np.ndarray:
     The last node of a curve gets an interval of its own, of no width in float32, because it belongs to the curve.
     """
     after = [np.nextafter(nodes[-1], np.inf) for nodes in curves]
-    return np.concatenate([[-np.inf], np.unique(np.concatenate([*curves, after])), [np.inf]])
+    starts = np.sort(np.concatenate([*curves, after]))
+    return np.concatenate([[-np.inf], starts[np.append(True, np.diff(starts) > 0)], [np.inf]])

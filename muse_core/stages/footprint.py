@@ -139,7 +139,8 @@ class Footprint:
         """Name the exposures that lie farthest from the middle of all."""
         if not self.centres:
             return f"Positions are in {self.position_unit}."
-        distance = np.abs(np.array(self.centres) - np.median(self.centres, axis=0)).max(axis=1)
+        middle = np.sort(self.centres, axis=0)[len(self.centres) // 2]  # a median would have numpy import numpy.ma
+        distance = np.abs(np.array(self.centres) - middle).max(axis=1)
         named = np.argsort(-distance, kind="stable")[:_NAMED]
         dates = [get_string(exposure.header, "DATE-OBS") for exposure in self.exposures]
         texts = (f"{dates[i]} at {self.centres[i][0]:.4f}, {self.centres[i][1]:.4f}" for i in named)

@@ -472,15 +472,14 @@ class SkySubtraction:
         stored = table.stored
         if self._cut is None:
             return [0] * len(stored.chunks)
-        numbers = [np.empty(0, np.int64)]
         low, high = self._cut
-        for window in (
-            store.window(-np.inf, float(low), stored.begin, stored.end),
-            store.window(float(high), np.inf, stored.begin, stored.end),
-        ):
-            lbda = window.rows["lbda"]
-            numbers.append(window.numbers(np.flatnonzero((lbda < low) | (lbda > high))))
-        return stored.count_within(np.unique(np.concatenate(numbers)))
+        below = store.window(-np.inf, float(low), stored.begin, stored.end)
+        above = store.window(float(high), np.inf, stored.begin, stored.end)
+        numbers = [
+            below.numbers(np.flatnonzero(below.rows["lbda"] < low)),
+            above.numbers(np.flatnonzero(above.rows["lbda"] > high)),
+        ]
+        return stored.count_within(np.sort(np.concatenate(numbers)))
 
     @property
     def may_drop(self) -> bool:

@@ -390,7 +390,8 @@ class SlabResampler:
             inverse = self._weighting["xn"], self._weighting["yn"]
             resample_kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, stop, self.n_threads)
         else:
-            thickness = max(1, min(_THICKNESS, -(-(last - first) // self.n_threads)))
+            blocks_each = -(-(last - first) // (_THICKNESS * self.n_threads))  # so that no thread waits for another one
+            thickness = -(-(last - first) // (blocks_each * self.n_threads))
             size = resample_kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
             resample_kernels.weigh(
                 *common,
