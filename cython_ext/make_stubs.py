@@ -38,6 +38,7 @@ RETURNS = {
     "columns.find_changes": "tuple[int, int]",
     "cosmics.scratch_sizes": "tuple[int, int, int]",
     "detect.label": "int",
+    "files.read_pieces": "int",
     "grid.n_chunks": "int",
     "grid.pixel_of_position": "tuple[float, float]",
     "grid.position_of_pixel": "tuple[float, float]",

@@ -8,22 +8,24 @@ when it needs to, but no memory of ours.
 
 import contextlib
 import dataclasses
+import errno
 import itertools
 import os
 import tempfile
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Self
 
 import numpy as np
 
+from muse_core.cython_ext import files as files_kernels
 from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine.threads import map_in_order
 from muse_core.errors import DataError, ResourceError, Stopped
-from muse_core.io.files import describe_os_error, read_all, write_all
+from muse_core.io.files import describe_os_error, write_all
 from muse_core.io.private import PrivateFolder
 from muse_core.model.rows import ROW
 
@@ -158,8 +160,12 @@ class RowStore:
         if rows.ctypes.data != kept.ctypes.data:
             words(kept)[:] = words(rows)
 
-    def _get(self, start: int, out: np.ndarray) -> None:
-        words(out)[:] = words(self._rows[start - self.first : start - self.first + len(out)])
+    def _get(self, starts: np.ndarray, stops: np.ndarray, out: np.ndarray, stop: np.ndarray | None = None) -> None:
+        at = 0
+        for start, end in zip((starts - self.first).tolist(), (stops - self.first).tolist(), strict=True):
+            _go_on(stop)
+            words(out[at : at + end - start])[:] = words(self._rows[start:end])
+            at += end - start
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
@@ -179,7 +185,7 @@ class RowStore:
     def read(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
         """Return a copy of the rows `start` to `stop`; in `buffer`, an array of ROW, if it is large enough."""
         out = rows_in(stop - start, buffer)
-        self._get(start, out)
+        self._get(np.array([start]), np.array([stop]), out)
         return out
 
     def _index(self) -> _WholeIndex:
@@ -283,13 +289,12 @@ class RowStore:
             chosen = self._choose(starts, stops, rows, choose, stop)
             return Window(rows[: len(chosen)], starts, offsets[:-1], chosen)
 
-        def read(first: int, last: int) -> None:
-            for start, a, b in zip(starts[first:last], offsets[first:last], offsets[first + 1 : last + 1], strict=True):
-                _go_on(stop)
-                self._get(start, rows[a:b])
+        def read(share: tuple[int, int]) -> None:
+            first, last = share
+            self._get(starts[first:last], stops[first:last], rows[offsets[first] : offsets[last]], stop)
 
         edges = np.searchsorted(offsets, np.linspace(0, offsets[-1], n_threads + 1)).tolist()
-        for _ in map_in_order(lambda share: read(*share), itertools.pairwise(edges), n_threads):
+        for _ in map_in_order(read, itertools.pairwise(edges), n_threads):
             pass
         return Window(rows, starts, offsets[:-1])
 
@@ -316,9 +321,8 @@ class RowStore:
 
         for start, end in zip(starts.tolist(), stops.tolist(), strict=True):
             while start < end:
-                _go_on(stop)
                 n = min(end - start, len(piece) - filled)
-                self._get(start, piece[filled : filled + n])
+                self._get(np.array([start]), np.array([start + n]), piece[filled : filled + n], stop)
                 start, filled = start + n, filled + n
                 if filled == len(piece):
                     n_chosen += take()
@@ -413,16 +417,18 @@ class ScratchRowStore(RowStore):
         rounds, rest = divmod(self.n_rows, _STRETCH * len(self._files))
         return rounds * _STRETCH + min(max(rest - number * _STRETCH, 0), _STRETCH)
 
-    def _pieces(self, start: int, n_rows: int) -> Iterator[tuple[int, int, slice]]:
-        """Yield where stretches of a range of rows are: descriptor of the file, position there, which of the rows."""
-        done, begin = 0, start - self.first
-        while done < n_rows:
-            number, within = divmod(begin + done, _STRETCH)
-            n = min(_STRETCH - within, n_rows - done) if len(self._files) > 1 else n_rows
-            turn, file = divmod(number, len(self._files))
-            position = (turn * _STRETCH + within) * ROW.itemsize
-            yield self._files[file].fileno(), position, slice(done, done + n)
-            done += n
+    def _pieces(self, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return where ranges of rows are, in pieces: descriptor of the file, position there, number of rows."""
+        descriptors = np.array([file.fileno() for file in self._files], np.intc)
+        begin, end = starts - self.first, stops - self.first
+        stretch = _STRETCH if len(self._files) > 1 else max(self.n_rows, 1)
+        first = begin // stretch
+        counts = (end - 1) // stretch - first + 1
+        run = np.repeat(np.arange(len(counts)), counts)
+        number = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
+        turn, file = np.divmod(number, len(descriptors))
+        a, b = np.maximum(begin[run], number * stretch), np.minimum(end[run], (number + 1) * stretch)
+        return descriptors[file], (a + (turn - number) * stretch) * ROW.itemsize, b - a
 
     @property
     def _needs_space(self) -> bool:
@@ -433,18 +439,24 @@ class ScratchRowStore(RowStore):
         return None
 
     def _put(self, start: int, rows: np.ndarray) -> None:
+        pieces = self._pieces(np.array([start]), np.array([start + len(rows)]))
+        done = 0
         try:
-            for descriptor, position, piece in self._pieces(start, len(rows)):
-                write_all(descriptor, np.ascontiguousarray(rows[piece]), position)
+            for descriptor, position, n in zip(*(values.tolist() for values in pieces), strict=True):
+                write_all(descriptor, np.ascontiguousarray(rows[done : done + n]), position)
+                done += n
         except OSError as error:
             raise ResourceError(describe_os_error(error, self._path)) from error
 
-    def _get(self, start: int, out: np.ndarray) -> None:
-        try:
-            for descriptor, position, piece in self._pieces(start, len(out)):
-                read_all(descriptor, out[piece], position)
-        except OSError as error:
-            raise ResourceError(describe_os_error(error, self._path)) from error
+    def _get(self, starts: np.ndarray, stops: np.ndarray, out: np.ndarray, stop: np.ndarray | None = None) -> None:
+        descriptors, positions, n_rows = self._pieces(starts, stops)
+        stop = np.zeros(1, np.int32) if stop is None else stop
+        status = files_kernels.read_pieces(descriptors, positions, n_rows * ROW.itemsize, out.view(np.uint8), stop)
+        _go_on(stop)
+        if status:
+            text = "it ends too early" if status == files_kernels.TOO_SHORT else os.strerror(status)
+            error = OSError(errno.EIO if status == files_kernels.TOO_SHORT else status, text)
+            raise ResourceError(describe_os_error(error, self._path))
 
     def close(self) -> None:
         """Close the files; they are gone then."""
@@ -540,7 +552,7 @@ class KeptRowStore(ScratchRowStore):
         buffer = np.empty(max((_length(part) for part in parts.values()), default=0), ROW)
         for start, part in parts.items():
             rows = buffer[: _length(part)]
-            self._get(start, rows)
+            self._get(np.array([start]), np.array([start + len(rows)]), rows)
             if _checksum(rows) != part.checksum:
                 raise DataError(f"{self._path}: rows {start} to {start + len(rows) - 1}: wrong checksum")
         self.adopt(parts)

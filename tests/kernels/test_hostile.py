@@ -11,6 +11,7 @@ sanitize` runs this file with them. What index arrays hold is not varied where a
 
 import faulthandler
 import importlib
+import os
 import pkgutil
 import signal
 
@@ -77,6 +78,7 @@ def zeros(*shape, dtype=np.float64):
 
 CALLABLE = ("cython_function_or_method", "builtin_function_or_method")
 STOP = np.zeros(1, np.int32)
+ZEROS = os.open("/dev/zero", os.O_RDONLY)
 LSF = (floats(2, 6), np.array([3.0, 0.0, 1.0, 1.0, 5000.0, 10.0]))
 LINES = (np.array([5001.0, 5003.0]), np.array([1.0, 2.0]))
 
@@ -241,6 +243,9 @@ def calls(kernels):
         },
         "darcheck.shift_positions": lambda: (rows(), 5000.0, 10.0, floats(3), floats(3)),
         "detect.label": lambda: (zeros(5, 6, dtype=np.uint8), zeros(5, 6, dtype=np.int32)),
+        "files.read_pieces": lambda: (
+            np.full(2, ZEROS, np.int32), np.arange(2), np.full(2, 4), np.ones(8, np.uint8), zeros(1, dtype=np.int32),
+        ),
         "grid.n_chunks": lambda: (N,),
         "grid.tangent_plane": lambda: (10.0, -30.0, 10.1, -30.1),
         "grid.pixel_of_position": lambda: (grid(), 1.0, 2.0),

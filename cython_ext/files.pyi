@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Made by make_stubs.py from files.pyx.
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+TOO_SHORT: int
+STOPPED: int
+
+def read_pieces(
+    descriptors: npt.NDArray[np.int32],
+    positions: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    out: Buffer,
+    stop: npt.NDArray[np.int32],
+) -> int: ...
