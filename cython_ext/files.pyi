@@ -5,8 +5,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
-TOO_SHORT: int
 STOPPED: int
+TOO_SHORT: int
 
 def read_pieces(
     descriptors: npt.NDArray[np.int32],

@@ -94,9 +94,11 @@ def stub(path: Path) -> str:
             line = f"def {name}(\n" + "".join(f"    {argument},\n" for argument in arguments) + f") -> {returns}: ..."
         lines.append(line)
     text = "\n".join(lines)
-    for name, value in _CONSTANT.findall(source):
-        kind = "float" if re.search(r"\.|float", value) else "int"
-        text = f"{name}: {kind}\n{text}"
+    constants = [
+        f"{name}: {'float' if '.' in value or 'float' in value else 'int'}" for name, value in _CONSTANT.findall(source)
+    ]
+    if constants:
+        text = "\n".join(constants) + "\n\n" + text
     needs = [
         ("from collections.abc import Mapping", "Mapping["),
         ("from typing import Any", "Any"),
