@@ -16,8 +16,8 @@
 #define MUSE_ROW_BINS 24   /* the first and the last one are open; a further one, which nobody looks at, is for no value */
 #define MUSE_ROW_WIDTH 0.3 /* of a bin, in median absolute deviations: two bins have far less than half of the values */
 #define MUSE_ROW_LANES 16
-#define MUSE_ROW_CELLS 128 /* cells, and at most so many values, whose bins are found at once */
-#define MUSE_ROW_PIECE 512
+#define MUSE_ROW_CELLS 128 /* cells that are counted together, */
+#define MUSE_ROW_PIECE 512 /* if they have no more values than that */
 #define MUSE_ROW_MOST INT16_MAX /* values around a cell that are counted */
 #define MUSE_ROW_MARGIN 1e-3f   /* of a bin, for rounding */
 
