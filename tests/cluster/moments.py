@@ -77,7 +77,7 @@ def dask_setup(_worker) -> None:
     """Count what writes, reads and computes."""
     for module in (store, fitswriter):
         _before(module, "write_all")
-    _before(store, "read_all")
+    _before(store.files_kernels, "read_pieces")
     _before(store.RowStore, "write")
     _before(store.RowStore, "read")
     _before(SlabResampler, "slab")
