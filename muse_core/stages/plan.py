@@ -49,7 +49,7 @@ _BAND_COPIES, _IMAGE_OF_BAND = 2, OwnCube(ResampleOptions(pixfrac=INTERNAL_PIXFR
 #: libraries that are imported to fit Raman lines, and to look for sources in images; and the part by which rows are not
 #: spread evenly.
 _PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 1 << 20, 1 << 20, 2 << 20, 1.03
-_FIT_BYTES, _SEARCH_BYTES = 22 << 20, 56 << 20
+_FIT_BYTES, _SEARCH_BYTES = 28 << 20, 56 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
