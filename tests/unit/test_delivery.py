@@ -6,10 +6,10 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
-import shutil
 import subprocess
 import sys
 from pathlib import Path
