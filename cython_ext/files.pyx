@@ -9,9 +9,14 @@ from bounded cimport require
 from stopping cimport is_set
 
 cdef long long FARTHEST = <long long>1 << 62
+
+cdef enum:
+    HALTED = -1
+    ENDED = -2
+
 #: What `read_pieces` returns instead of a number of an error.
-STOPPED = -1
-TOO_SHORT = -2
+STOPPED = HALTED
+TOO_SHORT = ENDED
 
 
 cdef int read_piece(int descriptor, unsigned char *out, long long length, long long position) noexcept nogil:
@@ -23,7 +28,7 @@ cdef int read_piece(int descriptor, unsigned char *out, long long length, long l
                 continue
             return errno
         if done == 0:
-            return -2
+            return ENDED
         out += done
         length -= done
         position += done
@@ -62,7 +67,7 @@ def read_pieces(const int[::1] descriptors, const long long[::1] positions, cons
     with nogil:
         for i in range(n):
             if is_set(&stop[0]):
-                status = -1
+                status = HALTED
                 break
             if lengths[i]:
                 status = read_piece(descriptors[i], &out[at], lengths[i], positions[i])

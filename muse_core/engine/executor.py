@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from muse_core.engine.journal import Journal
 from muse_core.engine.resources import Resources
+from muse_core.engine.scratch import KeptRowStore
 from muse_core.engine.slabs import Slab, SlabSource
-from muse_core.engine.store import KeptRowStore, RowStore
+from muse_core.engine.store import RowStore
 
 if TYPE_CHECKING:
     from muse_core.engine.plan import Crew

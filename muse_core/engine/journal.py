@@ -24,8 +24,9 @@ import numpy as np
 
 from muse_core.engine.records import RecordError, pack, unpack
 from muse_core.engine.resources import ENVIRONMENT, RESUME_VARIABLE, Resources
+from muse_core.engine.scratch import KeptRows, KeptRowStore
 from muse_core.engine.slabs import Slab, SlabSource
-from muse_core.engine.store import KeptRows, KeptRowStore, RowStore
+from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ParameterError, ProductError, ResourceError
 from muse_core.io.files import describe_os_error
 from muse_core.io.litter import cleaned_up_by

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from muse_core.engine.cluster import CLUSTER_VARIABLE
-from muse_core.engine.store import KeptRowStore, RowStore, ScratchRowStore
+from muse_core.engine.scratch import KeptRowStore, ScratchRowStore
+from muse_core.engine.store import RowStore
 from muse_core.engine.threads import thread_count
 from muse_core.errors import ParameterError, ResourceError
 from muse_core.model.rows import ROW

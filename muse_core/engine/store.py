@@ -1,33 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The row store: the rows of all exposures of a run, in memory or in a scratch file, read by ranges or wavelengths.
+"""The row store: the rows of all exposures of a run, read by ranges or wavelengths; here in memory.
 
-All kinds give the same bits. The scratch file has no name (the system removes it however the run ends), unless it is
-to outlive the run. It is read and written with explicit calls, so that it costs page cache, which the system takes back
-when it needs to, but no memory of ours.
+Those in files are in `muse_core.engine.scratch`. All kinds give the same bits.
 """
 
-import contextlib
 import dataclasses
-import errno
 import itertools
-import os
-import tempfile
-import threading
-import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from muse_core.cython_ext import files as files_kernels
 from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine.threads import map_in_order
-from muse_core.errors import DataError, ResourceError, Stopped
-from muse_core.io.files import describe_os_error, write_all
-from muse_core.io.private import PrivateFolder
+from muse_core.errors import Stopped
 from muse_core.model.rows import ROW
+
+if TYPE_CHECKING:
+    from muse_core.engine.scratch import KeptRows, KeptRowStore
 
 #: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
 INDEX_ROWS = 128
@@ -35,16 +25,12 @@ INDEX_ROWS = 128
 EXTENT_ROWS = 8 * INDEX_ROWS
 #: Memory of the index for each row: an entry has 24 bytes, an extent 16.
 INDEX_BYTES = 24 / INDEX_ROWS + 16 / EXTENT_ROWS
-
-
-#: Rows that lie together in one of several files.
-_STRETCH = 1 << 16
 #: Rows that are read together where only some of them are wanted.
 _PIECE_ROWS = 1 << 17
 
 
 @dataclasses.dataclass(slots=True)
-class _Index:
+class RowIndex:
     """Where rows are, in their order.
 
     Attributes
@@ -63,9 +49,14 @@ class _Index:
     high: np.ndarray
     extents: np.ndarray
 
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are, if none is missing between them."""
+        return int(self.stop[-1] - self.start[0]) if len(self.start) else 0
+
 
 @dataclasses.dataclass(slots=True)
-class _WholeIndex(_Index):
+class _WholeIndex(RowIndex):
     """That of all rows; with the numbers of the first stretch, and of the first extent, of each part."""
 
     first_stretches: np.ndarray
@@ -119,7 +110,8 @@ def rows_in(n_rows: int, buffer: np.ndarray | None) -> np.ndarray:
     return np.empty(n_rows, ROW) if buffer is None or len(buffer) < n_rows else buffer[:n_rows]
 
 
-def _go_on(stop: np.ndarray | None) -> None:
+def go_on(stop: np.ndarray | None) -> None:
+    """Raise `Stopped` if another thread has set `stop`."""
     if stop is not None and stop[0]:
         raise Stopped("reading of rows was stopped")
 
@@ -139,7 +131,7 @@ class RowStore:
 
     def __init__(self, n_rows: int, first: int = 0, final: "KeptRowStore | None" = None):
         self.n_rows, self.first, self._final = n_rows, first, final
-        self._parts: dict[int, _Index] = {}
+        self._parts: dict[int, RowIndex] = {}
         self._sorted: _WholeIndex | None = None
         self._allocate()
 
@@ -163,7 +155,7 @@ class RowStore:
     def _get(self, starts: np.ndarray, stops: np.ndarray, out: np.ndarray, stop: np.ndarray | None = None) -> None:
         at = 0
         for start, end in zip((starts - self.first).tolist(), (stops - self.first).tolist(), strict=True):
-            _go_on(stop)
+            go_on(stop)
             words(out[at : at + end - start])[:] = words(self._rows[start:end])
             at += end - start
 
@@ -175,9 +167,9 @@ class RowStore:
         rows_kernels.index(np.ascontiguousarray(rows), INDEX_ROWS, EXTENT_ROWS, wavelengths, extents)
         low, high = np.ascontiguousarray(wavelengths.T)
         stop = start + np.minimum(edges + INDEX_ROWS, len(rows))
-        self._keep(start, rows, _Index(start + edges, stop, low, high, extents))
+        self._keep(start, rows, RowIndex(start + edges, stop, low, high, extents))
 
-    def _keep(self, start: int, rows: np.ndarray, part: _Index) -> None:
+    def _keep(self, start: int, rows: np.ndarray, part: RowIndex) -> None:
         self._put(start, rows)
         self._parts[start] = part
         self._sorted = None
@@ -192,7 +184,7 @@ class RowStore:
         if self._sorted is None:
             keys = sorted(self._parts)
             parts = [self._parts[key] for key in keys]
-            names = [field.name for field in dataclasses.fields(_Index)]
+            names = [field.name for field in dataclasses.fields(RowIndex)]
             start, stop, low, high, extents = (
                 np.concatenate([getattr(part, name) for part in parts]) for name in names
             )
@@ -202,7 +194,7 @@ class RowStore:
             for i, key in enumerate(keys):  # no second copy of the index
                 a, b = edges[i : i + 2]
                 around = extents[groups[i] : groups[i + 1]]
-                self._parts[key] = _Index(start[a:b], stop[a:b], low[a:b], high[a:b], around)
+                self._parts[key] = RowIndex(start[a:b], stop[a:b], low[a:b], high[a:b], around)
             self._sorted = _WholeIndex(start, stop, low, high, extents, edges[:-1], groups[:-1])
         return self._sorted
 
@@ -286,7 +278,7 @@ class RowStore:
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         rows = rows_in(int(offsets[-1]), buffer)
         if choose is not None:
-            chosen = self._choose(starts, stops, rows, choose, stop)
+            chosen = self._choose(starts, stops, offsets, rows, choose, stop)
             return Window(rows[: len(chosen)], starts, offsets[:-1], chosen)
 
         def read(share: tuple[int, int]) -> None:
@@ -302,44 +294,41 @@ class RowStore:
         self,
         starts: np.ndarray,
         stops: np.ndarray,
+        offsets: np.ndarray,
         out: np.ndarray,
         choose: Callable[[np.ndarray], np.ndarray],
         stop: np.ndarray | None,
     ) -> np.ndarray:
         """Read runs piece by piece; put the rows that `choose` wants into `out`, return which of all they are."""
-        kind = np.min_scalar_type(max(int((stops - starts).sum()), 1 << 16))
-        numbers = [np.empty(0, kind)]
-        piece, filled, begin, n_chosen = np.empty(_PIECE_ROWS, ROW), 0, 0, 0
+        total, n_chosen = int(offsets[-1]), 0
+        kind = np.min_scalar_type(max(total, 1 << 16))
+        numbers, piece = [np.empty(0, kind)], np.empty(min(_PIECE_ROWS, total), ROW)
         width = ROW.itemsize // words(piece).itemsize
-
-        def take() -> int:
-            found = np.flatnonzero(choose(piece[:filled]))
+        for begin in range(0, total, _PIECE_ROWS):
+            end = min(begin + _PIECE_ROWS, total)
+            first, last = np.searchsorted(offsets, begin, "right") - 1, np.searchsorted(offsets, end)
+            low, high = starts[first:last].copy(), stops[first:last].copy()
+            low[0] += begin - offsets[first]
+            high[-1] -= offsets[last] - end
+            rows = piece[: end - begin]
+            self._get(low, high, rows, stop)
+            found = np.flatnonzero(choose(rows))
             kept = out[n_chosen : n_chosen + len(found)]
-            np.take(words(piece).reshape(-1, width), found, axis=0, out=words(kept).reshape(-1, width))
+            np.take(words(rows).reshape(-1, width), found, axis=0, out=words(kept).reshape(-1, width))
             numbers.append((begin + found).astype(kind))
-            return len(found)
-
-        for start, end in zip(starts.tolist(), stops.tolist(), strict=True):
-            while start < end:
-                n = min(end - start, len(piece) - filled)
-                self._get(np.array([start]), np.array([start + n]), piece[filled : filled + n], stop)
-                start, filled = start + n, filled + n
-                if filled == len(piece):
-                    n_chosen += take()
-                    begin, filled = begin + filled, 0
-        n_chosen += take()
+            n_chosen += len(found)
         return np.concatenate(numbers)
 
     def checkpoint(self, begin: int, end: int) -> "dict[int, KeptRows]":
         """Put the rows of a range, which are done, where they are to stay; return what `restore` needs to find them."""
         assert self._final is not None
-        longest = 0 if self.memory_bytes else max(map(_length, self._parts.values()), default=0)
+        longest = 0 if self.memory_bytes else max((part.n_rows for part in self._parts.values()), default=0)
         buffer = np.empty(longest, ROW)
         for start, part in self._parts.items():
             if begin <= start < end:
-                rows = self.place(start, _length(part))
+                rows = self.place(start, part.n_rows)
                 if rows is None:
-                    rows = self.read(start, start + _length(part), buffer)
+                    rows = self.read(start, start + part.n_rows, buffer)
                 self._final._keep(start, rows, part)
         return self._final.checkpoint(begin, end)
 
@@ -357,264 +346,3 @@ class RowStore:
 
     def __exit__(self, kind: object, value: object, traceback: object) -> None:
         self.close()
-
-
-class ScratchRowStore(RowStore):
-    """Rows in files without a name in `directory`.
-
-    A file takes one writer at a time. So stretches of rows are dealt out to several: threads that write chunks side by
-    side seldom meet.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    directory : Path
-        Folder of the file.
-    first, final
-        As for `RowStore`.
-
-    Raises
-    ------
-    ResourceError
-        The folder cannot be used or has no space left.
-    """
-
-    #: Name of the files in messages, and what to look at if they cannot be made.
-    NAME, _HINT = "scratch", "; see MUSE_SCRATCH"
-    _N_FILES = 8
-
-    def __init__(self, n_rows: int, directory: Path, first: int = 0, final: "KeptRowStore | None" = None):
-        self._directory, self._path = directory, directory / self.NAME
-        super().__init__(n_rows, first, final)
-
-    @property
-    def memory_bytes(self) -> int:
-        """None: a file is in the page cache."""
-        return 0
-
-    def _open(self) -> list[BinaryIO]:
-        stretches = -(-self.n_rows // _STRETCH)
-        return [
-            tempfile.TemporaryFile(dir=self._directory, buffering=0)
-            for _ in range(max(1, min(self._N_FILES, stretches)))
-        ]
-
-    def _allocate(self) -> None:
-        self._files: list[BinaryIO] = []
-        try:
-            self._files = self._open()
-            if self._needs_space:
-                for number, file in enumerate(self._files):
-                    os.posix_fallocate(file.fileno(), 0, max(self._rows_of(number), 1) * ROW.itemsize)
-        except OSError as error:
-            self.close()
-            message = describe_os_error(error, self._path, self.n_rows * ROW.itemsize)
-            raise ResourceError(message + self._HINT) from error
-
-    def _rows_of(self, number: int) -> int:
-        """Return how many rows a file has."""
-        rounds, rest = divmod(self.n_rows, _STRETCH * len(self._files))
-        return rounds * _STRETCH + min(max(rest - number * _STRETCH, 0), _STRETCH)
-
-    def _pieces(self, starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return where ranges of rows are, in pieces: descriptor of the file, position there, number of rows."""
-        descriptors = np.array([file.fileno() for file in self._files], np.intc)
-        begin, end = starts - self.first, stops - self.first
-        stretch = _STRETCH if len(self._files) > 1 else max(self.n_rows, 1)
-        first = begin // stretch
-        counts = (end - 1) // stretch - first + 1
-        run = np.repeat(np.arange(len(counts)), counts)
-        number = first[run] + np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
-        turn, file = np.divmod(number, len(descriptors))
-        a, b = np.maximum(begin[run], number * stretch), np.minimum(end[run], (number + 1) * stretch)
-        return descriptors[file], (a + (turn - number) * stretch) * ROW.itemsize, b - a
-
-    @property
-    def _needs_space(self) -> bool:
-        return self.n_rows > 0
-
-    def place(self, start: int, n_rows: int) -> np.ndarray | None:
-        """Return None: the rows are not in memory."""
-        return None
-
-    def _put(self, start: int, rows: np.ndarray) -> None:
-        pieces = self._pieces(np.array([start]), np.array([start + len(rows)]))
-        done = 0
-        try:
-            for descriptor, position, n in zip(*(values.tolist() for values in pieces), strict=True):
-                write_all(descriptor, np.ascontiguousarray(rows[done : done + n]), position)
-                done += n
-        except OSError as error:
-            raise ResourceError(describe_os_error(error, self._path)) from error
-
-    def _get(self, starts: np.ndarray, stops: np.ndarray, out: np.ndarray, stop: np.ndarray | None = None) -> None:
-        descriptors, positions, n_rows = self._pieces(starts, stops)
-        stop = np.zeros(1, np.int32) if stop is None else stop
-        status = files_kernels.read_pieces(descriptors, positions, n_rows * ROW.itemsize, out.view(np.uint8), stop)
-        _go_on(stop)
-        if status:
-            text = "it ends too early" if status == files_kernels.TOO_SHORT else os.strerror(status)
-            error = OSError(errno.EIO if status == files_kernels.TOO_SHORT else status, text)
-            raise ResourceError(describe_os_error(error, self._path))
-
-    def close(self) -> None:
-        """Close the files; they are gone then."""
-
-        def close(file: BinaryIO) -> None:
-            with contextlib.suppress(OSError):  # it is of no use any more
-                file.close()
-
-        with ThreadPoolExecutor(max(len(self._files), 1)) as pool:  # the system takes 0.1 s to forget a gigabyte
-            list(pool.map(close, self._files))
-
-
-@dataclasses.dataclass(slots=True)
-class KeptRows:
-    """Rows in the file of a `KeptRowStore`: those of one call of `write`.
-
-    Attributes
-    ----------
-    start, stop, low, high, extents : ndarray
-        Their index: first and last + 1 number, smallest and largest wavelength of each stretch, ranges of positions.
-    checksum : int
-        CRC-32 of the rows.
-    """
-
-    start: np.ndarray
-    stop: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    extents: np.ndarray
-    checksum: int
-
-
-class KeptRowStore(ScratchRowStore):
-    """Rows in a file in `folder` that stays, with checksums.
-
-    Parameters
-    ----------
-    n_rows : int
-        Number of rows.
-    folder : PrivateFolder
-        Folder of the file; open as long as the store is.
-    shared : bool
-        Another process has made the store, and others may be at work in it, each in a range of its own.
-
-    Raises
-    ------
-    ResourceError
-        What is in the place of the file is not ours, or there is no space left.
-    """
-
-    NAME, _HINT = "rows", "; see MUSE_RESUME"
-
-    def __init__(self, n_rows: int, folder: PrivateFolder, *, shared: bool = False):
-        self._folder, self.is_shared = folder, shared
-        self._checksums: dict[int, int] = {}
-        self._sync: threading.Thread | None = None
-        self._sync_error: OSError | None = None
-        super().__init__(n_rows, folder.path)
-
-    def _open(self) -> list[BinaryIO]:
-        flags = os.O_RDWR if self.is_shared else os.O_RDWR | os.O_CREAT
-        return [open(self._folder.open_file(self.NAME, flags), "r+b", buffering=0)]
-
-    def _put(self, start: int, rows: np.ndarray) -> None:
-        super()._put(start, rows)
-        self._checksums[start] = _checksum(rows)
-
-    @property
-    def _needs_space(self) -> bool:
-        return self.n_rows > 0 and not self.is_shared
-
-    def checkpoint(self, begin: int, end: int) -> dict[int, KeptRows]:
-        """Let the rows of a range go to the disk; return what `restore` needs to find them.
-
-        It does not wait for the disk: a record of rows that did not get there is found out by their checksums.
-        """
-        if not self.is_shared:
-            self._start_sync()
-        return {
-            start: KeptRows(part.start, part.stop, part.low, part.high, part.extents, self._checksums[start])
-            for start, part in self._parts.items()
-            if begin <= start < end
-        }
-
-    def restore(self, parts: dict[int, KeptRows]) -> None:
-        """Find the rows again that an earlier store has left in the same file.
-
-        Raises
-        ------
-        DataError
-            They are not those that it has written.
-        """
-        buffer = np.empty(max((_length(part) for part in parts.values()), default=0), ROW)
-        for start, part in parts.items():
-            rows = buffer[: _length(part)]
-            self._get(np.array([start]), np.array([start + len(rows)]), rows)
-            if _checksum(rows) != part.checksum:
-                raise DataError(f"{self._path}: rows {start} to {start + len(rows) - 1}: wrong checksum")
-        self.adopt(parts)
-
-    def adopt(self, parts: dict[int, KeptRows]) -> None:
-        """Find rows that another store has just put into the same file, or that have been checked."""
-        for start, part in parts.items():
-            self._parts[start] = _Index(part.start, part.stop, part.low, part.high, part.extents)
-            self._checksums[start] = part.checksum
-        self._sorted = None
-
-    def settle(self) -> None:
-        """Let go of the file, so that other machines see what has been written.
-
-        Raises
-        ------
-        ResourceError
-            It did not get where they could see it.
-        """
-        try:
-            for file in self._files:
-                file.close()
-        except OSError as error:
-            raise ResourceError(describe_os_error(error, self._path)) from error
-
-    def _start_sync(self) -> None:
-        self._finish_sync()
-
-        def sync(descriptor: int) -> None:
-            try:
-                os.fdatasync(descriptor)
-            except OSError as error:
-                self._sync_error = error
-            finally:
-                os.close(descriptor)
-
-        self._sync = threading.Thread(target=sync, args=(os.dup(self._files[0].fileno()),), daemon=True)
-        self._sync.start()
-
-    def _finish_sync(self) -> None:
-        """Wait for what is on its way to the disk.
-
-        Raises
-        ------
-        ResourceError
-            It did not get there: what is read from the file may not be what was written.
-        """
-        if self._sync is not None:
-            self._sync.join()
-            self._sync = None
-        if self._sync_error is not None:
-            raise ResourceError(describe_os_error(self._sync_error, self._path)) from self._sync_error
-
-    def __exit__(self, kind: object, value: object, traceback: object) -> None:
-        super().__exit__(kind, value, traceback)
-        if kind is None and self._sync_error is not None:
-            self._finish_sync()
-
-
-def _length(part: KeptRows | _Index) -> int:
-    return int(part.stop[-1] - part.start[0]) if len(part.start) else 0
-
-
-def _checksum(rows: np.ndarray) -> int:
-    return zlib.crc32(memoryview(np.ascontiguousarray(rows)).cast("B")) if len(rows) else 0

@@ -14,7 +14,8 @@ from muse_core.engine.executor import Site
 from muse_core.engine.journal import exposure_name
 from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
 from muse_core.engine.progress import stepping
-from muse_core.engine.store import KeptRowStore, RowStore
+from muse_core.engine.scratch import KeptRowStore
+from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
 from muse_core.model.facts import hearing, tell

@@ -16,7 +16,7 @@ import signal
 import time
 from pathlib import Path
 
-from muse_core.engine import journal, store
+from muse_core.engine import journal, scratch, store
 from muse_core.engine.cluster import worker
 from muse_core.io import fitswriter, private
 from muse_core.steps.resample import SlabResampler
@@ -75,9 +75,9 @@ class _Os:
 
 def dask_setup(_worker) -> None:
     """Count what writes, reads and computes."""
-    for module in (store, fitswriter):
+    for module in (scratch, fitswriter):
         _before(module, "write_all")
-    _before(store.files_kernels, "read_pieces")
+    _before(scratch.files_kernels, "read_pieces")
     _before(store.RowStore, "write")
     _before(store.RowStore, "read")
     _before(SlabResampler, "slab")
@@ -91,7 +91,7 @@ def dask_setup(_worker) -> None:
         return task
 
     worker.Parcel.unpack = unpacked
-    settle = store.KeptRowStore.settle
+    settle = scratch.KeptRowStore.settle
 
     def settled(self) -> None:
         settle(self)
@@ -99,4 +99,4 @@ def dask_setup(_worker) -> None:
             file.write(f"{_state['phase']} {_state['number']}\n")
         _state["phase"] = ""
 
-    store.KeptRowStore.settle = settled
+    scratch.KeptRowStore.settle = settled

@@ -163,6 +163,7 @@ def test_log_of_recipe(where, log, tmp_path):
     assert (tmp_path / "messages").read_text() == "2\n"
     assert "Traceback" not in done.stderr
     assert done.stderr.count("the run goes on without") == (log != "log")
+    assert ("No space left on device" in done.stderr) == (log != "log")
 
 
 def test_steps():

@@ -6,11 +6,13 @@ import pytest
 
 from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine import resources as resources_module
+from muse_core.engine import scratch as scratch_module
 from muse_core.engine import store as store_module
 from muse_core.engine import threads as threads_module
 from muse_core.engine.resources import Resources, parse_size
+from muse_core.engine.scratch import ScratchRowStore
 from muse_core.engine.slabs import Weights
-from muse_core.engine.store import EXTENT_ROWS, RowStore, ScratchRowStore
+from muse_core.engine.store import EXTENT_ROWS, RowStore
 from muse_core.engine.threads import map_in_order, thread_count
 from muse_core.errors import ParameterError, ResourceError
 from muse_core.model.grid import OutputGrid
@@ -28,7 +30,7 @@ def rows():
 @pytest.fixture(params=["memory", "scratch", "several files"])
 def store(request, rows, tmp_path, monkeypatch):
     if request.param == "several files":
-        monkeypatch.setattr(store_module, "_STRETCH", 700)
+        monkeypatch.setattr(scratch_module, "_STRETCH", 700)
     with RowStore(len(rows)) if request.param == "memory" else ScratchRowStore(len(rows), tmp_path) as made:
         made.write(8000, rows[8000:])
         made.write(0, rows[:8000])

@@ -2,6 +2,7 @@
 """Files written in pieces: content, signatures, clean-up, error messages."""
 
 import hashlib
+import os
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from astropy.io import fits
 
 from muse_core.errors import ProductError
 from muse_core.io import fitswriter, signature
+from muse_core.io.files import begin_sync
 from muse_core.io.fitswriter import FitsStreamWriter, image_header, primary_header, write_hdus
 from muse_core.io.products import CardList
 from muse_core.model.cards import card, format_number, set_card
@@ -47,6 +49,21 @@ def test_signature_in_the_background(tmp_path, monkeypatch, order):
     expected = fits.getheader(_write(tmp_path / "short.fits", planes, order))["DATAMD5"]
     monkeypatch.setattr(fitswriter, "_LONG", 0)
     assert fits.getheader(_write(tmp_path / "long.fits", planes, order))["DATAMD5"] == expected
+
+
+def test_long_pieces_go_to_the_disk_at_once(tmp_path, monkeypatch, planes):
+    """All that was written is asked for; where it cannot be had, as of a pipe, that is no error."""
+    asked = []
+    monkeypatch.setattr(fitswriter, "_LONG_PIECE", planes[0].nbytes)
+    monkeypatch.setattr(fitswriter, "begin_sync", lambda fd, *place: (asked.append(place), begin_sync(fd, *place)))
+    with fits.open(_write(tmp_path / "a.fits", planes, range(7))) as hdus:
+        start, size = hdus[1].fileinfo()["datLoc"], planes[0].nbytes
+        assert np.array_equal(hdus[1].data, planes)
+    assert asked == [(start + k * size, size) for k in range(7)]
+    ends = os.pipe()
+    begin_sync(ends[1], 0, 1)
+    for end in ends:
+        os.close(end)
 
 
 def test_checksums_are_those_of_the_standard(tmp_path, planes):

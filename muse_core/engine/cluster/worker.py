@@ -30,7 +30,7 @@ from muse_core.engine.resources import (
     available_memory,
     parse_size,
 )
-from muse_core.engine.store import KeptRowStore
+from muse_core.engine.scratch import KeptRowStore
 from muse_core.engine.threads import stoppable
 from muse_core.errors import MuseError, Stopped
 from muse_core.model.rows import ROW
