@@ -50,6 +50,7 @@ RETURNS = {
     "noise.scratch_size": "int",
     "resample.scratch_size": "int",
     "rows.constants": "tuple[dict[str, int], dict[str, int]]",
+    "rows.find_runs": "tuple[int, int]",
     "rows.sort": "bool",
     "rows.keep_inside": "int",
     "rows.sort_space": "int",

@@ -13,6 +13,19 @@ def index(
     wavelengths: npt.NDArray[np.float32],
     extents: npt.NDArray[np.float32],
 ) -> None: ...
+def find_runs(
+    first_rows: npt.NDArray[np.int64],
+    n_rows: npt.NDArray[np.int64],
+    low: npt.NDArray[np.float32],
+    high: npt.NDArray[np.float32],
+    per_entry: int,
+    groups: Buffer,
+    entries_per_group: int,
+    begin: float,
+    end: float,
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+) -> tuple[int, int]: ...
 def limits(rows: npt.NDArray[np.void], out: npt.NDArray[np.float64], slices: Buffer) -> None: ...
 def keep_inside(rows: npt.NDArray[np.void], low: float, high: float) -> int: ...
 def sort_space(rows: npt.NDArray[np.void]) -> int: ...

@@ -19,6 +19,7 @@ cdef enum:
     RADIX = 256
 
 cdef Py_ssize_t LARGEST_NUMBER = 0xFFFFFFFF  # that fits into the lower half of a pair
+cdef long long MOST_ROWS = 1LL << 60  # of which sums do not overflow
 
 
 def constants():
@@ -74,6 +75,65 @@ def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wa
             for i in range(k * per_extent, min(n, (k + 1) * per_extent)):
                 widen(rows[i].xpos, &extents[k, 0], &extents[k, 1])
                 widen(rows[i].ypos, &extents[k, 2], &extents[k, 3])
+
+
+def find_runs(const long long[::1] first_rows, const long long[::1] n_rows, const float[::1] low, const float[::1] high,
+              int per_entry, const unsigned char[::1] groups, int entries_per_group, float begin, float end,
+              long long[::1] starts, long long[::1] stops):
+    """Write where rows lie that may have wavelengths between two, in contiguous runs; return how many runs and rows.
+
+    Parameters
+    ----------
+    first_rows, n_rows : ndarray of int64, shape (n,)
+        First row and number of rows of each part.
+    low, high : ndarray of float32
+        What `index` has found of the stretches of all parts, one part after the other; a NaN is in every range.
+    per_entry : int
+        Number of rows in a stretch; the last one of a part may be shorter.
+    groups : ndarray of uint8
+        Which groups of stretches are wanted, of all parts; none: all.
+    entries_per_group : int
+        Number of stretches in a group; the last one of a part may be shorter.
+    begin, end : float
+        Range of wavelengths, both included.
+    starts, stops : ndarray of int64
+        Output: first row and last + 1 of each run, as many as there is room for.
+    """
+    cdef Py_ssize_t k, i, n, g, at = 0, group = 0, n_entries = 0, n_groups = 0
+    cdef long long start, stop, last_stop = 0, found = 0, total = 0
+    require(per_entry > 0 and entries_per_group > 0, "per_entry, entries_per_group: one or more")
+    require(n_rows.shape[0] == first_rows.shape[0], "n_rows: one for each part")
+    require(stops.shape[0] == starts.shape[0], "stops: as many as starts")
+    for k in range(n_rows.shape[0]):
+        require(0 <= n_rows[k] <= MOST_ROWS and 0 <= first_rows[k] <= MOST_ROWS, "first_rows, n_rows: 0 to 2^60")
+        n = <Py_ssize_t>((n_rows[k] + per_entry - 1) // per_entry)
+        n_entries += n
+        n_groups += (n + entries_per_group - 1) // entries_per_group
+        require(n_entries <= low.shape[0], "low, high: one for each stretch")
+    require(low.shape[0] == n_entries and high.shape[0] == n_entries, "low, high: one for each stretch")
+    require(groups.shape[0] == n_groups or not groups.shape[0], "groups: one for each group of stretches")
+    with nogil:
+        for k in range(n_rows.shape[0]):
+            n = <Py_ssize_t>((n_rows[k] + per_entry - 1) // per_entry)
+            for g in range((n + entries_per_group - 1) // entries_per_group):
+                group += 1
+                if groups.shape[0] and not groups[group - 1]:
+                    continue
+                for i in range(g * entries_per_group, min((g + 1) * entries_per_group, n)):
+                    if high[at + i] < begin or low[at + i] > end:
+                        continue
+                    start = first_rows[k] + <long long>i * per_entry
+                    stop = first_rows[k] + min(<long long>(i + 1) * per_entry, n_rows[k])
+                    if not found or start != last_stop:
+                        if found < starts.shape[0]:
+                            starts[found] = start
+                        found += 1
+                    if found <= stops.shape[0]:
+                        stops[found - 1] = stop
+                    total += stop - start
+                    last_stop = stop
+            at += n
+    return found, total
 
 
 def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):

@@ -7,6 +7,7 @@ Where even a few planes have too many rows, since there are many exposures, a sl
 import copy
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,8 +17,8 @@ import numpy as np
 from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources
-from muse_core.engine.store import INDEX_ROWS, RowStore, Window
-from muse_core.engine.threads import run_stoppable
+from muse_core.engine.store import RowStore, Window, index_bytes, stretch_rows
+from muse_core.engine.threads import map_in_order, run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
@@ -45,6 +46,8 @@ _BAND_ROW_BYTES = 44
 _SLABS_EACH, _THIN, _THICK = 3, 8, 16
 #: Data, stat and flags of a voxel in a slab.
 _VOXEL_BYTES = 12
+#: Bits of the lower half of the number of a row.
+_HALF = 32
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
 _EMPTY_VOXELS_PER_ROW = 1000
 _SMALL_GRID = 10**8
@@ -134,7 +137,7 @@ def expected_slab_bytes(
         begin, end = needed_wavelengths(grid, max(first - options.halo, 0), min(last + options.halo, grid.nz))
         inside = min(end, high) - max(begin, low)
         whole = max(whole, inside / (high - low) if high > low else 1.0)
-    window = min(n_rows, int(whole * n_rows) + INDEX_ROWS * n_slices)
+    window = min(n_rows, int(whole * n_rows) + stretch_rows(n_rows) * n_slices)
     window = int(window * max((band.high - band.low) / grid.ny for band in size.bands(grid, options)))
     used = slab_bytes(grid, options, size, window, n_threads) + (size.n_bands > 1) * _BAND_ROW_BYTES * window
     if size.n_planes >= grid.nz:  # there is no slab before
@@ -315,7 +318,7 @@ class SlabSource:
         self._store, self.resampler = store, resampler
         self._begin, self._end = begin, store.first + store.n_rows if end is None else end
         self.weights, self._select = weights, select
-        self.n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes)
+        self.n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes + index_bytes(store.n_rows))
         self._size = plan_slab(self.n_rows, resampler.grid, resampler.options, budget, resources.n_threads)
         self._bands: list[Part] | None = None
 
@@ -413,7 +416,8 @@ class SlabSource:
         if not ranges:
             return
         parts = [part for planes in ranges for part in self.parts(*planes)]
-        buffer = np.empty(max(map(self._count, parts)), ROW)
+        self._store.extents()  # makes its index, before several threads ask for it
+        buffer = np.empty(max(map_in_order(self._count, parts, self.resampler.n_threads)), ROW)
         stop = np.zeros(1, np.int32)
         with ThreadPoolExecutor(1) as reader:
             following = iter(parts)
@@ -438,23 +442,33 @@ class SlabSource:
 
 
 class FlaggedRows:
-    """Numbers of the rows that were flagged as cosmic rays; few, so kept in memory."""
+    """Numbers of the rows that were flagged as cosmic rays; few, so kept in memory, 4 bytes each."""
 
     def __init__(self) -> None:
-        self._parts: list[np.ndarray] = []
-        self._sorted: np.ndarray | None = None
+        self._blocks: dict[int, list[np.ndarray]] = {}  # by the upper half of the number: the lower halves
 
     def add(self, numbers: np.ndarray) -> None:
-        """Add rows."""
-        self._parts.append(numbers)
-        self._sorted = None
+        """Add rows; `numbers` is of int64."""
+        numbers = np.sort(numbers)
+        upper = numbers >> _HALF
+        edges = [0, *(np.flatnonzero(np.diff(upper)) + 1).tolist(), len(numbers)]
+        for begin, end in itertools.pairwise(edges):
+            if begin < end:
+                self._blocks.setdefault(int(upper[begin]), []).append(numbers[begin:end].astype(np.uint32))
 
     def within(self, start: int, stop: int) -> np.ndarray:
-        """Return the flagged rows of a range, counted from its start."""
-        if self._sorted is None:
-            self._sorted = np.sort(np.concatenate(self._parts)) if self._parts else np.empty(0, np.int64)
-        a, b = np.searchsorted(self._sorted, [start, stop])
-        return self._sorted[a:b] - start
+        """Return the flagged rows of a range, counted from its start; int64, ascending."""
+        found = [np.empty(0, np.int64)]
+        for upper in range(start >> _HALF, (stop >> _HALF) + 1):
+            parts, begin = self._blocks.get(upper, []), upper << _HALF
+            if len(parts) > 1:
+                parts[:] = [np.concatenate(parts)]
+                parts[0].sort()
+            for lower in parts:
+                first = np.searchsorted(lower, np.uint32(max(start - begin, 0)))
+                last = len(lower) if stop - begin >> _HALF else np.searchsorted(lower, np.uint32(stop - begin))
+                found.append(lower[first:last] + np.int64(begin - start))
+        return np.concatenate(found)
 
     def __len__(self) -> int:
-        return sum(len(part) for part in self._parts)
+        return sum(len(part) for parts in self._blocks.values() for part in parts)

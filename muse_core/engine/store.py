@@ -19,55 +19,73 @@ from muse_core.model.rows import ROW
 if TYPE_CHECKING:
     from muse_core.engine.scratch import KeptRows, KeptRowStore
 
-#: Rows of one entry of the wavelength index. Small: a slab reads at most this many rows too many at each end of a run.
-INDEX_ROWS = 128
-#: Rows of which the range of positions is known: a few entries. (A slice is narrow, but an entry as long as the slice.)
-EXTENT_ROWS = 8 * INDEX_ROWS
-#: Memory of the index for each row: an entry has 24 bytes, an extent 16.
-INDEX_BYTES = 24 / INDEX_ROWS + 16 / EXTENT_ROWS
+#: Rows of one stretch of the index. Few: a slab reads at most this many rows too many at each end of a run.
+_STRETCH_ROWS = 128
+#: Stretches, of which wavelengths are known, in one extent, of which positions are. (A slice is narrow, but as long.)
+_STRETCHES_IN_EXTENT = 8
+#: Memory of the index for each stretch: two wavelengths, and a part of four positions.
+_STRETCH_BYTES = 8 + 16 / _STRETCHES_IN_EXTENT
+#: Stretches are longer where the index would take more than this: many exposures.
+_INDEX_BYTES = 512 << 20
+_ALL, _NO_ROWS = np.empty(0, np.uint8), np.empty(0, np.int64)
 #: Rows that are read together where only some of them are wanted.
 _PIECE_ROWS = 1 << 17
 
 
+def stretch_rows(n_rows: int) -> int:
+    """Return the number of rows of a stretch in the index of so many rows."""
+    length = _STRETCH_ROWS
+    while n_rows * _STRETCH_BYTES > length * _INDEX_BYTES:
+        length *= 2
+    return length
+
+
+def index_bytes(n_rows: int) -> int:
+    """Return the memory that the index of so many rows takes."""
+    return int(n_rows * _STRETCH_BYTES / stretch_rows(n_rows))
+
+
 @dataclasses.dataclass(slots=True)
 class RowIndex:
-    """Where rows are, in their order.
+    """Where rows of which wavelengths and positions are, in the order in which they lie.
 
     Attributes
     ----------
-    start, stop : ndarray of int64
-        Stretches of up to `INDEX_ROWS` rows.
+    n_rows : int
+        How many rows there are, none missing between them.
     low, high : ndarray of float32
-        Range of their wavelengths in Angstrom.
+        Range of the wavelengths of each stretch of rows in Angstrom; see `stretch_rows`.
     extents : ndarray of float32, shape (n, 4)
-        Lowest and highest xpos, lowest and highest ypos of stretches of up to `EXTENT_ROWS` rows.
+        Lowest and highest xpos, lowest and highest ypos of each group of stretches.
     """
 
-    start: np.ndarray
-    stop: np.ndarray
+    n_rows: int
     low: np.ndarray
     high: np.ndarray
     extents: np.ndarray
 
-    @property
-    def n_rows(self) -> int:
-        """How many rows there are, if none is missing between them."""
-        return int(self.stop[-1] - self.start[0]) if len(self.start) else 0
-
 
 @dataclasses.dataclass(slots=True)
-class _WholeIndex(RowIndex):
-    """That of all rows; with the numbers of the first stretch, and of the first extent, of each part."""
+class _WholeIndex:
+    """That of all rows, part after part.
 
-    first_stretches: np.ndarray
-    first_extents: np.ndarray
+    Attributes
+    ----------
+    first_rows, n_rows : ndarray of int64
+        First row and number of rows of each part.
+    stretches, groups : ndarray of int64
+        Number of the first stretch, and of the first extent, of each part; at the end, of all.
+    low, high, extents
+        As in `RowIndex`.
+    """
 
-    def extent_of(self, stretches: np.ndarray) -> np.ndarray:
-        """Return the number of the extent to which each stretch belongs."""
-        part = np.searchsorted(self.first_stretches, stretches, side="right") - 1
-        within = stretches - self.first_stretches[part]
-        found: np.ndarray = self.first_extents[part] + within // (EXTENT_ROWS // INDEX_ROWS)
-        return found
+    first_rows: np.ndarray
+    n_rows: np.ndarray
+    stretches: np.ndarray
+    groups: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    extents: np.ndarray
 
 
 @dataclasses.dataclass(slots=True)
@@ -131,6 +149,7 @@ class RowStore:
 
     def __init__(self, n_rows: int, first: int = 0, final: "KeptRowStore | None" = None):
         self.n_rows, self.first, self._final = n_rows, first, final
+        self._stretch_rows: int = stretch_rows(n_rows) if final is None else final._stretch_rows
         self._parts: dict[int, RowIndex] = {}
         self._sorted: _WholeIndex | None = None
         self._allocate()
@@ -161,13 +180,13 @@ class RowStore:
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""
-        edges = np.arange(0, len(rows), INDEX_ROWS)
-        wavelengths = np.empty((len(edges), 2), np.float32)
-        extents = np.empty((-(-len(rows) // EXTENT_ROWS), 4), np.float32)
-        rows_kernels.index(np.ascontiguousarray(rows), INDEX_ROWS, EXTENT_ROWS, wavelengths, extents)
+        n_stretches = -(-len(rows) // self._stretch_rows)
+        wavelengths = np.empty((n_stretches, 2), np.float32)
+        extents = np.empty((-(-n_stretches // _STRETCHES_IN_EXTENT), 4), np.float32)
+        extent_rows = self._stretch_rows * _STRETCHES_IN_EXTENT
+        rows_kernels.index(np.ascontiguousarray(rows), self._stretch_rows, extent_rows, wavelengths, extents)
         low, high = np.ascontiguousarray(wavelengths.T)
-        stop = start + np.minimum(edges + INDEX_ROWS, len(rows))
-        self._keep(start, rows, RowIndex(start + edges, stop, low, high, extents))
+        self._keep(start, rows, RowIndex(len(rows), low, high, extents))
 
     def _keep(self, start: int, rows: np.ndarray, part: RowIndex) -> None:
         self._put(start, rows)
@@ -184,18 +203,16 @@ class RowStore:
         if self._sorted is None:
             keys = sorted(self._parts)
             parts = [self._parts[key] for key in keys]
-            names = [field.name for field in dataclasses.fields(RowIndex)]
-            start, stop, low, high, extents = (
-                np.concatenate([getattr(part, name) for part in parts]) for name in names
-            )
-            edges, groups = (
-                np.cumsum([0, *(len(getattr(part, name)) for part in parts)]) for name in ("start", "extents")
-            )
-            for i, key in enumerate(keys):  # no second copy of the index
-                a, b = edges[i : i + 2]
-                around = extents[groups[i] : groups[i + 1]]
-                self._parts[key] = RowIndex(start[a:b], stop[a:b], low[a:b], high[a:b], around)
-            self._sorted = _WholeIndex(start, stop, low, high, extents, edges[:-1], groups[:-1])
+            stretches = np.cumsum([0, *(len(part.low) for part in parts)])
+            groups = np.cumsum([0, *(len(part.extents) for part in parts)])
+            whole = []
+            for name, edges in (("low", stretches), ("high", stretches), ("extents", groups)):
+                values = np.concatenate([getattr(part, name) for part in parts])
+                for part, (begin, end) in zip(parts, itertools.pairwise(edges.tolist()), strict=True):
+                    setattr(part, name, values[begin:end])  # no second copy of the index
+                whole.append(values)
+            numbers = np.array(keys, np.int64), np.array([part.n_rows for part in parts], np.int64)
+            self._sorted = _WholeIndex(*numbers, stretches, groups, *whole)
         return self._sorted
 
     def extents(self) -> np.ndarray:
@@ -209,26 +226,45 @@ class RowStore:
         self, low: float, high: float, begin: int = 0, end: int | None = None, among: np.ndarray | None = None
     ) -> int:
         """Return how many rows `window` would return."""
-        starts, stops = self.runs(low, high, begin, end, among)
-        return int((stops - starts).sum())
+        return self._find(low, high, begin, end, among, _NO_ROWS, _NO_ROWS)[1]
 
     def runs(
         self, low: float, high: float, begin: int = 0, end: int | None = None, among: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return first and last + 1 number of each run of the rows of which `window` returns some or all."""
+        n_runs, _ = self._find(low, high, begin, end, among, _NO_ROWS, _NO_ROWS)
+        starts, stops = np.empty((2, n_runs), np.int64)
+        self._find(low, high, begin, end, among, starts, stops)
+        return starts, stops
+
+    def _find(
+        self,
+        low: float,
+        high: float,
+        begin: int,
+        end: int | None,
+        among: np.ndarray | None,
+        starts: np.ndarray,
+        stops: np.ndarray,
+    ) -> tuple[int, int]:
+        """Return how many runs and rows there are; write as many runs as there is room for."""
         index = self._index()
         end = self.first + self.n_rows if end is None else end
-        # not (high < low) instead of <=: stretches with NaN wavelengths belong to every window
-        chosen = np.flatnonzero(
-            ~((index.high < low) | (index.low > high)) & (index.start >= begin) & (index.stop <= end)
+        first, last = np.searchsorted(index.first_rows, (begin, end)).tolist()
+        stretches = slice(*index.stretches[[first, last]])
+        return rows_kernels.find_runs(
+            index.first_rows[first:last],
+            index.n_rows[first:last],
+            index.low[stretches],
+            index.high[stretches],
+            self._stretch_rows,
+            _ALL if among is None else among[slice(*index.groups[[first, last]])].view(np.uint8),
+            _STRETCHES_IN_EXTENT,
+            low,
+            high,
+            starts,
+            stops,
         )
-        if among is not None:
-            chosen = chosen[among[index.extent_of(chosen)]]
-        if not len(chosen):
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        starts, stops = index.start[chosen], index.stop[chosen]
-        breaks = np.flatnonzero(starts[1:] != stops[:-1])
-        return starts[np.r_[0, breaks + 1]], stops[np.r_[breaks, len(chosen) - 1]]
 
     def window(
         self,

@@ -17,7 +17,7 @@ from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
 from muse_core.engine.slabs import OwnCube, expected_slab_bytes, refuse_empty_grid
 from muse_core.engine.spool import BLOCK_BYTES
-from muse_core.engine.store import INDEX_BYTES, RowStore
+from muse_core.engine.store import RowStore, index_bytes
 from muse_core.model.facts import tell
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW
@@ -243,7 +243,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
     in_memory = work.keeps_rows and (crew is not None or resources.resume is None)
     in_memory = in_memory and resources.keeps_in_memory(lengths, draft=crew is not None)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
-    index_bytes = INDEX_BYTES * n_rows if work.keeps_rows else 0
+    stored = row_bytes + (index_bytes(n_rows) if work.keeps_rows else 0)
     locates = work.cube is not None or work.n_tables
     kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES if locates and not work.in_one_pass else _COPIES_IN_ONE_PASS)
     stages = [0]
@@ -253,7 +253,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         own = Footprint.of([max(work.exposures, key=lambda exposure: exposure.rows.n_rows)], work.wavelengths)
     if own is not None:
         for cube in work.own_cubes:
-            stages.append(_own_cube(run, own, cube, row_bytes))
+            stages.append(_own_cube(run, own, cube, stored))
         for part in filter(None, map(own.cut, work.bands)):
             kept += ROW.itemsize * part.n_rows
             stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, 0))
@@ -263,7 +263,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
             stages.append(_chunks(run, work, _STACKED_COPIES if work.stacked else _TABLE_COPIES))
     if grid is not None and footprint is not None and work.cube is not None:
         spaxels = grid.nx * grid.ny
-        shared = (row_bytes, 0) if crew is None else (0, crew.n_workers)
+        shared = (stored, 0) if crew is None else (0, crew.n_workers)
         slabs = _slabs(run, footprint, grid, work.cube.options.resample, *shared)
         if FORMATS[work.cube.options.format].spools:
             slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape))  # read when all slabs are there
@@ -273,15 +273,15 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         kept += _SEARCH_BYTES
     stages.append(_SEARCHED * max(work.images, default=0))
     kept += _PIXEL * sum(work.images)
-    return int((resident_memory() or BASE_BYTES) + index_bytes + row_bytes + kept + max(stages))
+    return int((resident_memory() or BASE_BYTES) + stored + kept + max(stages))
 
 
-def _own_cube(run: Run, footprint: Footprint, cube: OwnCube, row_bytes: int) -> int:
+def _own_cube(run: Run, footprint: Footprint, cube: OwnCube, stored: int) -> int:
     """Return the memory of a cube of an exposure in its own spaxels; 0 if its size is not known."""
     grid = footprint.grid(cube.options.step)
     if grid is None:
         return 0
-    return cube.voxel_bytes * math.prod(grid.shape) + _slabs(run, footprint, grid, cube.options, row_bytes)
+    return cube.voxel_bytes * math.prod(grid.shape) + _slabs(run, footprint, grid, cube.options, stored)
 
 
 def _chunks(run: Run, work: Work, copies: float) -> int:
@@ -292,7 +292,7 @@ def _chunks(run: Run, work: Work, copies: float) -> int:
 
 
 def _slabs(
-    run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, row_bytes: int, n_workers: int = 0
+    run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, stored: int, n_workers: int = 0
 ) -> int:
     """Return the memory of the slabs of a cube, made by us or by so many workers."""
     exposures, resources = footprint.exposures, run.resources
@@ -304,7 +304,7 @@ def _slabs(
             footprint.wavelengths,
             grid,
             options,
-            resources.slab_bytes(row_bytes),
+            resources.slab_bytes(stored),
             resources.n_threads,
             n_workers,
         )

@@ -11,8 +11,8 @@ from muse_core.engine import store as store_module
 from muse_core.engine import threads as threads_module
 from muse_core.engine.resources import Resources, parse_size
 from muse_core.engine.scratch import ScratchRowStore
-from muse_core.engine.slabs import Weights
-from muse_core.engine.store import EXTENT_ROWS, RowStore
+from muse_core.engine.slabs import FlaggedRows, Weights
+from muse_core.engine.store import RowStore, index_bytes, stretch_rows
 from muse_core.engine.threads import map_in_order, thread_count
 from muse_core.errors import ParameterError, ResourceError
 from muse_core.model.grid import OutputGrid
@@ -81,7 +81,7 @@ def test_rows_with_nan_wavelength_are_in_every_window(rows):
 def test_window_of_extents(store, rows):
     """Rows of the stretches that are wanted, and of no other."""
     extents = store.extents()
-    assert len(extents) == -(-8000 // EXTENT_ROWS) + -(-12000 // EXTENT_ROWS)
+    assert len(extents) == -(-8000 // 1024) + -(-12000 // 1024)
     wanted = extents[:, 1] > 3.2
     window = store.window(7030, 7060, among=wanted)
     assert store.count(7030, 7060, among=wanted) == len(window.rows) < store.count(7030, 7060)
@@ -134,6 +134,46 @@ def test_extents_are_where_the_rows_are():
         cells = voxel // grid.nx
         assert found[0, 0] <= cells.min(), trial
         assert cells.max() <= found[0, 1], trial
+
+
+def test_index_of_many_exposures(store, rows, monkeypatch):
+    """It takes at most half a gigabyte; longer stretches have the same rows, and some more beside them."""
+    for n_rows in (1, 10**6, 324 * 10**6, 64 * 324 * 10**6, 200 * 324 * 10**6):
+        assert index_bytes(n_rows) <= 512 << 20
+        assert n_rows < 10**10 or index_bytes(n_rows) > 256 << 20
+    assert stretch_rows(64 * 324 * 10**6) == 512
+    monkeypatch.setattr(store_module, "_INDEX_BYTES", index_bytes(len(rows)) // 3)
+    with RowStore(len(rows)) as coarse:
+        coarse.write(8000, rows[8000:])
+        coarse.write(0, rows[:8000])
+        assert len(coarse.extents()) < len(store.extents())
+        draft = RowStore(12_000, 8000, final=coarse)
+        draft.write(8000, rows[8000:])  # its index is to go into that of the other
+        assert len(draft.extents()) == len(coarse.extents()) - -(-8000 // (8 * stretch_rows(len(rows))))
+        windows = [each.window(7030, 7031.5, choose=lambda r: r["lbda"] < 7031) for each in (store, coarse)]
+        few, many = (window.rows[window.rows["lbda"] > 7030] for window in windows)
+        assert len(few) > 10
+        assert np.array_equal(few, many)
+        for window in windows:
+            numbers = window.numbers(np.arange(len(window.rows)))
+            assert np.array_equal(rows[numbers], window.rows)
+        assert coarse.count(7030, 7031.5) > store.count(7030, 7031.5)
+
+
+def test_flagged_rows():
+    """Those of any range, also beyond 2^32 rows, whatever the order in which they come."""
+    random = np.random.default_rng(3)
+    numbers = np.unique(np.append(random.integers(0, 3 << 32, 400), [(1 << 32) - 1, 1 << 32, (2 << 32) - 1, 2 << 32]))
+    flagged = FlaggedRows()
+    assert not len(flagged.within(0, 10))
+    for part in np.array_split(random.permutation(numbers), 5):
+        flagged.add(part)
+    assert len(flagged) == len(numbers)
+    edges = [0, 1 << 32, 2 << 32, 3 << 32, *random.integers(0, 3 << 32, 20), *numbers[:3]]
+    for start in edges:
+        for stop in edges:
+            expected = numbers[(numbers >= start) & (numbers < stop)] - start
+            assert np.array_equal(flagged.within(int(start), int(stop)), expected), (start, stop)
 
 
 def test_rewriting_updates_the_index(store, rows):
