@@ -16,6 +16,7 @@ def index(
 def find_runs(
     first_rows: npt.NDArray[np.int64],
     n_rows: npt.NDArray[np.int64],
+    ascends: Buffer,
     low: npt.NDArray[np.float32],
     high: npt.NDArray[np.float32],
     per_entry: int,

@@ -77,15 +77,29 @@ def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wa
                 widen(rows[i].ypos, &extents[k, 2], &extents[k, 3])
 
 
-def find_runs(const long long[::1] first_rows, const long long[::1] n_rows, const float[::1] low, const float[::1] high,
-              int per_entry, const unsigned char[::1] groups, int entries_per_group, float begin, float end,
-              long long[::1] starts, long long[::1] stops):
+cdef inline Py_ssize_t first_from(const float* values, Py_ssize_t n, float limit, bint beyond) noexcept nogil:
+    # Number of the first of ascending values that is not below the limit, or, with beyond, that is above it.
+    cdef Py_ssize_t low = 0, middle
+    while low < n:
+        middle = (low + n) // 2
+        if values[middle] < limit or (beyond and values[middle] == limit):
+            low = middle + 1
+        else:
+            n = middle
+    return low
+
+
+def find_runs(const long long[::1] first_rows, const long long[::1] n_rows, const unsigned char[::1] ascends,
+              const float[::1] low, const float[::1] high, int per_entry, const unsigned char[::1] groups,
+              int entries_per_group, float begin, float end, long long[::1] starts, long long[::1] stops):
     """Write where rows lie that may have wavelengths between two, in contiguous runs; return how many runs and rows.
 
     Parameters
     ----------
     first_rows, n_rows : ndarray of int64, shape (n,)
         First row and number of rows of each part.
+    ascends : ndarray of uint8, shape (n,)
+        Whether `low` and `high` ascend from stretch to stretch of a part: no need to look at all of them.
     low, high : ndarray of float32
         What `index` has found of the stretches of all parts, one part after the other; a NaN is in every range.
     per_entry : int
@@ -99,10 +113,11 @@ def find_runs(const long long[::1] first_rows, const long long[::1] n_rows, cons
     starts, stops : ndarray of int64
         Output: first row and last + 1 of each run, as many as there is room for.
     """
-    cdef Py_ssize_t k, i, n, g, at = 0, group = 0, n_entries = 0, n_groups = 0
+    cdef Py_ssize_t k, i, n, g, first, last, at = 0, group = 0, n_entries = 0, n_groups = 0
     cdef long long start, stop, last_stop = 0, found = 0, total = 0
     require(per_entry > 0 and entries_per_group > 0, "per_entry, entries_per_group: one or more")
     require(n_rows.shape[0] == first_rows.shape[0], "n_rows: one for each part")
+    require(ascends.shape[0] == first_rows.shape[0], "ascends: one for each part")
     require(stops.shape[0] == starts.shape[0], "stops: as many as starts")
     for k in range(n_rows.shape[0]):
         require(0 <= n_rows[k] <= MOST_ROWS and 0 <= first_rows[k] <= MOST_ROWS, "first_rows, n_rows: 0 to 2^60")
@@ -115,11 +130,14 @@ def find_runs(const long long[::1] first_rows, const long long[::1] n_rows, cons
     with nogil:
         for k in range(n_rows.shape[0]):
             n = <Py_ssize_t>((n_rows[k] + per_entry - 1) // per_entry)
-            for g in range((n + entries_per_group - 1) // entries_per_group):
-                group += 1
-                if groups.shape[0] and not groups[group - 1]:
+            first, last = 0, n
+            if ascends[k] and n:
+                first = first_from(&high[at], n, begin, False)
+                last = first_from(&low[at], n, end, True)
+            for g in range(first // entries_per_group, (last + entries_per_group - 1) // entries_per_group):
+                if groups.shape[0] and not groups[group + g]:
                     continue
-                for i in range(g * entries_per_group, min((g + 1) * entries_per_group, n)):
+                for i in range(max(first, g * entries_per_group), min(last, (g + 1) * entries_per_group)):
                     if high[at + i] < begin or low[at + i] > end:
                         continue
                     start = first_rows[k] + <long long>i * per_entry
@@ -132,6 +150,7 @@ def find_runs(const long long[::1] first_rows, const long long[::1] n_rows, cons
                         stops[found - 1] = stop
                     total += stop - start
                     last_stop = stop
+            group += (n + entries_per_group - 1) // entries_per_group
             at += n
     return found, total
 

@@ -193,7 +193,9 @@ class KeptRowStore(ScratchRowStore):
         if not self.is_shared:
             self._start_sync()
         return {
-            start: KeptRows(part.n_rows, part.low, part.high, part.extents, self._checksums[start])
+            start: KeptRows(
+                part.n_rows, part.ascends, part.low, part.high, part.extents, checksum=self._checksums[start]
+            )
             for start, part in self._parts.items()
             if begin <= start < end
         }

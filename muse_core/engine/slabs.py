@@ -25,6 +25,7 @@ from muse_core.model.rows import ROW
 from muse_core.steps.resample import (
     Band,
     ResampleOptions,
+    RowSpread,
     SlabResampler,
     SlabResult,
     SlabSize,
@@ -55,7 +56,14 @@ _SMALL_GRID = 10**8
 RESAMPLING = "resampling planes"
 
 
-def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int) -> SlabSize:
+def plan_slab(
+    n_rows: int,
+    grid: OutputGrid,
+    options: ResampleOptions,
+    budget: int,
+    n_threads: int,
+    spread: Callable[[], RowSpread] | None = None,
+) -> SlabSize:
     """Return the size of a slab of a cube from `n_rows` rows; see `slab_size`."""
     n_rows_each = rows_per_plane(n_rows, grid)
 
@@ -63,23 +71,30 @@ def plan_slab(n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: i
         return slab_memory(grid, options, SlabSize(n_planes), n_rows_each, n_threads)
 
     enough = min(SLAB_BYTES, max(memory(grid.nz) // _SLABS, memory(min(_SMALLEST, grid.nz))))
-    return slab_size(budget, grid, options, n_rows_each, n_threads, enough)
+    return slab_size(budget, grid, options, n_rows_each, n_threads, enough, spread)
 
 
 def plan_shared_slab(
-    n_planes: int, n_workers: int, n_rows: int, grid: OutputGrid, options: ResampleOptions, budget: int, n_threads: int
+    n_planes: int,
+    n_workers: int,
+    n_rows: int,
+    grid: OutputGrid,
+    options: ResampleOptions,
+    budget: int,
+    n_threads: int,
+    spread: Callable[[], RowSpread] | None = None,
 ) -> SlabSize:
     """Return the size of a slab where several workers make `n_planes`; the others as for `plan_slab`.
 
     Each worker gets some slabs, so that nobody waits long for the last one, and slabs are not so thin that most of the
     work is for what is beside them.
     """
-    alone = plan_slab(n_rows, grid, options, budget, n_threads)
-    most = slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads)
+    alone = plan_slab(n_rows, grid, options, budget, n_threads, spread)
+    most = slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, None, spread)
     fair = max(-(-n_planes // (_SLABS_EACH * n_workers)), _THIN)
     if most.n_bands == 1:
         return SlabSize(min(fair, max(alone.n_planes, _THICK), most.n_planes))
-    return SlabSize(min(fair, most.n_planes), most.n_bands)
+    return dataclasses.replace(most, n_planes=min(fair, most.n_planes))
 
 
 def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
@@ -112,6 +127,7 @@ def expected_slab_bytes(
     budget: int,
     n_threads: int,
     n_workers: int = 0,
+    spread: Callable[[], RowSpread] | None = None,
 ) -> int:
     """Return the memory in bytes that a `SlabSource` will take, rows included; the plan of a slab allows for more.
 
@@ -127,10 +143,12 @@ def expected_slab_bytes(
         As for `plan_slab`.
     n_workers : int
         Workers who make the slabs; 0 if we do.
+    spread : callable, optional
+        As for `slab_size`.
     """
-    size = plan_slab(n_rows, grid, options, budget, n_threads)
+    size = plan_slab(n_rows, grid, options, budget, n_threads, spread)
     if n_workers:
-        size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, budget, n_threads)
+        size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, budget, n_threads, spread)
     low, high = wavelengths
     whole = 0.0
     for first, last in slab_ranges(grid, size.n_planes):
@@ -138,7 +156,7 @@ def expected_slab_bytes(
         inside = min(end, high) - max(begin, low)
         whole = max(whole, inside / (high - low) if high > low else 1.0)
     window = min(n_rows, int(whole * n_rows) + stretch_rows(n_rows) * n_slices)
-    window = int(window * max((band.high - band.low) / grid.ny for band in size.bands(grid, options)))
+    window = int(window * size.share)
     used = slab_bytes(grid, options, size, window, n_threads) + (size.n_bands > 1) * _BAND_ROW_BYTES * window
     if size.n_planes >= grid.nz:  # there is no slab before
         used -= _VOXEL_BYTES * math.prod(grid.shape)
@@ -319,7 +337,9 @@ class SlabSource:
         self._begin, self._end = begin, store.first + store.n_rows if end is None else end
         self.weights, self._select = weights, select
         self.n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes + index_bytes(store.n_rows))
-        self._size = plan_slab(self.n_rows, resampler.grid, resampler.options, budget, resources.n_threads)
+        self._ranges: np.ndarray | None = None
+        options, n_threads = resampler.options, resources.n_threads
+        self._size = plan_slab(self.n_rows, resampler.grid, options, budget, n_threads, self.spread)
         self._bands: list[Part] | None = None
 
     @property
@@ -346,19 +366,26 @@ class SlabSource:
         other._size, other._bands = size, None
         return other
 
+    def _rows_of_extents(self) -> np.ndarray:
+        """Return the first and last row of the grid of each extent of the store."""
+        if self._ranges is None:
+            extents = self._store.extents()
+            self._ranges = np.empty((len(extents), 2), np.int32)
+            grid_kernels.rows_of_extents(extents, self.resampler.grid.parameters(), self._ranges)
+        return self._ranges
+
+    def spread(self) -> RowSpread:
+        """Return how the rows are spread over the rows of the grid."""
+        ranges = self._rows_of_extents()[self._store.extents_between(self._begin, self._end)]
+        return RowSpread.of(ranges, np.ones(len(ranges)), self.resampler.grid.ny)  # nearly all have as many rows
+
     def parts(self, first: int, last: int) -> "list[Part]":
         """Return what of some planes is made at once, one after the other."""
         if self._size.n_bands == 1:
             return [Part(first, last)]
         if self._bands is None:
-            grid = self.resampler.grid
-            extents = self._store.extents()
-            rows = np.empty((len(extents), 2), np.int32)
-            grid_kernels.rows_of_extents(extents, grid.parameters(), rows)
-            self._bands = [
-                Part(0, 0, band, (rows[:, 0] < band.high) & (rows[:, 1] >= band.low))
-                for band in self._size.bands(grid, self.resampler.options)
-            ]
+            low, high = self._rows_of_extents().T
+            self._bands = [Part(0, 0, band, (low < band.high) & (high >= band.low)) for band in self._size.bands]
         return [dataclasses.replace(part, first=first, last=last) for part in self._bands]
 
     def runs(self, part: "Part") -> tuple[np.ndarray, np.ndarray]:
@@ -460,10 +487,10 @@ class FlaggedRows:
         """Return the flagged rows of a range, counted from its start; int64, ascending."""
         found = [np.empty(0, np.int64)]
         for upper in range(start >> _HALF, (stop >> _HALF) + 1):
-            parts, begin = self._blocks.get(upper, []), upper << _HALF
-            if len(parts) > 1:
-                parts[:] = [np.concatenate(parts)]
-                parts[0].sort()
+            begin = upper << _HALF
+            parts = self._blocks.get(upper, [])
+            if len(parts) > 1:  # several threads may do so at once, with the same result
+                parts = self._blocks[upper] = [np.sort(np.concatenate(parts))]
             for lower in parts:
                 first = np.searchsorted(lower, np.uint32(max(start - begin, 0)))
                 last = len(lower) if stop - begin >> _HALF else np.searchsorted(lower, np.uint32(stop - begin))

@@ -53,6 +53,8 @@ class RowIndex:
     ----------
     n_rows : int
         How many rows there are, none missing between them.
+    ascends : bool
+        Whether wavelengths ascend from stretch to stretch.
     low, high : ndarray of float32
         Range of the wavelengths of each stretch of rows in Angstrom; see `stretch_rows`.
     extents : ndarray of float32, shape (n, 4)
@@ -60,6 +62,7 @@ class RowIndex:
     """
 
     n_rows: int
+    ascends: bool
     low: np.ndarray
     high: np.ndarray
     extents: np.ndarray
@@ -73,6 +76,8 @@ class _WholeIndex:
     ----------
     first_rows, n_rows : ndarray of int64
         First row and number of rows of each part.
+    ascends : ndarray of uint8
+        As in `RowIndex`, of each part.
     stretches, groups : ndarray of int64
         Number of the first stretch, and of the first extent, of each part; at the end, of all.
     low, high, extents
@@ -81,6 +86,7 @@ class _WholeIndex:
 
     first_rows: np.ndarray
     n_rows: np.ndarray
+    ascends: np.ndarray
     stretches: np.ndarray
     groups: np.ndarray
     low: np.ndarray
@@ -186,7 +192,8 @@ class RowStore:
         extent_rows = self._stretch_rows * _STRETCHES_IN_EXTENT
         rows_kernels.index(np.ascontiguousarray(rows), self._stretch_rows, extent_rows, wavelengths, extents)
         low, high = np.ascontiguousarray(wavelengths.T)
-        self._keep(start, rows, RowIndex(len(rows), low, high, extents))
+        ascends = all(bool((values[1:] >= values[:-1]).all()) for values in (low, high))
+        self._keep(start, rows, RowIndex(len(rows), ascends, low, high, extents))
 
     def _keep(self, start: int, rows: np.ndarray, part: RowIndex) -> None:
         self._put(start, rows)
@@ -211,8 +218,9 @@ class RowStore:
                 for part, (begin, end) in zip(parts, itertools.pairwise(edges.tolist()), strict=True):
                     setattr(part, name, values[begin:end])  # no second copy of the index
                 whole.append(values)
-            numbers = np.array(keys, np.int64), np.array([part.n_rows for part in parts], np.int64)
-            self._sorted = _WholeIndex(*numbers, stretches, groups, *whole)
+            n_rows = np.array([part.n_rows for part in parts], np.int64)
+            ascends = np.array([part.ascends for part in parts], np.uint8)
+            self._sorted = _WholeIndex(np.array(keys, np.int64), n_rows, ascends, stretches, groups, *whole)
         return self._sorted
 
     def extents(self) -> np.ndarray:
@@ -221,6 +229,11 @@ class RowStore:
         Those with a NaN have NaN.
         """
         return self._index().extents
+
+    def extents_between(self, begin: int, end: int) -> slice:
+        """Return which of the `extents` are those of a range of rows (an exposure)."""
+        index = self._index()
+        return slice(*index.groups[np.searchsorted(index.first_rows, (begin, end))].tolist())
 
     def count(
         self, low: float, high: float, begin: int = 0, end: int | None = None, among: np.ndarray | None = None
@@ -255,10 +268,11 @@ class RowStore:
         return rows_kernels.find_runs(
             index.first_rows[first:last],
             index.n_rows[first:last],
+            index.ascends[first:last],
             index.low[stretches],
             index.high[stretches],
             self._stretch_rows,
-            _ALL if among is None else among[slice(*index.groups[[first, last]])].view(np.uint8),
+            _ALL if among is None else among[self.extents_between(begin, end)].view(np.uint8),
             _STRETCHES_IN_EXTENT,
             low,
             high,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine.exposure import RowLimits
 from muse_core.errors import DataError, MuseError
 from muse_core.model import origin, units
@@ -21,6 +22,7 @@ from muse_core.stages.pointing import Pointing
 from muse_core.steps.astrometry import DEGREES_PER_RADIAN, Positioning, Projection
 from muse_core.steps.limits import PREFIX
 from muse_core.steps.passes import locate_rows
+from muse_core.steps.resample import RowSpread
 
 #: Positions beyond are no position in the field, in spaxels.
 _FIELD = 1000
@@ -50,6 +52,8 @@ class Footprint:
         Right ascension and declination of each exposure, as far as they are known.
     exposures : sequence of OpenedExposure
         The exposures.
+    extents : ndarray of float32, shape (n, 4)
+        Smallest and largest x and y of each.
     part : float
         Part of their rows.
     """
@@ -60,6 +64,7 @@ class Footprint:
     centre: tuple[float, float]
     centres: list[tuple[float, float]]
     exposures: Sequence[OpenedExposure]
+    extents: np.ndarray
     part: float = 1.0
 
     @classmethod
@@ -118,6 +123,12 @@ class Footprint:
         except (MuseError, KeyError, TypeError, ValueError, OverflowError):
             return None
 
+    def spread(self, grid: OutputGrid) -> RowSpread:
+        """Return how the rows will be spread over the rows of a grid, as far as the extents of the exposures say."""
+        ranges = np.empty((len(self.extents), 2), np.int32)
+        grid_kernels.rows_of_extents(self.extents, grid.parameters(), ranges)
+        return RowSpread.of(ranges, np.array([exposure.rows.n_rows for exposure in self.exposures]), grid.ny)
+
     def require_overlap(self, grid: OutputGrid, where: str) -> None:
         """Check that a prescribed grid is not far from all data; `muse_core.model.grid.require_overlap` is exact.
 
@@ -153,7 +164,7 @@ def _find(
     file_unit = exposures[0].rows.files[0].position_unit
     header, unit = exposures[0].header.copy(), file_unit
     reference: Positioning | None = None
-    centre, limits, centres = (0.0, 0.0), RowLimits(), []
+    centre, limits, centres, extents = (0.0, 0.0), RowLimits(), [], []
     for exposure in exposures:
         if exposure.rows.files[0].position_unit != file_unit:
             raise ValueError("positions in different units")
@@ -175,8 +186,10 @@ def _find(
                 unit, reference, centre = units.DEG, own, (own.ra_deg, own.dec_deg)
             locate_rows(rows, projection=projection, positioning=Positioning.at(own.ra_deg, own.dec_deg, reference))
             centres.append((own.ra_deg, own.dec_deg))
-        limits.include(RowLimits.of(rows))
-    return Footprint(header, unit, limits.extent, centre, centres, exposures)
+        own_limits = RowLimits.of(rows)
+        extents.append(own_limits.extent[:4])
+        limits.include(own_limits)
+    return Footprint(header, unit, limits.extent, centre, centres, exposures, np.array(extents, np.float32))
 
 
 def _limits(exposure: OpenedExposure, axis: str) -> tuple[float, float]:

@@ -307,5 +307,6 @@ def _slabs(
             resources.slab_bytes(stored),
             resources.n_threads,
             n_workers,
+            lambda: footprint.spread(grid),
         )
     )

@@ -289,7 +289,8 @@ def calls(kernels):
             rows(), 8, 16, zeros(-(-N // 8), 2, dtype=np.float32), zeros(-(-N // 16), 4, dtype=np.float32),
         ),
         "rows.find_runs": lambda: (
-            np.array([0, N]), np.array([N, 8]), *zeros(2, -(-N // 8) + 1, dtype=np.float32), 8,
+            np.array([0, N]), np.array([N, 8]), np.array([1, 0], np.uint8),
+            *zeros(2, -(-N // 8) + 1, dtype=np.float32), 8,
             np.ones(-(-N // 16) + 1, np.uint8), 2, 0.0, 1.0, zeros(3, dtype=np.int64), zeros(3, dtype=np.int64),
         ),
         "rows.limits": lambda: (rows(), np.array([3e38, -3e38] * 3), zeros(2048, dtype=np.uint8)),

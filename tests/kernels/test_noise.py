@@ -9,7 +9,7 @@ from kernels.test_resample import GRIDS, PIX, cells_of, near, table, weight
 
 from muse_core.steps.noise.layout import Layout, Neighbourhood
 from muse_core.steps.noise.sums import CorrelationSums, CorrelationWatch
-from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler, SlabSize
+from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, RowSpread, SlabResampler
 
 METHODS = [
     ResampleOptions(method="linear", crsigma=0),
@@ -54,7 +54,7 @@ def found(grid, rows, weights, options, layout, thickness=None, n_threads=2, n_b
             sums.add(resampler.slab(rows, weights, first, last).seen)
             continue
         into = resampler.blank_slab(last - first)
-        bands = SlabSize(last - first, n_bands).bands(grid, options)
+        bands = RowSpread.even(grid.ny).bands(n_bands, options.halo)
         seen = [resampler.slab(rows, weights, first, last, band=band, into=into).seen for band in bands]
         sums.add(watch.join(seen))
     assert sums.complete

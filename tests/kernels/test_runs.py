@@ -38,7 +38,12 @@ def test_runs(seed, lengths, all_groups, gaps):
     n_stretches = -(-n_rows // PER_ENTRY)
     low = random.normal(size=n_stretches.sum()).astype(np.float32)
     high = low + np.float32(1)
-    spoiled = random.random(len(low)) < 0.1
+    ascends = (random.random(len(n_rows)) < 0.5).astype(np.uint8)
+    for at, n, in_order in zip(np.cumsum(n_stretches) - n_stretches, n_stretches, ascends, strict=True):
+        if in_order:
+            low[at : at + n].sort()
+            high[at : at + n].sort()
+    spoiled = (random.random(len(low)) < 0.1) & ~np.repeat(ascends, n_stretches).astype(bool)
     low[spoiled], high[spoiled] = np.nan, np.nan
     groups = np.empty(0, np.uint8)
     if not all_groups:
@@ -47,7 +52,7 @@ def test_runs(seed, lengths, all_groups, gaps):
     starts, stops = expected(first_rows, n_rows, low, high, groups, begin, end)
     for room in {len(starts), len(starts) + 2, len(starts) // 2, 0}:
         found = np.full((2, room), -1, np.int64)
-        parts = first_rows, n_rows, low, high, PER_ENTRY, groups, PER_GROUP
+        parts = first_rows, n_rows, ascends, low, high, PER_ENTRY, groups, PER_GROUP
         n_runs, total = rows_kernels.find_runs(*parts, begin, end, *found)
         assert (n_runs, total) == (len(starts), (stops - starts).sum())
         written = min(room, n_runs)

@@ -90,9 +90,13 @@ def test_same_bits(signatures, monkeypatch, name):
     for n_threads in ("2", "3"):
         monkeypatch.setenv("OMP_NUM_THREADS", n_threads)
         assert signatures(name, f"{n_threads} threads") == expected
-    for size in (slabs.SlabSize(3), slabs.SlabSize(5, 4)):
-        monkeypatch.setattr(slabs, "slab_size", lambda *arguments, size=size: size)
-        assert signatures(name, f"slabs: {size}") == expected
+    for n_planes, n_bands in ((3, 1), (5, 4)):
+
+        def size(budget, grid, options, *others, n_planes=n_planes, n_bands=n_bands):
+            return slabs.RowSpread.even(grid.ny).cut(n_planes, n_bands, options.halo)
+
+        monkeypatch.setattr(slabs, "slab_size", size)
+        assert signatures(name, f"slabs of {n_planes} planes in {n_bands} bands") == expected
     monkeypatch.setattr(resources, "IN_MEMORY_BYTES", 0)
     monkeypatch.setenv("MUSE_MAX_MEMORY", "1G")
     assert signatures(name, "rows in a scratch file") == expected

@@ -14,6 +14,7 @@ from muse_core.model.rows import make_rows
 from muse_core.steps.resample import (
     CosmicRayDirection,
     ResampleOptions,
+    RowSpread,
     SlabResampler,
     SlabSize,
     parse_pixfrac,
@@ -184,11 +185,38 @@ def test_memory_does_not_grow_with_the_rows():
     limit = 400 << 20
     for n_exposures in (1, 8, 64, 150):
         size = slab_size(10**10, grid, options, 2e5 * n_exposures, 2, limit)
-        assert slab_memory(grid, options, size, 2e5 * n_exposures, 2) <= limit
+        assert slab_memory(grid, options, size, 2e5 * n_exposures, 2) <= 2 * limit
+        strictly = slab_size(limit, grid, options, 2e5 * n_exposures, 2, limit)
+        assert slab_memory(grid, options, strictly, 2e5 * n_exposures, 2) <= limit
         assert size.n_planes >= 3
-        bands = size.bands(grid, options)
+        bands = size.bands or RowSpread.even(grid.ny).bands(1, options.halo)
         assert [row for band in bands for row in range(band.first, band.last)] == list(range(grid.ny))
     assert size.n_bands > 8
+
+
+def test_bands_are_narrow_where_there_are_many_rows():
+    """Many exposures of a part of the field: with even bands most of the rows would be in one of them."""
+    grid = dataclasses.replace(GRID, nx=300, ny=320, nz=3000)
+    options, n_rows = ResampleOptions(), 2e5 * 8
+    random = np.random.default_rng(5)
+    first = np.concatenate([random.integers(150, 170, 3000), random.integers(0, 300, 1000)])
+    ranges = np.column_stack([first, np.minimum(first + random.integers(0, 20, len(first)), grid.ny - 1)])
+    spread = RowSpread.of(ranges, np.ones(len(ranges)), grid.ny)
+    density = np.zeros(grid.ny)
+    for low, high in ranges:
+        density[low : high + 1] += 1 / (high + 1 - low) / len(ranges)
+    np.testing.assert_allclose(np.diff(spread.below), density, atol=1e-12)
+    size = slab_size(400 << 20, grid, options, n_rows, 2, None, lambda: spread)
+    assert slab_memory(grid, options, size, n_rows, 2) <= 400 << 20
+    shares = [density[band.low : band.high].sum() for band in size.bands]
+    assert max(shares) == pytest.approx(size.share)
+    even = RowSpread.even(grid.ny).bands(size.n_bands, options.halo)
+    assert size.share < 0.6 * max(density[band.low : band.high].sum() for band in even)
+    assert [row for band in size.bands for row in range(band.first, band.last)] == list(range(grid.ny))
+    many = slab_size(10**10, grid, options, 8 * n_rows, 2, 400 << 20, lambda: spread)  # in 400 MiB nothing would fit
+    assert 400 << 20 < slab_memory(grid, options, many, 8 * n_rows, 2) <= 3200 << 20
+    nothing = RowSpread.of(np.empty((0, 2), np.int32), np.empty(0), grid.ny)
+    assert np.array_equal(nothing.below, RowSpread.even(grid.ny).below)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +238,8 @@ def test_bands_give_the_same_bits(options, n_bands):
     whole = resampler.slab(rows, None, 1, 5)
     into = resampler.blank_slab(4)
     parts = [
-        resampler.slab(rows, None, 1, 5, band=band, into=into) for band in SlabSize(4, n_bands).bands(grid, options)
+        resampler.slab(rows, None, 1, 5, band=band, into=into)
+        for band in RowSpread.even(grid.ny).bands(n_bands, options.halo)
     ]
     for name in ("data", "stat", "dq"):
         np.testing.assert_array_equal(getattr(into, name), getattr(whole, name))

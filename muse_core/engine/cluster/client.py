@@ -312,7 +312,14 @@ class DaskExecutor(Executor):
         budget = dataclasses.replace(site.resources, memory_bytes=crew.memory_bytes).slab_bytes(0)
         grid = resampler.grid
         return plan_shared_slab(
-            grid.nz - first, crew.n_workers, source.n_rows, grid, resampler.options, budget, crew.n_threads
+            grid.nz - first,
+            crew.n_workers,
+            source.n_rows,
+            grid,
+            resampler.options,
+            budget,
+            crew.n_threads,
+            source.spread,
         )
 
     @contextlib.contextmanager

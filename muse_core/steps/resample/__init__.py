@@ -9,17 +9,8 @@ from muse_core.steps.resample.options import (
     cosmic_ray_direction,
     parse_pixfrac,
 )
-from muse_core.steps.resample.slab import (
-    Band,
-    SlabResampler,
-    SlabResult,
-    SlabSize,
-    SlabWatch,
-    SortedSlab,
-    slab_bytes,
-    slab_memory,
-    slab_size,
-)
+from muse_core.steps.resample.size import Band, RowSpread, SlabSize, slab_bytes, slab_memory, slab_size
+from muse_core.steps.resample.slab import SlabResampler, SlabResult, SlabWatch, SortedSlab
 
 __all__ = [
     "INTERNAL_PIXFRAC",
@@ -28,6 +19,7 @@ __all__ = [
     "CosmicRayDirection",
     "Method",
     "ResampleOptions",
+    "RowSpread",
     "SlabResampler",
     "SlabResult",
     "SlabSize",

@@ -17,8 +17,8 @@ from muse_core.errors import DataError, ResourceError, Stopped
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.grid import OutputGrid
 from muse_core.model.resampling import METHODS, NARROW_DRIZZLE
-from muse_core.model.rows import ROW
 from muse_core.steps.resample.options import COSMIC_RAY_TYPES, CosmicRayDirection, ResampleOptions
+from muse_core.steps.resample.size import LARGEST_INT, THICKNESS, Band
 
 CELL_ROW = np.dtype(
     [
@@ -35,40 +35,10 @@ CELL_ROW = np.dtype(
 SPAXEL = np.dtype([("x", np.float64), ("y", np.float64), ("cos_y", np.float64)])
 
 _PADDING = 16  # of arrays of which kernels may read this much beyond the end
-_THICKNESS = 16  # planes that a thread works on at once
-_INT32 = 2**31 - 1
-_FEW = 3  # planes: with fewer most of the work is for the halo
-_BANDED = (16, 8, 4, 3, 2, 1)  # planes of a slab that is made in bands
 _NARROW = 0.9  # a drop of this part of a voxel at most cannot reach both neighbours of its cell
 _REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
 # Weight of the rows beyond renka's critical radius. The reference has the smallest normal number, whose square is zero.
 _FAR_WEIGHT = {False: 1e-150, True: 2.2250738585072014e-308}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Band:
-    """Rows `first`...`last` - 1 of the grid, and `low`...`high` - 1 with the halo that they need."""
-
-    first: int
-    last: int
-    low: int
-    high: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SlabSize:
-    """Planes of a slab, and the number of bands of rows of the grid that it is made in, one after the other."""
-
-    n_planes: int
-    n_bands: int = 1
-
-    def bands(self, grid: OutputGrid, options: ResampleOptions) -> list[Band]:
-        """Return the bands, from the lowest up."""
-        edges = [grid.ny * i // self.n_bands for i in range(self.n_bands + 1)]
-        return [
-            Band(a, b, max(a - options.halo, 0), min(b + options.halo, grid.ny))
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
-        ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,104 +110,6 @@ class SlabWatch(Protocol):
 
     def join(self, bands: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
         """Return what is seen in a slab, given what was in its bands, from the lowest up."""
-
-
-def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
-    """Memory in bytes that `SlabResampler.slab` takes besides its input.
-
-    Parameters
-    ----------
-    grid, options : OutputGrid, ResampleOptions
-        As for `SlabResampler`.
-    size : SlabSize
-        Planes of the slab, without its halo, and bands.
-    n_rows : int
-        Rows of a band of the slab and its halo.
-    n_threads : int
-        Number of threads.
-
-    Notes
-    -----
-    Per row: 8 bytes for its cell and its place, 32 for the sorted copy, 4 (iraf: 8) for the value of the rejection.
-    Per cell of slab and halo: 4 for its start. Per voxel: 24 for the result and the one before, 12 for that of a band.
-    Per spaxel: 24. Per thread: the sums of ``2 ld + 1`` rows of the grid in 16 planes.
-    """
-    n_spaxels, halo = grid.nx * grid.ny, 2 * options.halo
-    in_band = n_spaxels if size.n_bands == 1 else grid.nx * min(-(-grid.ny // size.n_bands) + halo, grid.ny)
-    of_band = 0 if size.n_bands == 1 else 12 * in_band * size.n_planes
-    row = 40 + (4 + 4 * (options.crtype == "iraf") if options.rejects_cosmic_rays else 0)
-    sums = 32 * (2 * options.reach + 1) * _THICKNESS * grid.nx * n_threads
-    return row * n_rows + 4 * in_band * (size.n_planes + halo) + n_spaxels * (24 * size.n_planes + 24) + of_band + sums
-
-
-def slab_memory(
-    grid: OutputGrid, options: ResampleOptions, size: SlabSize, rows_per_plane: float, n_threads: int = 1
-) -> int:
-    """Memory in bytes that a slab takes with its input rows; parameters as for `slab_size`."""
-    share = 1.0 if size.n_bands == 1 else min(1 / size.n_bands + 2 * options.halo / grid.ny, 1.0)
-    n_rows = math.ceil(rows_per_plane * share * (size.n_planes + 2 * options.halo))
-    return ROW.itemsize * n_rows + slab_bytes(grid, options, size, n_rows, n_threads)
-
-
-def slab_size(
-    budget: int,
-    grid: OutputGrid,
-    options: ResampleOptions,
-    rows_per_plane: float,
-    n_threads: int = 1,
-    enough: int | None = None,
-) -> SlabSize:
-    """Return how many planes `SlabResampler.slab` shall make at once, and in how many bands.
-
-    Parameters
-    ----------
-    budget : int
-        Memory in bytes that the slab may take with its input rows.
-    grid, options : OutputGrid, ResampleOptions
-        As for `SlabResampler`.
-    rows_per_plane : float
-        Expected (largest) number of rows a plane.
-    n_threads : int
-        Number of threads.
-    enough : int, optional
-        Memory beyond which more planes gain nothing, if they are not few: the halo is made again for each slab.
-
-    Raises
-    ------
-    ResourceError
-        If not even one plane fits into the budget.
-
-    Notes
-    -----
-    With many exposures a few planes of all of them would take more: then slabs are cut into bands, so that memory does
-    not grow with the number of exposures.
-    """
-
-    def memory(n_planes: int, n_bands: int = 1) -> int:
-        return slab_memory(grid, options, SlabSize(n_planes, n_bands), rows_per_plane, n_threads)
-
-    halo = 2 * options.halo
-    wanted = budget if enough is None else min(budget, enough)
-    fixed, single = memory(0), memory(1)
-    n_planes = (wanted - fixed) // max(single - fixed, 1)
-    n_planes = min(n_planes, _INT32 // (grid.nx * grid.ny) - halo, grid.nz)
-    if n_planes >= min(_FEW, grid.nz):
-        return SlabSize(int(n_planes))
-    most = max(grid.ny // max(halo, 1), 1)
-    for limit in (wanted, budget):
-        sizes = []
-        for n_planes in filter(lambda n: n <= grid.nz, _BANDED):
-            fitting = (n for n in range(1, most + 1) if memory(n_planes, n) <= limit)
-            n_bands = next(fitting, None)
-            if n_bands is not None:
-                work = (n_planes + halo) / n_planes * (1 + (halo * n_bands / grid.ny if n_bands > 1 else 0))
-                sizes.append((work, SlabSize(n_planes, n_bands)))
-        if sizes:
-            return min(sizes, key=lambda found: found[0])[1]
-    raise ResourceError(
-        f"resampling into {grid.nx} x {grid.ny} spaxels needs {memory(1, most) / 1e9:.2f} GB for a single plane, "
-        f"found {budget / 1e9:.2f} GB"
-    )
 
 
 class SlabResampler:
@@ -390,7 +262,7 @@ class SlabResampler:
             inverse = self._weighting["xn"], self._weighting["yn"]
             resample_kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, stop, self.n_threads)
         else:
-            blocks_each = -(-(last - first) // (_THICKNESS * self.n_threads))  # so that no thread waits for another one
+            blocks_each = -(-(last - first) // (THICKNESS * self.n_threads))  # so that no thread waits for another one
             thickness = -(-(last - first) // (blocks_each * self.n_threads))
             size = resample_kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
             resample_kernels.weigh(
@@ -479,7 +351,7 @@ class SlabResampler:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
         n_planes, n_spaxels, n_rows = high - low, self.grid.nx * (top - bottom), len(rows)
-        if n_planes * n_spaxels > _INT32 or n_rows > _INT32:
+        if n_planes * n_spaxels > LARGEST_INT or n_rows > LARGEST_INT:
             raise ResourceError(f"slab of {n_planes} planes, {n_rows} rows: too large, make it thinner")
         voxel = self._buffer("voxel", (n_rows,), np.int32)
         order = self._buffer("order", (n_rows,), np.int32)

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""How many planes of a cube are made at once, in how many bands, and the memory that they take."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+
+from muse_core.errors import ResourceError
+from muse_core.model.grid import OutputGrid
+from muse_core.model.rows import ROW
+from muse_core.steps.resample.options import ResampleOptions
+
+THICKNESS = 16  # planes that a thread works on at once
+LARGEST_INT = 2**31 - 1
+_FEW = 3  # planes: with fewer most of the work is for the halo
+_BANDED = (16, 8, 4, 3, 2, 1)  # planes of a slab that is made in bands
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Band:
+    """Rows `first`...`last` - 1 of the grid, and `low`...`high` - 1 with the halo that they need."""
+
+    first: int
+    last: int
+    low: int
+    high: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SlabSize:
+    """What of a cube is made at once.
+
+    Attributes
+    ----------
+    n_planes : int
+        Planes of a slab.
+    bands : tuple of Band
+        Rows of the grid that are made one after the other, from the lowest up; none: all at once.
+    share : float
+        Part of the rows of the pixel table that the fullest band has with its halo.
+    """
+
+    n_planes: int
+    bands: tuple[Band, ...] = ()
+    share: float = 1.0
+
+    @property
+    def n_bands(self) -> int:
+        """Number of parts that are made one after the other."""
+        return max(len(self.bands), 1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RowSpread:
+    """How the rows of pixel tables are spread over the rows of a grid.
+
+    Attributes
+    ----------
+    below : ndarray of float64, shape (ny + 1,)
+        Part of them below each row of the grid; 1 at the end.
+    """
+
+    below: np.ndarray
+
+    @classmethod
+    def even(cls, ny: int) -> Self:
+        """Return that of rows that are everywhere."""
+        return cls(np.linspace(0, 1, ny + 1))
+
+    @classmethod
+    def of(cls, ranges: np.ndarray, numbers: np.ndarray, ny: int) -> Self:
+        """Return that of groups of rows.
+
+        Parameters
+        ----------
+        ranges : ndarray of int, shape (n, 2)
+            First and last row of the grid of each group.
+        numbers : ndarray, shape (n,)
+            How many there are in each, spread evenly over its range.
+        ny : int
+            Number of rows of the grid.
+        """
+        if not numbers.sum() > 0:
+            return cls.even(ny)
+        first, last = ranges.T
+        each = numbers / (last - first + 1)
+        begun, ended = (np.bincount(edge, each, ny + 1) for edge in (first, last + 1))
+        below = np.append(0, np.cumsum(np.cumsum(begun - ended)[:ny]))
+        return cls(np.maximum.accumulate(below) / below[-1])
+
+    def bands(self, n_bands: int, halo: int) -> tuple[Band, ...]:
+        """Cut the grid into bands, with as many rows of the pixel table each as can be; fewer where it has few rows."""
+        ny = len(self.below) - 1
+        cuts = np.searchsorted(self.below, np.arange(1, n_bands) / n_bands)
+        edges = np.unique(np.concatenate([[0, ny], cuts])).tolist()
+        return tuple(
+            Band(a, b, max(a - halo, 0), min(b + halo, ny)) for a, b in zip(edges[:-1], edges[1:], strict=True)
+        )
+
+    def shares(self, bands: tuple[Band, ...]) -> np.ndarray:
+        """Return which part of the rows of the pixel table each band has with its halo."""
+        low, high = np.array([(band.low, band.high) for band in bands]).T
+        shares: np.ndarray = self.below[high] - self.below[low]
+        return shares
+
+    def cut(self, n_planes: int, n_bands: int, halo: int) -> SlabSize:
+        """Return the size of a slab that is made in bands."""
+        bands = self.bands(n_bands, halo)
+        return SlabSize(n_planes) if len(bands) == 1 else SlabSize(n_planes, bands, float(self.shares(bands).max()))
+
+
+def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
+    """Memory in bytes that `SlabResampler.slab` takes besides its input.
+
+    Parameters
+    ----------
+    grid, options : OutputGrid, ResampleOptions
+        As for `SlabResampler`.
+    size : SlabSize
+        Planes of the slab, without its halo, and bands.
+    n_rows : int
+        Rows of a band of the slab and its halo.
+    n_threads : int
+        Number of threads.
+
+    Notes
+    -----
+    Per row: 8 bytes for its cell and its place, 32 for the sorted copy, 4 (iraf: 8) for the value of the rejection.
+    Per cell of slab and halo: 4 for its start. Per voxel: 24 for the result and the one before, 12 for that of a band.
+    Per spaxel: 24. Per thread: the sums of ``2 ld + 1`` rows of the grid in 16 planes.
+    """
+    n_spaxels, halo = grid.nx * grid.ny, 2 * options.halo
+    in_band = grid.nx * max((band.high - band.low for band in size.bands), default=grid.ny)
+    of_band = 12 * in_band * size.n_planes if size.bands else 0
+    row = 40 + (4 + 4 * (options.crtype == "iraf") if options.rejects_cosmic_rays else 0)
+    sums = 32 * (2 * options.reach + 1) * THICKNESS * grid.nx * n_threads
+    return row * n_rows + 4 * in_band * (size.n_planes + halo) + n_spaxels * (24 * size.n_planes + 24) + of_band + sums
+
+
+def slab_memory(
+    grid: OutputGrid, options: ResampleOptions, size: SlabSize, rows_per_plane: float, n_threads: int = 1
+) -> int:
+    """Memory in bytes that a slab takes with its input rows; parameters as for `slab_size`."""
+    n_rows = math.ceil(rows_per_plane * size.share * (size.n_planes + 2 * options.halo))
+    return ROW.itemsize * n_rows + slab_bytes(grid, options, size, n_rows, n_threads)
+
+
+def slab_size(
+    budget: int,
+    grid: OutputGrid,
+    options: ResampleOptions,
+    rows_per_plane: float,
+    n_threads: int = 1,
+    enough: int | None = None,
+    spread: Callable[[], RowSpread] | None = None,
+) -> SlabSize:
+    """Return how many planes `SlabResampler.slab` shall make at once, and in which bands.
+
+    Parameters
+    ----------
+    budget : int
+        Memory in bytes that the slab may take with its input rows.
+    grid, options : OutputGrid, ResampleOptions
+        As for `SlabResampler`.
+    rows_per_plane : float
+        Expected (largest) number of rows a plane.
+    n_threads : int
+        Number of threads.
+    enough : int, optional
+        Memory beyond which more planes gain nothing, if they are not few: the halo is made again for each slab. Bands
+        may take twice as much, and more where nothing fits.
+    spread : callable, optional
+        Returns how the rows are spread over the rows of the grid, which bands depend on; default: evenly.
+
+    Raises
+    ------
+    ResourceError
+        If not even one plane fits into the budget.
+
+    Notes
+    -----
+    With many exposures a few planes of all of them would take more: then slabs are cut into bands, so that memory does
+    not grow with the number of exposures.
+    """
+
+    def memory(size: SlabSize) -> int:
+        return slab_memory(grid, options, size, rows_per_plane, n_threads)
+
+    halo = 2 * options.halo
+    wanted = budget if enough is None else min(budget, enough)
+    fixed, single = memory(SlabSize(0)), memory(SlabSize(1))
+    n_planes = (wanted - fixed) // max(single - fixed, 1)
+    n_planes = min(n_planes, LARGEST_INT // (grid.nx * grid.ny) - halo, grid.nz)
+    if n_planes >= min(_FEW, grid.nz):
+        return SlabSize(int(n_planes))
+    rows = RowSpread.even(grid.ny) if spread is None else spread()
+    cuts = [rows.cut(1, n_bands, options.halo) for n_bands in range(1, max(grid.ny // max(halo, 1), 1) + 1)]
+    again = [float(rows.shares(cut.bands).sum()) if cut.bands else 1.0 for cut in cuts]
+
+    def least_work(limit: int) -> SlabSize | None:
+        found: list[tuple[float, SlabSize]] = []
+        for n_planes in filter(lambda n: n <= grid.nz, _BANDED):
+            sizes = (dataclasses.replace(cut, n_planes=n_planes) for cut in cuts)
+            fitting = ((size, part) for size, part in zip(sizes, again, strict=True) if memory(size) <= limit)
+            found += [((n_planes + halo) / n_planes * part, size) for size, part in itertools.islice(fitting, 1)]
+        return min(found, key=lambda pair: pair[0])[1] if found else None
+
+    limit = wanted
+    while True:
+        limit = min(2 * limit, budget)  # at first twice of what is wanted: bands have more halos than planes alone
+        size = least_work(limit)
+        if size is not None:
+            return size
+        if limit == budget:
+            break
+    needed = min(map(memory, cuts))
+    raise ResourceError(
+        f"resampling into {grid.nx} x {grid.ny} spaxels needs {needed / 1e9:.2f} GB for a single plane, "
+        f"found {budget / 1e9:.2f} GB"
+    )
