@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_exp_align: field-of-view images of exposures to the offsets between them."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import UNLIMITED, InputSpec, ProductSpec, QcSpec, parameter
+from muse_core.model.record import record
 from muse_core.recipe import base
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from muse_core.steps.align.stars import DetectionOptions
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ExpAlignParameters:
     """The parameters of muse_exp_align, in the order of the reference."""
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_exp_combine: reduced pixel tables of several exposures to one cube."""
 
-import dataclasses
 import functools
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import use
+from muse_core.model.record import record
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SAVE = parameters.save("cube", cube="combined cube and field-of-view images", combined="pixel table of all exposures")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ExpCombineParameters:
     """The parameters of muse_exp_combine, in the order of the reference."""
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_scipost: pixel tables of exposures to one calibrated, sky-subtracted, combined cube."""
 
-import dataclasses
 import functools
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import use
+from muse_core.model.record import record
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SAVE = parameters.save(
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ScipostParameters:
     """The parameters of muse_scipost, in the order of the reference."""
 
@@ -154,8 +154,10 @@ class _ExposureSteps:
             positioned="positioned" in save,
         )
         crsigma, _ = p.sky.thresholds(run.compat)
-        self.raman_lines = stages.raman.load_lines(run)
-        self.raman = stages.raman.RamanOptions(width=p.raman_width, crsigma=crsigma, region=p.sky)
+        self.raman_lines = self.raman = None
+        if run.frames.first(frames.RAMAN_LINES.tag) is not None:
+            self.raman_lines = stages.raman.load_lines(run)
+            self.raman = stages.raman.RamanOptions(width=p.raman_width, crsigma=crsigma, region=p.sky)
         self.autocalibration = stages.autocalibration.AutocalibrationOptions(method=p.autocalib, crsigma=crsigma)
         self.factors = stages.autocalibration.load_factors(run, p.autocalib)
         self.sky = stages.sky.SkyOptions(method=p.skymethod, model=p.sky)
@@ -183,7 +185,7 @@ class _ExposureSteps:
         planned = [] if self.darcheck == "none" else [stages.darcheck.PLANNED, stages.calibrate.PLANNED_FLUX]
         if self.raman_lines is not None:
             planned.append(stages.raman.PLANNED)
-        white_light = stages.whitelight.own_cube(self.raman.crsigma)
+        white_light = stages.whitelight.own_cube(self.autocalibration.crsigma)
         if self.autocalibration.method != "none":
             levels = self.autocalibration.method == "deepfield" and self.known_sky.mask is None
             planned.append(stages.autocalibration.planned(white_light if levels else None))
@@ -211,7 +213,10 @@ class _ExposureSteps:
         if self.darcheck != "none":
             stages.darcheck.check_refraction(run, table, store, correct=self.darcheck == "correct")
             stages.calibrate.calibrate_flux(run, table, store, self.curves)
-        cleaned = stages.raman.clean(run, self.raman, pointing, table, store, self.raman_lines, known.lsf, known.mask)
+        cleaned = None
+        if self.raman is not None:
+            given = self.raman_lines, known.lsf, known.mask
+            cleaned = stages.raman.clean(run, self.raman, pointing, table, store, *given)
         levelled = stages.autocalibration.autocalibrate(
             run, self.autocalibration, pointing, table, store, self.factors, known.mask
         )

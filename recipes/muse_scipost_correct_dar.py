@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_scipost_correct_dar: positions of pixel tables without differential atmospheric refraction."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import use
+from muse_core.model.record import record
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.recipe.run import Run
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class CorrectDarParameters:
     """The parameters of muse_scipost_correct_dar, in the order of the reference."""
 

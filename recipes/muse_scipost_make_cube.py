@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_scipost_make_cube: a pixel table to a cube."""
 
-import dataclasses
 import functools
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import parameter, use
+from muse_core.model.record import record
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.recipe.run import Run
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class MakeCubeParameters:
     """The parameters of muse_scipost_make_cube, in the order of the reference."""
 

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_scipost_raman: an exposure without the Raman lines of the lasers."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import parameter, use
+from muse_core.model.record import record
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
     from muse_core.recipe.run import Run
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RamanParameters:
     """The parameters of muse_scipost_raman, in the order of the reference."""
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The recipe muse_scipost_subtract_sky: pixel tables without the sky of given lines and continuum."""
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from muse_core import stages
 from muse_core.model.declare import parameter, use
+from muse_core.model.record import record
 from muse_core.recipe import base, frames, parameters, products
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from muse_core.stages.tables import StoredTable
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SubtractSkyParameters:
     """The parameters of muse_scipost_subtract_sky, in the order of the reference."""
 

@@ -2,7 +2,6 @@
 """Cubes, images and spectra in a notebook."""
 
 import contextlib
-import dataclasses
 import html
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from muse_core.api.region import Region, as_region
 from muse_core.errors import InputError, ParameterError, ProductError
 from muse_core.io.files import copy
 from muse_core.model.dq import DQ
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class Image:
         return plotting.thumbnail(self) + f"<br>{html.escape(repr(self).strip('<>'))}"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Spectrum:
     """A spectrum.
 

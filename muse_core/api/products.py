@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Products of recipes in a notebook: opened as what they are, and seen at a glance."""
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from astropy.io import fits
 from muse_core.api import session
 from muse_core.api.cube import Cube, Image
 from muse_core.errors import InputError
+from muse_core.model.record import record
 
 if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
@@ -73,7 +73,7 @@ def _image(hdus: fits.HDUList) -> Image | None:
     return None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Glance:
     """What a product is, at a glance.
 

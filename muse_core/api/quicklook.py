@@ -26,6 +26,7 @@ from muse_core.model.filters import WHITE, FilterCurve
 from muse_core.model.grid import SPECTRAL_STEP
 from muse_core.model.header import get_float, get_string, spaxel_size_arcsec
 from muse_core.model.origin import FIRST_SLICE
+from muse_core.model.record import record
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
@@ -183,7 +184,7 @@ def _no_filter(name: str):
     raise InputError(f"quick look: found no filter {name} in FILTER_LIST, expected it in the set of frames")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Curves:
     """What is done to rows by wavelength, see `columns.add_image`."""
 
@@ -247,7 +248,7 @@ class _Curves:
         return dataclasses.replace(self, values=values)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Field:
     """The spaxels of an image: position of the first one in the field, numbers; projection and pointing."""
 

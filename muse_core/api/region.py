@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Regions on the sky: circles, ellipses, boxes."""
 
-import dataclasses
 import math
 import re
 
 import numpy as np
 
 from muse_core.errors import ParameterError
+from muse_core.model.record import record
 
 _SHAPES = {"circle": 1, "ellipse": 2, "box": 2}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Region:
     """A region on the sky, small enough for the tangential plane in its centre.
 

@@ -6,7 +6,6 @@ taken in the order of the tasks, so that products do not depend on who made what
 """
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
@@ -15,6 +14,7 @@ from muse_core.engine.resources import Resources
 from muse_core.engine.scratch import KeptRowStore
 from muse_core.engine.slabs import Slab, SlabSource
 from muse_core.engine.store import RowStore
+from muse_core.model.record import record
 
 if TYPE_CHECKING:
     from muse_core.engine.plan import Crew
@@ -23,7 +23,7 @@ R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Site:
     """Where a task is done.
 

@@ -21,6 +21,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model import origin
 from muse_core.model.header import PIXTABLE, get_int
+from muse_core.model.record import record
 from muse_core.model.rows import COLUMNS, ROW
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ _LOOKED_AT = 1 << 16
 LOADING, LOOKING, CHANGING = "reading rows", "looking at rows", "changing rows"
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class RowLimits:
     """Extent of rows: positions and wavelength (float32 values), IFUs and slices."""
 
@@ -99,7 +100,7 @@ class RowLimits:
         self.slice = (min(self.slice[0], other.slice[0]), max(self.slice[1], other.slice[1]))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Chunk:
     """Whole slices of one file; parts of them if it is not grouped by slice.
 
@@ -341,7 +342,7 @@ def _equal_edges(begin: int, end: int) -> np.ndarray:
     return np.array([*range(begin, end, CHUNK_ROWS), end])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class StoredExposure:
     """Where the rows of one or several exposures are in the store.
 

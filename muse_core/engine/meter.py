@@ -15,6 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from muse_core.model.record import record
+
 _LOG = logging.getLogger(__name__)
 #: Part of a run as planned that counts as done in just the time that was planned, before any of it is.
 _PRIOR = 0.03
@@ -24,7 +26,7 @@ _LEAST = 0.03
 INTERVAL = 0.5
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Progress:
     """How far a run is.
 
@@ -79,7 +81,7 @@ def _count_text(n: int) -> str:
     return f"{n / 1e6:.1f} M" if n >= 1e6 else str(n)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class PlannedStep:
     """A step of a run as it is planned.
 
@@ -109,7 +111,7 @@ class PlannedStep:
         return self.seconds + sum(seconds for _, seconds in self.passes)
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class _Step:
     """A step on its way: when it began, what it took, how far it is, and when that was told."""
 

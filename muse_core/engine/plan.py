@@ -2,7 +2,6 @@
 """What a run will need, known before it starts: memory, disk, time."""
 
 import dataclasses
-import html
 import json
 
 from muse_core.engine.exposure import CHANGING, LOOKING
@@ -10,6 +9,7 @@ from muse_core.engine.meter import PlannedStep
 from muse_core.engine.resources import BASE_BYTES, MEMORY_VARIABLE, RESUME_VARIABLE, SCRATCH_VARIABLE
 from muse_core.engine.slabs import OwnCube
 from muse_core.errors import ResourceError
+from muse_core.model.record import record
 
 #: Step of a run in which others reduce the exposures, and the name of what they work on.
 EXPOSURES_STEP, EXPOSURES = "Exposures", "exposures"
@@ -17,7 +17,7 @@ EXPOSURES_STEP, EXPOSURES = "Exposures", "exposures"
 SURELY_NEEDED = 0.9
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ExposureStep:
     """A step between the calibration of an exposure and its place on the sky.
 
@@ -38,7 +38,7 @@ def size_text(n_bytes: float) -> str:
     return f"{n_bytes / 1e9:.2f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Crew:
     """Workers of a cluster.
 
@@ -55,7 +55,7 @@ class Crew:
     memory_bytes: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Disk:
     """Disk space in a folder.
 
@@ -86,7 +86,7 @@ class Disk:
         return SURELY_NEEDED * needed > self.free + self.kept
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+@record(kw_only=True, repr=False)
 class Plan:
     """What a run will need.
 
@@ -155,6 +155,8 @@ class Plan:
             "time": f"about {self.seconds:.0f} s with {who}{self.n_threads} threads",
             "too little": "; ".join(self.problems()) or "of nothing",
         }
+        import html  # for notebooks alone
+
         rows = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
         return f"<table>{rows}</table>"
 

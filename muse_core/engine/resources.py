@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a run may use: memory, scratch folder, threads."""
 
-import dataclasses
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from muse_core.engine.scratch import KeptRowStore, ScratchRowStore
 from muse_core.engine.store import RowStore
 from muse_core.engine.threads import thread_count
 from muse_core.errors import ParameterError, ResourceError
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 
 MEMORY_VARIABLE = "MUSE_MAX_MEMORY"
@@ -74,7 +74,7 @@ def _folder(environ: Mapping[str, str], name: str) -> Path | None:
     return path
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Resources:
     """Limits of a run; they may not change its results.
 

@@ -4,7 +4,6 @@
 The columns of positions and wavelengths are read once, for the ranges of blocks; the others only where they are wanted.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ from muse_core.errors import DataError, InputError
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model import origin
 from muse_core.model.header import PIXTABLE, get_int
+from muse_core.model.record import record
 
 #: Rows of a block: some fifty lines of a slice on the detector, or seventy Angstrom.
 BLOCK_ROWS = 1 << 12
@@ -23,7 +23,7 @@ _READ_ROWS = 64 * BLOCK_ROWS
 BLOCK_COLUMNS = ("xpos", "ypos", "lambda")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Blocks:
     """Blocks of rows of the files of an exposure.
 

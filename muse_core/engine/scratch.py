@@ -6,7 +6,6 @@ calls, so that they cost page cache, which the system takes back when it needs t
 """
 
 import contextlib
-import dataclasses
 import errno
 import os
 import tempfile
@@ -23,6 +22,7 @@ from muse_core.engine.store import RowIndex, RowStore, go_on
 from muse_core.errors import DataError, ResourceError
 from muse_core.io.files import describe_os_error, write_all
 from muse_core.io.private import PrivateFolder
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 
 #: Rows that lie together in one of several files.
@@ -139,7 +139,7 @@ class ScratchRowStore(RowStore):
             list(pool.map(close, self._files))
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class KeptRows(RowIndex):
     """Rows in the file of a `KeptRowStore`: those of one call of `write`, with the CRC-32 of all of them."""
 

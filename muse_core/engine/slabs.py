@@ -21,6 +21,7 @@ from muse_core.engine.store import RowStore, Window, index_bytes, stretch_rows
 from muse_core.engine.threads import map_in_order, run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 from muse_core.steps.resample import (
     Band,
@@ -102,7 +103,7 @@ def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
     return 2 * n_rows / grid.nz
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class OwnCube:
     """A cube that a step makes of a single exposure, in its own spaxels.
 
@@ -202,7 +203,7 @@ def refuse_empty_grid(grid: OutputGrid, n_rows: int, limits: str) -> None:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Weights:
     """A constant weight for the rows of each exposure.
 
@@ -240,7 +241,7 @@ class Weights:
         return self.values[np.searchsorted(self.first_rows, np.arange(start, stop), side="right") - 1]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Slab:
     """Planes of the cube from `first` on, and the numbers, in the store, of the rows flagged as cosmic rays in them."""
 
@@ -249,7 +250,7 @@ class Slab:
     cosmic_rays: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Part:
     """What is made at once: planes `first`...`last` - 1, or a band of them; `among`: see `RowStore.window`."""
 

@@ -10,10 +10,11 @@ from muse_core.engine.journal import slab_name
 from muse_core.engine.slabs import Part, Slab, SlabSource, Weights, make_part, make_slab
 from muse_core.model.compat import Compat
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler, SlabResult, SlabWatch
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SlabTask:
     """Planes to be made; see `muse_core.engine.executor.Task`.
 

@@ -4,7 +4,6 @@
 Those in files are in `muse_core.engine.scratch`. All kinds give the same bits.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
@@ -14,6 +13,7 @@ import numpy as np
 from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine.threads import map_in_order
 from muse_core.errors import Stopped
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def index_bytes(n_rows: int) -> int:
     return int(n_rows * _STRETCH_BYTES / stretch_rows(n_rows))
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class RowIndex:
     """Where rows of which wavelengths and positions are, in the order in which they lie.
 
@@ -68,7 +68,7 @@ class RowIndex:
     extents: np.ndarray
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class _WholeIndex:
     """That of all rows, part after part.
 
@@ -94,7 +94,7 @@ class _WholeIndex:
     extents: np.ndarray
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class Window:
     """Rows of the store in ascending order, and where they lie.
 

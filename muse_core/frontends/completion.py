@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 
 from muse_core.frontends.esorex.options import Option, format_value, recipe_options
+from muse_core.model.record import record
 from muse_core.recipe.extras import EXTRAS
 
 #: Where an option with a text takes a folder, and where it takes neither a file nor a folder.
@@ -18,7 +19,7 @@ _FOLDERS = ("-dir", "scratch", "resume", "search-path")
 _TEXTS = ("filter", "region", "max-memory", "output-prefix", "ifus")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Entry:
     """An option of a command, or a parameter of a recipe.
 
@@ -46,7 +47,7 @@ class Entry:
     n_values: int = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Shape:
     """What a command takes.
 

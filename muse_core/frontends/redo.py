@@ -5,7 +5,6 @@ A header has names of files without folders, DATAMD5 of the calibrations, and th
 have what the environment says, but for `MUSE_COMPAT`; see docs/python.md.
 """
 
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,13 +17,14 @@ from muse_core.io.fitsreader import FitsFile
 from muse_core.model import compat
 from muse_core.model.declare import did_you_mean
 from muse_core.model.header import get_string
+from muse_core.model.record import record
 from muse_core.recipe.extras import EXTRAS, EXTRAS_VARIABLE
 
 #: How DRS ID of our products begins; ESO's is that of CPL.
 _OURS = "muse-scipost-"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Input:
     """A file that a product was made of.
 
@@ -47,7 +47,7 @@ class Input:
     path: Path | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Redo:
     """What it takes to make a product again.
 

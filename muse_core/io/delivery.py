@@ -15,7 +15,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import stat
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from muse_core.io.folders import LOCK, lock_directory, lock_folder
 from muse_core.io.litter import cleaned_up_by
 from muse_core.io.private import PrivateFolder
 from muse_core.io.signature import ensure_signed
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 #: Names of the hidden folders of runs start so.
@@ -58,7 +58,7 @@ class PlaceError(ProductError):
         self.place, self.is_link = place, is_link
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class Destination:
     """Where the products of a run go, and how they are left there.
 
@@ -176,7 +176,7 @@ class Delivery:
                 continue  # another process that starts took it for abandoned, before it was locked
             except OSError:
                 return  # a file system without locks
-        owner = {"recipe": self._recipe, "pid": os.getpid(), "host": socket.gethostname(), "start": _now()}
+        owner = {"recipe": self._recipe, "pid": os.getpid(), "host": os.uname().nodename, "start": _now()}
         with contextlib.suppress(OSError):  # on a full disk there is only a bit less to say to others
             write_all(self._lock.fileno(), json.dumps(owner).encode())
 
@@ -373,7 +373,7 @@ def _place_error(error: OSError, destination: Destination, name: str) -> PlaceEr
     return PlaceError(text, destination.text(name))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Move:
     """A product on its way to a name; what it is known by there."""
 
@@ -381,7 +381,7 @@ class _Move:
     identity: tuple[int, ...]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Link:
     """A symbolic link to a product, and what an older one in its place says, if there is one."""
 
@@ -404,7 +404,7 @@ class _Link:
             os.symlink(self.old, self.path)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Record:
     """What a delivery is about to do; while it lies in the hidden folder, the delivery is to be undone."""
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Columns of binary tables, and numbers that are stored scaled."""
 
-import dataclasses
-
 import numpy as np
+
+from muse_core.model.record import record
 
 WIDTH = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 _NUMERIC = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
@@ -21,7 +21,7 @@ _RANGES = (
 INTEGERS = "SBIUJ"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Column:
     """A column of a binary table, as its header describes it.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Reading LSF_PROFILE: cubes, one file an IFU or all in one, or the older tables of parameters."""
 
-import dataclasses
 import logging
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.header import get_float, has, require_float
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCube, LsfCubes, LsfGrid
 from muse_core.model.origin import N_IFU
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ _HERMITE_COLUMNS = ("hermit3", "hermit4", "hermit5", "hermit6")
 _UNUSED_COLUMNS = ("sensitivity", "offset", "refraction")  # part of the format
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _File:
     path: Path
     ifus: frozenset[int]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """NOISE_CORRELATION on disk; its extensions are described in docs/file_formats.md."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from muse_core.io.fitswriter import FitsStreamWriter, image_header
 from muse_core.io.tables import TableColumn, table_hdu
 from muse_core.model.cards import set_card
 from muse_core.model.fits import Card, Header
+from muse_core.model.record import record
 
 TAG = "NOISE_CORRELATION"
 PATTERN, SPECTRAL, OFFSETS, PATTERN_PLANES, SPECTRAL_PLANES, NOISE = (
@@ -36,7 +36,7 @@ COLUMNS = (
 SIZED_COLUMNS = ("RATIO", "N")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Encoding:
     """How the coefficients of an image are kept: value = zero + scale * integer, and which integer means none."""
 
@@ -139,7 +139,7 @@ class NoiseWriter:
         self._writer.abort()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class NoiseFile:
     """The product, of which the images are mapped, not read.
 

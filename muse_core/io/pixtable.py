@@ -4,7 +4,6 @@
 A table is read and written by ranges of rows; it never has to be in memory as a whole.
 """
 
-import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from muse_core.io.tables import table_hdu
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_string, naming, stated
 from muse_core.model.pixtable import FlatFieldSpectrum, PixelTable
+from muse_core.model.record import record
 from muse_core.model.rows import COLUMNS, FIELD_OF_COLUMN, FIELDS, ROW
 
 FLAT_FIELD_EXTNAME = "PIXTABLE_FLAT_FIELD"
@@ -34,7 +34,7 @@ _FLOAT, _INTEGER = np.dtype(">f4"), np.dtype(">i4")
 _BLOCK = 1 << 13  # rows that are brought into memory at a time: their columns stay in the cache
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _DiskColumn:
     """Where a column lies: element i is at ``offset + i * stride``, of type `dtype`, to be scaled if it has to be.
 

@@ -22,6 +22,7 @@ from muse_core.model.cards import COMMENTARY, card
 from muse_core.model.declare import ParameterSpec, ProductSpec, QcSpec
 from muse_core.model.fits import Card, Header
 from muse_core.model.header import get_string, has
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ _ERASED = re.compile(r"^(ESO DPR |ESO PRO |ARCFILE$|ORIGFILE$|CHECKSUM$|DATASUM$
 _QC_NUMBER = re.compile(r"(?<=[A-Z])[a-z](?= |$)")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Product:
     """A product that has been written."""
 
@@ -53,7 +54,7 @@ class Product:
     frame_type: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Made:
     """The products that a part of a run has made, and the length of each file in bytes."""
 
@@ -61,7 +62,7 @@ class Made:
     lengths: list[int]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class RawFrame:
     """A raw frame that was used: its file, tag and primary header."""
 

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 
 from muse_core.errors import MissingFileError
+from muse_core.model.record import record
 
 GROUPS = ("RAW", "CALIB", "PRODUCT")
 #: Bytes beyond which a file is no set of frames.
@@ -15,7 +16,7 @@ _LONGEST = 16 << 20
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))", re.ASCII)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Frame:
     """One input file.
 

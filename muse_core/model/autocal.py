@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Factors of the slice autocalibration: one for each wavelength bin, IFU and slice."""
 
-import dataclasses
-
 import numpy as np
 
 from muse_core.model.origin import N_IFU, N_SLICE
+from muse_core.model.record import record
 
 _EDGES = (0, 5000, 5265, 5466, 5658, 5850, 6120, 6440, 6678, 6931, 7211, 7450, 7668, 7900, 8120, 8330, 8565, 8731, 9012,
           9275, 10000)  # fmt: skip
@@ -17,7 +16,7 @@ def wavelength_edges(ao: bool) -> np.ndarray:
     return np.array([e for e in _EDGES if not (ao and e == _INSIDE_NOTCH)], np.float32)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class AutocalFactors:
     """Factors of the slice autocalibration.
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 
 from muse_core.errors import ParameterError
+from muse_core.model.record import record
 
 ENVIRONMENT_VARIABLE = "MUSE_COMPAT"
 REFERENCE_VERSION = "2.8.7"
@@ -17,7 +18,7 @@ REFERENCE_VERSION = "2.8.7"
 KEYWORD = "ESO DRS MUSE SCIPOST COMPAT"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Compat:
     """True in a field: reproduce this defect of the reference."""
 

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from muse_core.errors import ParameterError
+from muse_core.model.record import record
 
 UNLIMITED = -1
 T = TypeVar("T")
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ParameterSpec:
     """One recipe parameter.
 
@@ -74,7 +75,7 @@ class ParameterSpec:
         return type(self.default)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class InputSpec:
     """One tag of input frames; `minimum` and `maximum` as in CPL's frame configuration (-1: unset, unlimited)."""
 
@@ -89,7 +90,7 @@ class InputSpec:
         return dataclasses.replace(self, **changes)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class QcSpec:
     """One QC keyword of a product; lower-case letters in the name (``POSk X``) stand for a running number."""
 
@@ -99,7 +100,7 @@ class QcSpec:
     comment: str
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ProductSpec:
     """One product tag of a recipe.
 

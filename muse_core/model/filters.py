@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Filter curves of field-of-view images."""
 
-import dataclasses
-
 import numpy as np
 
 from muse_core.errors import InputError
+from muse_core.model.record import record
 
 WHITE = "white"
 _NEGLIGIBLE = 2.22e-16  # a plane with less throughput at an end of the range is left out
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FilterCurve:
     """Throughput against wavelength, linear between its nodes and zero outside.
 

@@ -10,6 +10,7 @@ import numpy as np
 from muse_core.errors import InputError
 from muse_core.model.fits import Card, Header, as_astropy
 from muse_core.model.header import get_float, stated
+from muse_core.model.record import record
 from muse_core.model.wcs import CTYPES, is_tan
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class CelestialGrid:
         return pixels
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FovImage:
     """Image of the field of view of one exposure.
 

@@ -19,6 +19,7 @@ from muse_core.model import header as keywords
 from muse_core.model import units
 from muse_core.model.cards import card
 from muse_core.model.fits import Card, Header
+from muse_core.model.record import record
 
 SPECTRAL_STEP = 1.25  # Angstrom
 LOG_SPECTRAL_STEP = 1.25 / 1.6
@@ -31,7 +32,7 @@ _AXIS_KEYWORD = re.compile(r"^(?:CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA|CRDER|CSYER
 _TAG = "OUTPUT_WCS"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class TableLimits:
     """Extent of a pixel table as its header has it: ``ESO DRS MUSE PIXTABLE LIMITS``, float32, absolute positions."""
 
@@ -68,7 +69,7 @@ class TableLimits:
         return cls(**dict(zip(names, values, strict=True)))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class GridOverride:
     """What an OUTPUT_WCS header prescribes.
 
@@ -195,7 +196,7 @@ def _metres(header: Header, where: str) -> float:
     return scale
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class OutputGrid:
     """Size and world coordinates of a cube.
 
@@ -476,7 +477,7 @@ def spatial_steps(header: Header, step: Sequence[float | None], celestial: bool)
     return (step[0] or natural[0]) / 3600.0, (step[1] or natural[1]) / 3600.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _TableWcs:
     """World coordinates in the header of a pixel table."""
 

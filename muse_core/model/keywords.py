@@ -5,7 +5,6 @@ What is declared here is what `muse_core.model.header` (keywords) and `checked_c
 ``compat.senseless_values_used`` numbers are taken as they are, as in the reference.
 """
 
-import dataclasses
 import enum
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import numpy as np
 
 from muse_core.errors import InputError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.record import record
 
 PIXTABLE = "ESO DRS MUSE PIXTABLE "
 PIXEL_TABLE = "PIXTABLE_OBJECT"
@@ -29,7 +29,7 @@ class Reaction(enum.Enum):
     DEFAULT = "a default is used, as the reference documents it"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Keyword:
     """A keyword that is used.
 
@@ -74,7 +74,7 @@ class Keyword:
         return isinstance(value, numbers) and bool(self.low <= value <= self.high)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Column:
     """A column of numbers that is used: its name, range of sense (both ends included), unit.
 

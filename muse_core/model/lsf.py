@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Line spread functions: an image (line wavelength, offset) per slice, or the older parametrised form."""
 
-import dataclasses
-
 import numpy as np
 
+from muse_core.model.record import record
 
-@dataclasses.dataclass(frozen=True, slots=True)
+
+@record
 class LsfGrid:
     """Linear coordinates of an LSF image, as in its FITS header (reference pixels count from 1).
 
@@ -26,7 +26,7 @@ class LsfGrid:
     line_step: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class LsfImage:
     """LSF of one slice, or an average.
 
@@ -42,7 +42,7 @@ class LsfImage:
     grid: LsfGrid
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class LsfCube:
     """The LSFs of one IFU.
 
@@ -68,7 +68,7 @@ class LsfCube:
 LsfCubes = dict[int, LsfCube]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class HermiteProfile:
     """Parametrised LSF of one slice: a damped Gauss-Hermite line, convolved with slit and pixel.
 

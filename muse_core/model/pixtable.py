@@ -1,16 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Pixel tables in memory: rows, header, units."""
 
-import dataclasses
-
 import numpy as np
 
 from muse_core.model import units
 from muse_core.model.fits import Header
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class FlatFieldSpectrum:
     """Flat-field spectrum of an IFU, or the smoothed average of an exposure.
 
@@ -29,7 +28,7 @@ class FlatFieldSpectrum:
     unsmoothed: np.ndarray | None = None
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class PixelTable:
     """A pixel table.
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Raman lines of the laser light in air, and the two bands that they lie in."""
 
-import dataclasses
-
 import numpy as np
 
+from muse_core.model.record import record
 
-@dataclasses.dataclass(frozen=True, slots=True)
+
+@record
 class RamanBand:
     """A band of Raman lines of one molecule: name, centre of the fitted window in Angstrom, group of its lines."""
 
@@ -18,7 +18,7 @@ class RamanBand:
 BANDS = (RamanBand("O2", 6484.0, 0), RamanBand("N2", 6827.0, 1))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class RamanLines:
     """Raman lines.
 

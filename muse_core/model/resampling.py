@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The methods of resampling, one line each. A new one is its weight in cython_ext/weighting.pxd, and a line here."""
 
-import dataclasses
+from muse_core.model.record import record
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Method:
     """A method of resampling.
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from muse_core.errors import DataError
+from muse_core.model.record import record
 
 BOLTZMANN = 1.3806504e-23  # J / K
 HC = 1.98623e-8  # erg Angstrom
@@ -15,7 +16,7 @@ OH_TEMPERATURE = 200.0  # K
 MAX_OH_GROUPS = 100
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SkyLines:
     """Sky emission lines; the lines of a group scale together in a fit.
 

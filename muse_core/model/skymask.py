@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A two-dimensional mask with world coordinates that selects rows of pixel tables."""
 
-import dataclasses
-
 import numpy as np
 
+from muse_core.model.record import record
 
-@dataclasses.dataclass(frozen=True, slots=True)
+
+@record
 class SkyMask:
     """Mask with the coordinates of its header.
 

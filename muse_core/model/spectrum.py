@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """One-dimensional spectra of the sky: binned spectrum with variance, continuum, and how to interpolate them."""
 
-import dataclasses
-
 import numpy as np
 
+from muse_core.model.record import record
 
-@dataclasses.dataclass(frozen=True, slots=True)
+
+@record
 class Spectrum:
     """A binned spectrum; bins without data are left out, so it need not be contiguous.
 
@@ -31,7 +31,7 @@ class Spectrum:
         return len(self.lbda)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Continuum:
     """A spectrum without variance that is subtracted from pixel tables.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Astrometric solution of the field of view: the celestial WCS that ESO calls ASTROMETRY_WCS, and its default."""
 
-import dataclasses
 import re
 
 import numpy as np
@@ -11,6 +10,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Header
 from muse_core.model.header import WCS_CARDS, get_float, get_string, naming, require_float, spaxel_size_arcsec, stated
 from muse_core.model.keywords import PIXEL_TABLE
+from muse_core.model.record import record
 
 _TAG = "ASTROMETRY_WCS"
 CTYPES = ("RA---TAN", "DEC--TAN")
@@ -30,7 +30,7 @@ def remove_wcs(header: Header) -> None:
         header.remove(key, remove_all=True)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class AstrometricSolution:
     """Linear part of the WCS of the field of view.
 

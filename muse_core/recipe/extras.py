@@ -8,7 +8,6 @@ products of the reference are the same with extras and without.
 Nothing heavy is imported here: front-ends list the names.
 """
 
-import dataclasses
 import importlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from muse_core.errors import ParameterError
 from muse_core.model.declare import ProductSpec, did_you_mean
+from muse_core.model.record import record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 _WITH_CUBE = ("muse_scipost", "muse_exp_combine", "muse_scipost_make_cube")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Extra:
     """An extra.
 
@@ -87,7 +87,7 @@ EXTRAS: dict[str, Extra] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Finished:
     """A product of the run that is complete.
 

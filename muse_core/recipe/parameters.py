@@ -4,12 +4,12 @@
 Those that are used together are a group: a frozen dataclass, whose instance a recipe hands to a stage.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from muse_core.errors import ParameterError
 from muse_core.model.declare import ParameterSpec, parameter
+from muse_core.model.record import record
 from muse_core.model.resampling import METHODS
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from muse_core.steps.resample import ResampleOptions
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class WavelengthRange:
     """Which rows are loaded.
 
@@ -36,7 +36,7 @@ class WavelengthRange:
             raise ParameterError(f"parameters lambdamin, lambdamax: found {found}, expected a range")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Resampling:
     """How rows are resampled into a cube."""
 
@@ -94,7 +94,7 @@ class Resampling:
         )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SkyRegion:
     """Which part of the field is sky."""
 
@@ -104,7 +104,7 @@ class SkyRegion:
     ignore: float = parameter(0.05, at_least=0, at_most=1, help="Fraction of the field, the darkest, that is ignored.")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SkyModel(SkyRegion):
     """How the sky is modelled."""
 

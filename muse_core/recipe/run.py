@@ -29,6 +29,7 @@ from muse_core.model.compat import KEYWORD as COMPAT_KEYWORD
 from muse_core.model.compat import Compat
 from muse_core.model.declare import parameter_values
 from muse_core.model.fits import Card, Header
+from muse_core.model.record import record
 from muse_core.recipe.extras import ExposureWatch, Extras, wanted
 from muse_core.steps.refraction import Method
 
@@ -57,7 +58,7 @@ class PlanMade(Exception):  # noqa: N818 (no error)
         self.plan = plan
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Environment:
     """Settings outside the parameters that change products.
 
@@ -116,7 +117,7 @@ def claim_resources(scratch: Path) -> Resources:
     return resources
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Run:
     """What all stages of a run share.
 

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from muse_core.errors import ParameterError
+from muse_core.model.record import record
 
 OK, LOOK, BAD = "ok", "look", "bad"
 _RANK = {BAD: 0, LOOK: 1, OK: 2}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Limit:
     """What is expected of a number.
 
@@ -148,7 +149,7 @@ def read_limits(path: Path | None) -> dict[str, Limit]:
     return limits
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class Judge:
     """Collects checks.
 

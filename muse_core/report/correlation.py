@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Noise of sums of voxels, as the product NOISE_CORRELATION tells it."""
 
-import dataclasses
-
 import numpy as np
 
 from muse_core.io.fitsreader import FitsFile
+from muse_core.model.record import record
 from muse_core.report.products import Run
 
 #: Boxes of so many spaxels a side are summed up.
 _SIZES = (3, 5)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Correlation:
     """Noise of sums of voxels over that of as many independent ones, with wavelength.
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Figures as inline SVG that takes its colours from the page, so that one figure does for light, dark and print."""
 
-import dataclasses
 import html
 import io
 import re
 import warnings
 from collections.abc import Callable
+
+from muse_core.model.record import record
 
 #: Colours that the page replaces: text, rules, panels, and those of data. As drawn they are those of the light page.
 TEXT, MUTED, RULE, PANEL = "#1c2430", "#5b6675", "#d9dee5", "#fdfdfe"
@@ -57,7 +58,7 @@ _STYLE = {
 _ID = re.compile(r' id="([^"]+)"')
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Panel:
     """A figure of the report.
 

@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from muse_core.errors import MuseError
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE
+from muse_core.model.record import record
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.report.images import Apertures, Sources, celestial, find_sources, pixel_arcsec, read_image
 from muse_core.report.products import ProductFile, Run
@@ -34,7 +35,7 @@ _APERTURE_ARCSEC = 1.5
 _BRIGHT = 8
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class Exposure:
     """One exposure.
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The field: images of the cube, its sources, their width with wavelength, exposure time of the spaxels."""
 
-import dataclasses
 import warnings
 
 import numpy as np
 from astropy.wcs import WCS
 from scipy.ndimage import gaussian_filter, median_filter
 
+from muse_core.model.record import record
 from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report.exposures import Exposure, stellar_fwhm
 from muse_core.report.images import Cube, Sources, find_sources, fit_widths, pixel_arcsec
@@ -29,7 +29,7 @@ _SEARCHED, _HALF_ARCSEC, _EDGE, _EDGE_OF_FIELD = 25, 0.8, 0.03, 0.05
 _SMOOTH = 1.0
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class Field:
     """What the cube shows.
 

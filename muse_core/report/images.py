@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Images and cubes that are measured, and the sources in them."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from astropy.wcs import WCS
 from muse_core.errors import InputError
 from muse_core.io.fitsreader import FitsFile, Hdu
 from muse_core.model.fits import Header, as_astropy
+from muse_core.model.record import record
 from muse_core.model.statistics import FWHM_PER_SIGMA, SIGMA_PER_MAD
 from muse_core.steps.gaussfit import (
     CORRELATION,
@@ -36,7 +36,7 @@ _CLIPS, _CLIP_SIGMAS = 10, 3.0
 _BIG_ENDIAN = np.dtype(">f4")
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Sources:
     """Sources of an image, brightest first.
 
@@ -143,7 +143,7 @@ def fit_widths(data: np.ndarray, x: np.ndarray, y: np.ndarray, mask: np.ndarray)
     return widths
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Apertures:
     """Circular apertures in an image.
 

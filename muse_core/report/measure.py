@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """All that the report says of a run, measured on its products; and the checks of it."""
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from muse_core.model.origin import N_SLICE
+from muse_core.model.record import record
 from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report import sky as sky_part
 from muse_core.report.checks import Judge, Limit, outliers
@@ -34,7 +34,7 @@ _ABOVE_NOISE = 3.0
 _ABOVE_SCATTER = 5.0
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class Measured:
     """A run with what was measured of it.
 

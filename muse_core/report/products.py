@@ -13,6 +13,7 @@ from pathlib import Path
 from muse_core.errors import InputError, MissingFileError
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model.fits import Header
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 #: Recipes whose products are looked at.
@@ -23,7 +24,7 @@ _READERS = 2
 _DEFAULT = re.compile(r"Default: (?:'(.*?)('?)|([^']*))$")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ProductFile:
     """A product: file, tag (PRO CATG), primary header."""
 
@@ -32,7 +33,7 @@ class ProductFile:
     header: Header
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Provenance:
     """What a product says about the run that made it.
 

@@ -14,6 +14,7 @@ import numpy as np
 from muse_core.io.pixtable import PixelTableFile
 from muse_core.model.dq import DQ
 from muse_core.model.origin import N_IFU, N_SLICE, X_MASK, X_SHIFT, ifu_of, slice_key, slice_of
+from muse_core.model.record import record
 from muse_core.model.statistics import SIGMA_PER_MAD
 
 #: Data that are so many times their noise do not count in chi square.
@@ -30,7 +31,7 @@ _OF_SLICES, _OF_BINS = ("level", "ratio", "noise", "peak"), ("sums", "weights", 
 _AT_A_TIME, _BLOCK = 1 << 20, 1 << 15
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class RowStatistics:
     """Statistics of the rows of an exposure, added chunk by chunk, of whole slices each.
 

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from muse_core.io.fitsreader import FitsFile
+from muse_core.model.record import record
 from muse_core.report.exposures import Exposure
 from muse_core.report.images import Cube, read_image
 from muse_core.report.products import Run
@@ -21,7 +22,7 @@ _STRONG = 0.1
 _CONTINUUM_WIDTH = 40.0
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class ExposureSky:
     """The sky of one exposure.
 

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Spectra of the sky part of a cube: what is left of the sky, noise against STAT, depth."""
 
-import dataclasses
-
 import numpy as np
 from scipy.ndimage import binary_erosion
 
+from muse_core.model.record import record
 from muse_core.model.statistics import SIGMA_PER_MAD
 from muse_core.report.field import Field
 from muse_core.report.images import Apertures, Cube
@@ -19,7 +18,7 @@ _DEPTHS = 48
 APERTURE_ARCSEC, DEPTH_SIGMAS = 1.0, 5.0
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class SkySpectra:
     """Of the spaxels without source, for each plane of the cube.
 

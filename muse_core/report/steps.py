@@ -10,6 +10,7 @@ from muse_core.errors import MuseError
 from muse_core.io.autocal import read_autocal_factors
 from muse_core.io.fitsreader import FitsFile
 from muse_core.model.origin import N_IFU, N_SLICE
+from muse_core.model.record import record
 from muse_core.report.images import celestial, pixel_arcsec, read_image
 from muse_core.report.products import Run
 from muse_core.steps.align.match import MatchOptions, align
@@ -19,7 +20,7 @@ _RAMAN_QC = ("FLUX O2", "FLUX N2")
 _RADII = (3.0, 1.0, 0.5)
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class Steps:
     """Numbers for the JSON, and arrays for the figures."""
 

@@ -13,7 +13,6 @@ See the other modules of this package for what is not modelled; bias, dark curre
 count as perfectly removed.
 """
 
-import dataclasses
 import logging
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from muse_core.model import origin, units
 from muse_core.model.cards import set_card
 from muse_core.model.dq import DQ
 from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.record import record
 from muse_core.model.rows import make_rows
 from muse_core.simulate import header, instrument, sky
 from muse_core.simulate.pointing import Pointing, mjd_of, offset_position, zenith_of
@@ -39,7 +39,7 @@ _PSF_ROWS = 32  # CCD rows between which the image of a source is interpolated
 _FLAT_GRID = np.arange(4140.0, 9811.0, 1.25)  # wavelengths of the flat-field spectra
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ExposureSpec:
     """Everything that defines a simulated exposure.
 

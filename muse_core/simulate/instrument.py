@@ -9,7 +9,6 @@ Not modelled: the dependence of the geometry on temperature, scattered light, gh
 charge transfer, partially illuminated edge columns.
 """
 
-import dataclasses
 import functools
 
 import numpy as np
@@ -18,6 +17,7 @@ from scipy.special import erf
 from muse_core.errors import ParameterError
 from muse_core.model.dq import DQ
 from muse_core.model.header import spaxel_size_arcsec
+from muse_core.model.record import record
 
 CCD_ROWS = 4112
 READ_NOISE = 2.8  # electrons
@@ -35,7 +35,7 @@ _SKY_ROW = (8, 4, 0, 9, 5, 1, 10, 6, 2, 11, 7, 3)
 _STACK = (3, 1, 2, 0)  # stack on the sky, from the left, of the four blocks of 12 on the CCD
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Mode:
     """An instrument mode.
 
@@ -100,7 +100,7 @@ def mode_of(name: str) -> Mode:
     return MODES[name]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SliceGeometry:
     """Where a slice lies on the CCD and on the sky, and its wavelength calibration.
 
@@ -213,7 +213,7 @@ def slice_geometry(ifu: int, number: int) -> SliceGeometry:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Lsf:
     """Line spread function of a slice: a Gauss-Hermite series, with the width of the CCD pixel in it.
 

@@ -9,13 +9,13 @@ Not modelled: precession and aberration between the equinox of the target and th
 nutation, polar motion, UT1 - UTC, humidity in the refractivity, tracking errors.
 """
 
-import dataclasses
 import datetime
 import math
 
 import numpy as np
 
 from muse_core.errors import ParameterError
+from muse_core.model.record import record
 from muse_core.simulate.instrument import Mode
 
 LATITUDE_DEG = -24.627
@@ -95,7 +95,7 @@ def offset_position(ra_deg: float, dec_deg: float, east_arcsec: float, north_arc
     return (ra_deg + math.degrees(ra)) % 360.0, math.degrees(dec)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Pointing:
     """Geometry of one exposure on the sky.
 

@@ -8,11 +8,11 @@ observer is put in). Fluxes are totals outside the atmosphere.
 Not modelled: resolved kinematics or colour gradients, absorption lines, wings beyond ten times the width.
 """
 
-import dataclasses
 import math
 
 import numpy as np
 
+from muse_core.model.record import record
 from muse_core.simulate.instrument import Lsf, Mode
 from muse_core.simulate.pointing import offset_position
 from muse_core.simulate.sky import LINE, add_lines
@@ -20,7 +20,7 @@ from muse_core.simulate.sky import LINE, add_lines
 REACH = 10.0  # in units of the full width at half maximum: beyond it a source has no light
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Source:
     """One source.
 
@@ -66,7 +66,7 @@ class Source:
         return spectrum
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Seeing:
     """Point spread function of an exposure: the sum of Moffat profiles.
 

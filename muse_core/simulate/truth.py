@@ -6,10 +6,9 @@ sky and images: per nominal spaxel), before the radial-velocity correction. Sour
 brighter: the flux scale of an exposure is that of its lowest IFU, times the transparency.
 """
 
-import dataclasses
-
 import numpy as np
 
+from muse_core.model.record import record
 from muse_core.simulate import instrument
 from muse_core.simulate.exposure import ExposureSpec
 from muse_core.simulate.pointing import gnomonic
@@ -18,7 +17,7 @@ from muse_core.simulate.source import Seeing, Source
 _STEP = 0.03125  # Angstrom
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Truth:
     """The truth about an exposure.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Field-of-view images of exposures: read, their sources found, offsets between them, and what is written of that."""
 
-import dataclasses
 import itertools
 import logging
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from muse_core.model.curves import OffsetList
 from muse_core.model.fits import Card
 from muse_core.model.fov import TAG, CelestialGrid, FovImage
 from muse_core.model.header import get_string, require_float
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.recipe.save import save_table
 from muse_core.steps.align import match, mosaic
@@ -33,7 +33,7 @@ _AXES = ("RA", "DEC")
 _SECONDS = "s"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Sources:
     """Sources of an image.
 
@@ -183,7 +183,7 @@ def save_sources(
         save_table(run.factory, tag, [*cards, *run.qc_cards(qc)], columns, None)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Mosaic:
     """Images laid over each other: those that are, their grids with the offsets, and the common grid and shape."""
 

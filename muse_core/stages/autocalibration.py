@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Slice autocalibration of an exposure, from its sky or with given factors, and its products."""
 
-import dataclasses
 import logging
 
 import numpy as np
@@ -18,6 +17,7 @@ from muse_core.model.cards import card, set_card
 from muse_core.model.dq import DQ
 from muse_core.model.fits import Header
 from muse_core.model.header import is_ao
+from muse_core.model.record import record
 from muse_core.model.skymask import SkyMask
 from muse_core.recipe.run import Run
 from muse_core.recipe.save import save_mask, save_table
@@ -49,7 +49,7 @@ def planned(white_light: OwnCube | None) -> ExposureStep:
     return ExposureStep(STEP, (*(() if white_light is None else (white_light,)), LOOKING, CHANGING))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class AutocalibrationOptions:
     """How slices are levelled.
 
@@ -84,7 +84,7 @@ def load_factors(run: Run, method: str) -> AutocalFactors | None:
     return factors
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class AutocalResult:
     """What the autocalibration made of an exposure; None for what it did not.
 

@@ -16,6 +16,7 @@ from muse_core.model import units
 from muse_core.model.fits import Header
 from muse_core.model.header import instrument_mode
 from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrations import FluxCurves
 from muse_core.stages.opening import OpenedExposure
@@ -32,7 +33,7 @@ STEP, FLUX_STEP = "Calibration", "Flux calibration"
 PLANNED_FLUX = ExposureStep(FLUX_STEP, (CHANGING,))
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class CalibrationOptions:
     """What is done to the rows while they are loaded, beside merging; by default nothing.
 

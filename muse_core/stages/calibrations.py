@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Calibrations that are the same for every exposure."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from muse_core.io import calibration
 from muse_core.model import units
 from muse_core.model.curves import ExtinctionCurve, OffsetList, ResponseCurve, TelluricCurve
 from muse_core.model.header import get_string
+from muse_core.model.record import record
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
 from muse_core.stages.opening import OpenedExposure
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 _PLANE = 1.25  # Angstrom; less than a plane of a cube is not worth a word
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class FluxCurves:
     """What the flux is calibrated with; None for what was not given."""
 

@@ -21,6 +21,7 @@ from muse_core.model.filters import FilterCurve
 from muse_core.model.fits import Card
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, parse_output_wcs, require_overlap
 from muse_core.model.header import PIXTABLE, get_string, spaxel_size_arcsec
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import object_cards
 from muse_core.stages.formats import FORMATS, FormatTraits
@@ -42,7 +43,7 @@ STEP = "Cube"
 _PART_PLANES = 48
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class CubeOptions:
     """What cube is made.
 
@@ -64,7 +65,7 @@ class CubeOptions:
     measures_fwhm: bool = True
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class CubeInputs:
     """What the cube needs beside the rows; looked at before the work begins, so that it does not fail at its end.
 
@@ -193,7 +194,7 @@ def _describe(grid: OutputGrid) -> str:
     )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class CubePart:
     """A part of a cube.
 

@@ -20,6 +20,7 @@ from muse_core.errors import DataError, InputError, ResourceError
 from muse_core.model import units
 from muse_core.model.facts import hearing, tell
 from muse_core.model.header import get_float, get_string
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration, CalibrationOptions, calibrate
 from muse_core.stages.locate import Located, LocationOptions, calibrate_and_locate
@@ -31,7 +32,7 @@ from muse_core.steps.astrometry import Positioning
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ReducedExposure:
     """An exposure whose rows are in the store, on the sky.
 
@@ -58,7 +59,7 @@ class ReducedExposure:
 ReduceExposure = Callable[[Run, RowStore, OpenedExposure, int, Positioning | None], ReducedExposure]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Task:
     """An exposure to be reduced; see `muse_core.engine.executor.Task`.
 

@@ -15,6 +15,7 @@ from muse_core.model import origin, units
 from muse_core.model.fits import Header
 from muse_core.model.grid import GridOverride, OutputGrid, TableLimits, make_grid, require_overlap
 from muse_core.model.header import PIXTABLE, get_float, get_string, require_float
+from muse_core.model.record import record
 from muse_core.model.rows import make_rows
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.stages.opening import OpenedExposure
@@ -34,7 +35,7 @@ _NAMED = 3
 _HALF_WIDTH, _HALF_HEIGHT = 150.0, 150.0 / origin.N_IFU
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Footprint:
     """The place of exposures together.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Images of the field: the filters of the parameter `filter`, and the keywords of their images."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 
@@ -14,6 +13,7 @@ from muse_core.model.filters import WHITE, FilterCurve, white
 from muse_core.model.fits import Card
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_float
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs
 from muse_core.steps.collapse import covers
@@ -21,7 +21,7 @@ from muse_core.steps.collapse import covers
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Filter:
     """A filter, and how many calibrations were in use when it was loaded."""
 
@@ -87,7 +87,7 @@ def use_filters(run: Run, curves: Sequence[FilterCurve]) -> list[Filter]:
     return found
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class FieldImage:
     """An image of the field: its filter, keywords, and the number of calibrations that were in use with it."""
 

@@ -16,6 +16,7 @@ from muse_core.engine.store import RowStore
 from muse_core.errors import DataError
 from muse_core.model import units
 from muse_core.model.header import instrument_mode
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrate import Calibration
 from muse_core.stages.pointing import Pointing
@@ -31,7 +32,7 @@ _LOG = logging.getLogger(__name__)
 STEP, WHOLE_STEP = "Sky subtraction, position", "Calibration, sky subtraction, position"
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class LocationOptions:
     """What is done to the rows of an exposure beside the subtraction of the sky; by default they stay as they are.
 
@@ -70,7 +71,7 @@ class LocationOptions:
         return self.project or self.writes_tables
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Located:
     """Position of an exposure on the sky (None if it stays as it is), its offset, and the limits of its rows.
 

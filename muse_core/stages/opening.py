@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Pixel tables of a run: opened, checked, and grouped into exposures."""
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from muse_core.model.facts import ranges_text
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, check_keywords, get_float, get_int, get_string
 from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.record import record
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import Run
 from muse_core.steps import flatfield, merge
@@ -25,7 +25,7 @@ from muse_core.steps.limits import PREFIX
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class OpenedExposure:
     """An exposure whose files are known, but not loaded.
 

@@ -20,6 +20,7 @@ from muse_core.engine.spool import BLOCK_BYTES
 from muse_core.engine.store import RowStore, index_bytes
 from muse_core.model.facts import tell
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 from muse_core.recipe.parameters import WavelengthRange
 from muse_core.recipe.run import PlanMade, Run
@@ -52,7 +53,7 @@ _PRODUCTS_BYTES, _TABLES_BYTES, _SKY_BYTES, _UNEVEN = 1 << 20, 1 << 20, 2 << 20,
 _FIT_BYTES, _SEARCH_BYTES = 28 << 20, 56 << 20
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class Work:
     """What a recipe is going to do; enough to say what it will need.
 

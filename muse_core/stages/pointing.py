@@ -2,7 +2,6 @@
 """Where exposures are on the sky: astrometric solution and offsets, and what follows for an exposure."""
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +12,7 @@ from muse_core.model.compat import Compat
 from muse_core.model.curves import OffsetList
 from muse_core.model.fits import Header
 from muse_core.model.header import require_float
+from muse_core.model.record import record
 from muse_core.model.wcs import AstrometricSolution
 from muse_core.recipe.run import Run
 from muse_core.stages.calibrations import load_offsets
@@ -20,7 +20,7 @@ from muse_core.steps.astrometry import Positioning, Projection
 from muse_core.steps.offsets import Offset, find_offset
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Pointing:
     """Astrometric solution and offsets of a run.
 

@@ -19,6 +19,7 @@ from muse_core.model.fits import Header
 from muse_core.model.header import get_float, is_ao
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
+from muse_core.model.record import record
 from muse_core.model.skymask import SkyMask
 from muse_core.recipe.parameters import SkyRegion
 from muse_core.recipe.run import Run
@@ -43,7 +44,7 @@ def load_lines(run: Run) -> RamanLines | None:
     return run.load("RAMAN_LINES", lambda path: read_raman_lines(path, run.compat), several=True)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class RamanOptions:
     """How Raman lines are fitted.
 
@@ -65,7 +66,7 @@ class RamanOptions:
     any_mode: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Band:
     """Rows in the window of a band, their white-light image and its sky mask."""
 
@@ -79,7 +80,7 @@ class _Band:
         return mask_in_spaxels(self.mask, *self.white_light.grid.crval[:2])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class RamanResult:
     """Fit of the Raman lines of an exposure, and the images that it was made from."""
 

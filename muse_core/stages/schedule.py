@@ -8,13 +8,14 @@ those of a row of a cube from those of a voxel, nor the start from what is for e
 import math
 from typing import TYPE_CHECKING
 
+from muse_core import stages
 from muse_core.engine.exposure import CHANGING, LOADING
 from muse_core.engine.meter import PlannedStep
 from muse_core.engine.pace import Cost, Pace
 from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
 from muse_core.engine.slabs import RESAMPLING
 from muse_core.model.grid import OutputGrid
-from muse_core.stages import align, calibrate, combine, cube, locate, stacked
+from muse_core.stages import calibrate, combine, cube, locate
 from muse_core.stages.footprint import Footprint
 from muse_core.stages.opening import OpenedExposure
 from muse_core.steps.resample import ResampleOptions
@@ -80,9 +81,10 @@ def schedule(work: "Work", grid: OutputGrid | None, pace: Pace, crew: "Crew | No
     if "combined" in work.save:
         steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=pace.seconds(WRITE, n_rows)))
     if work.stacked:
-        steps.append(PlannedStep(name=stacked.STEP, seconds=pace.seconds(STACK, n_rows)))
+        steps.append(PlannedStep(name=stages.stacked.STEP, seconds=pace.seconds(STACK, n_rows)))
     if work.images:
-        steps.append(PlannedStep(name=align.STEP, passes=((align.IMAGES, pace.seconds(PIXEL, sum(work.images))),)))
+        looking = ((stages.align.IMAGES, pace.seconds(PIXEL, sum(work.images))),)
+        steps.append(PlannedStep(name=stages.align.STEP, passes=looking))
     return steps
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The sky of an exposure: what is known of it before, how it is modelled, what is subtracted, and its products."""
 
-import dataclasses
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -31,6 +30,7 @@ from muse_core.model.fits import Card, Header
 from muse_core.model.header import PIXTABLE, WCS_CARDS, get_bool, get_float, get_int
 from muse_core.model.lsf import HermiteProfiles, LsfCubes
 from muse_core.model.origin import N_IFU
+from muse_core.model.record import record
 from muse_core.model.skylines import SkyLines
 from muse_core.model.skymask import SkyMask
 from muse_core.model.spectrum import Continuum, Spectrum
@@ -65,7 +65,7 @@ def planned(white_light: OwnCube | None) -> ExposureStep:
     return ExposureStep(STEP, (*(() if white_light is None else (white_light,)), LOOKING, LOOKING))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SkyInputs:
     """What is known of the sky before the exposures are looked at; None or empty for what is not."""
 
@@ -75,7 +75,7 @@ class SkyInputs:
     mask: SkyMask | None
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SkyOptions:
     """How the sky is subtracted.
 
@@ -201,7 +201,7 @@ def _require(method: str, lsf: object, lines: object, continuum: object, compat:
         raise InputError(f"skymethod={method}: found no frame with tag {', '.join(missing)}, expected one each")
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class SkyResult:
     """What was found of the sky of an exposure, and what is to be subtracted; None for what the method does not make.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Pixel tables whose rows are in the store, and pixel tables as products."""
 
-import dataclasses
 import threading
 from typing import Self
 
@@ -14,11 +13,12 @@ from muse_core.io.pixtable import PixelTableWriter
 from muse_core.model.fits import Header
 from muse_core.model.header import get_float, get_string, stated
 from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.steps.limits import write_limits
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class StoredTable:
     """A pixel table whose rows are in the store.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The white-light image of an exposure in its own spaxels: sky masks are made from it."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -13,6 +12,7 @@ from muse_core.model.dq import DQ
 from muse_core.model.filters import white
 from muse_core.model.fits import Card
 from muse_core.model.grid import OutputGrid, TableLimits, make_grid
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs, object_cards
 from muse_core.stages.tables import StoredTable
@@ -20,7 +20,7 @@ from muse_core.steps.collapse import Collapse
 from muse_core.steps.resample import INTERNAL_PIXFRAC, ResampleOptions, SlabResampler, cosmic_ray_direction
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class WhiteLight:
     """A white-light image.
 

@@ -4,7 +4,6 @@
 Both change the rows by `muse_core.steps.passes.locate_rows`; here are their constants, and what they leave in headers.
 """
 
-import dataclasses
 import logging
 import math
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, require_float, stated
+from muse_core.model.record import record
 from muse_core.model.wcs import AstrometricSolution, is_tan, remove_wcs
 from muse_core.steps.airmass import position_angle
 
@@ -68,7 +68,7 @@ def rotate(cd: np.ndarray, position_angle_deg: float) -> np.ndarray:
     return np.array([[cos * k11 - sin * k21, cos * k12 - sin * k22], [sin * k11 + cos * k21, sin * k12 + cos * k22]])
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Projection:
     """Gnomonic projection of one exposure: pix to native spherical coordinates in rad.
 
@@ -147,7 +147,7 @@ class Projection:
         set_card(header, CARD_WCS, "projected (intermediate)", "Gnomonic projection applied to this pixel table")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Positioning:
     """Position of the field centre on the sky: native spherical coordinates to offsets from it in degrees.
 

@@ -4,7 +4,6 @@
 The shift of each row follows from the refractive index alone; the empirical check of it on a cube is another step.
 """
 
-import dataclasses
 import math
 
 import numpy as np
@@ -17,6 +16,7 @@ from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, is_nfm, require_float, spaxel_size_arcsec
+from muse_core.model.record import record
 from muse_core.steps.airmass import airmass, is_lab_data, parallactic_angle, position_angle
 from muse_core.steps.refraction import Air, Method, RefractiveIndex
 
@@ -42,7 +42,7 @@ def write_switched_off(header: Header) -> None:
     set_card(header, CARD_CORRECT, -1.0, "skipped DAR correction!")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class DarCorrection:
     """Constants of the correction: ``xpos += kx d``, ``ypos += ky d`` with ``d = scale (n(lambda_ref) - n(lambda))``.
 

@@ -8,7 +8,6 @@ Cosmic rays flagged while the cube was made, but also all those flagged before, 
 (`reset_cosmic_rays`), whatever came out; that is what ESO's recipe does.
 """
 
-import dataclasses
 import logging
 import math
 
@@ -20,6 +19,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.dq import DQ
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, has, spaxel_size_arcsec
+from muse_core.model.record import record
 from muse_core.steps import gaussfit
 from muse_core.steps.detect import centroids, detect_sources
 
@@ -40,14 +40,14 @@ _SIGMA_PER_HALF_WIDTH = 1 / math.sqrt(2 * math.log(2))
 _STAMPS_AT_A_TIME = 64  # 3 MB of derivatives with the larger stamps
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Setup:
     lbda_ref: float
     half_size: int
     order: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ResidualShift:
     """Shift of the positions against wavelength that is left.
 

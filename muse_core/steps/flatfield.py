@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Flat-field spectra: average over the IFUs of an exposure, smoothing, and the factor that rows are corrected by."""
 
-import dataclasses
 import enum
 import logging
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from muse_core.model.curves import interval_starts, segments
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, has
 from muse_core.model.pixtable import FlatFieldSpectrum
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def _lines(lbda: np.ndarray, data: np.ndarray, index: np.ndarray, other: np.ndar
     return data[index] - gradient * lbda[index], gradient
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FlatFieldFactor:
     """Flat-field factor as the kernel takes it.
 

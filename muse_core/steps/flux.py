@@ -6,7 +6,6 @@ factor is linear in wavelength, and the variances are of second order. The curve
 whose rounding to float32 depends on the last bits.
 """
 
-import dataclasses
 import logging
 import math
 
@@ -19,6 +18,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import ExtinctionCurve, ResponseCurve, TelluricCurve, interval_starts, segments
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_bool, get_float, get_string, has, instrument_mode, stated
+from muse_core.model.record import record
 from muse_core.steps.airmass import airmass
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ CURVES = np.dtype([("response", SEGMENT), ("extinction", SEGMENT), ("telluric", 
 CONSTANTS = np.dtype([(name, np.float64) for name in ("airmass", "exptime", "step", "step_error", "unit")])
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class FluxCalibration:
     """Flux calibration of one exposure.
 

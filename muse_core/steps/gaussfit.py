@@ -5,12 +5,12 @@ One method (Levenberg and Marquardt) with two ends: `AtMinimum` goes on to the m
 ESO's recipe end, which was found by experiment with its library.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from muse_core.model.arrays import BoolArray, Float64Array, IntArray
+from muse_core.model.record import record
 
 N_PARAMETERS = 7
 BACKGROUND, VOLUME, CORRELATION, X, Y, SIGMA_X, SIGMA_Y = range(N_PARAMETERS)
@@ -18,7 +18,7 @@ _FIRST_DAMPING = 1e-3
 _AFTER_SUCCESS = 0.1  # factor of the damping
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class GaussianFits:
     """Results: parameters, shape (n, 7), in the order of the constants of this module, and which fits converged."""
 

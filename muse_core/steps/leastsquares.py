@@ -5,13 +5,13 @@ Not SciPy's: the sky line fit minimises a function that is smooth in pieces only
 in which the ESO pipeline's minimiser differs from MINPACK. They are marked in the code.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 
 import numpy as np
 
 from muse_core.cython_ext import minpack as minpack_kernels
+from muse_core.model.record import record
 
 EPSILON = float(np.finfo(float).eps)
 TOLERANCE = 30 * EPSILON
@@ -31,7 +31,7 @@ MESSAGES = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Minimum:
     """Where the minimiser stopped.
 

@@ -5,7 +5,6 @@ Rows are not touched here: `muse_core.steps.passes.calibrate_rows` applies the f
 order of `ExposureFiles`.
 """
 
-import dataclasses
 import logging
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float, get_string, stated
+from muse_core.model.record import record
 from muse_core.steps.flatfield import CARD_CORRECTED
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _OF_ONE_IFU = re.compile(rf"^EXTNAME|^{PIXTABLE}ILLUM|ESO DET CHIP |ESO DET OUT 
 _QC = re.compile(r"ESO QC ")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class ExposureFiles:
     """The files of one exposure.
 

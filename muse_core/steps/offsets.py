@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Offsets of pointing and flux of exposures, from an OFFSET_LIST."""
 
-import dataclasses
 import logging
 import math
 import sys
@@ -13,6 +12,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.curves import OffsetList
 from muse_core.model.fits import Header
 from muse_core.model.header import get_string
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ COMPARED = 23  # characters of DATE-OBS, to the millisecond
 DATE_LENGTH = (19, 68)  # characters of a DATE-OBS that can be compared
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Offset:
     """Offset of one exposure.
 

@@ -9,7 +9,6 @@ Not in here: the white-light images of the bands and their sky masks (see the re
 of rows by them. The rows of either band are selected by the masks of both bands, and by the SKY_MASK, if any.
 """
 
-import dataclasses
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import LsfCubes
 from muse_core.model.origin import IFU_SHIFT, SLICE_KEY_MASK, SLICE_MASK
 from muse_core.model.raman import BANDS, RamanBand, RamanLines
+from muse_core.model.record import record
 from muse_core.model.skymask import SkyMask
 from muse_core.steps.leastsquares import minimise
 from muse_core.steps.order import slice_order
@@ -59,7 +59,7 @@ def in_band(lbda: np.ndarray, band: RamanBand, width: float) -> np.ndarray:
     return (lbda >= band.centre - width / 2) & (lbda <= band.centre + width / 2)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class RamanFit:
     """Result of the fit: S(x, y) = p0 x^2 + p1 x y + p2 y^2 + p3 x + p4 y + 1 times flux times line spectrum.
 
@@ -276,7 +276,7 @@ def subtract_raman(rows: np.ndarray, fit: RamanFit, lines: RamanLines, lsf: LsfC
     raman_kernels.subtract(rows, spectrum, fit.shape, fit.rounded)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class BandImage:
     """White-light image of a band (float32), its flags (int32), both of shape (ny, nx), and the sky mask from it."""
 
@@ -285,7 +285,7 @@ class BandImage:
     mask: SkyMask
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Extension:
     """One image of the product RAMAN_IMAGES: EXTNAME, pixels, BUNIT, and the band whose image has its WCS."""
 

@@ -23,6 +23,7 @@ from muse_core.model.arrays import Float64Array
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Header
 from muse_core.model.header import get_float
+from muse_core.model.record import record
 
 _LOG = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ class Method(enum.Enum):
         return next((method for method in cls if method.value == name), cls.FILIPPENKO)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Air:
     """State of the air at the telescope.
 
@@ -103,7 +104,7 @@ def _saturation_pressure_pa(temperature: float) -> float:
     return 1e6 * (2 * c / (-b + math.sqrt(b * b - 4 * a * c))) ** 4
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class RefractiveIndex:
     """Refractive index of air in one state: the constants of the formula in the docstring of this module.
 

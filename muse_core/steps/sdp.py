@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Keywords of ESO's science data products (format sdpCube)."""
 
-import dataclasses
 import logging
 import math
 import re
@@ -17,6 +16,7 @@ from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Card, Header
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.model.statistics import FWHM_PER_SIGMA
 from muse_core.steps.collapse import Collapse
 from muse_core.steps.detect import median
@@ -68,7 +68,7 @@ _Row = tuple[str, str | int | float, str]
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class SdpExposure:
     """What the keywords need to know of an exposure; from the header of its (first) pixel table."""
 

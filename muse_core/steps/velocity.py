@@ -5,7 +5,6 @@ Earth's velocity is Stumpff's (1980, A&AS 41, 1) series, good to 0.4 m/s; preces
 663). No relativistic terms: barycentric velocities are 4.7 m/s below those of astropy.
 """
 
-import dataclasses
 import logging
 import math
 
@@ -17,6 +16,7 @@ from muse_core.model.cards import set_card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Header
 from muse_core.model.header import PIXTABLE, get_float
+from muse_core.model.record import record
 from muse_core.steps.airmass import site_value
 
 _LOG = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ def _rotation_velocity_kms(
     return TWO_PI / _SIDEREAL_DAY_S * from_axis * math.cos(dec) * math.sin(ra - sidereal_time)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class VelocityCorrection:
     """Velocity correction of one exposure.
 

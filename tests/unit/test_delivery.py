@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -438,9 +437,7 @@ def test_two_runs_in_one_folder(place, monkeypatch, ends, locks):
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(ResourceError) as caught, Delivery(Destination(folder), "recipe"):
             pass
-        says = (
-            rf"^{folder}: muse_other, process {other.pid} on {socket.gethostname()}, since 20\d\d-\S+ \S+, is at work"
-        )
+        says = rf"^{folder}: muse_other, process {other.pid} on {os.uname().nodename}, since 20\d\d-\S+ \S+, is at work"
         assert caught.match(says)
         if ends == "killed":
             other.kill()

@@ -31,6 +31,7 @@ from muse_core.engine.resources import RESUME_VARIABLE
 from muse_core.engine.slabs import RESAMPLING, Slab, SlabSource, plan_shared_slab, slab_ranges
 from muse_core.engine.slabtask import SlabTask
 from muse_core.errors import ResourceError
+from muse_core.model.record import record
 from muse_core.steps.resample import SlabSize
 
 R = TypeVar("R")
@@ -56,7 +57,7 @@ def _differences(theirs: Mapping[str, str]) -> list[str]:
     ]
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+@record(frozen=False, eq=False)
 class _Try:
     """A task on its way; `number` is its place in the order, `lost` names the workers that were lost with it."""
 

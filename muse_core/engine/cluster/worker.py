@@ -33,6 +33,7 @@ from muse_core.engine.resources import (
 from muse_core.engine.scratch import KeptRowStore
 from muse_core.engine.threads import stoppable
 from muse_core.errors import MuseError, Stopped
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 
 Message = tuple[str, int, str, dict[str, object]]
@@ -55,7 +56,7 @@ def versions() -> dict[str, str]:
     }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What a worker says of itself.
 
@@ -80,7 +81,7 @@ class Facts:
     problems: list[str]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Question:
     """What a worker is asked.
 
@@ -96,7 +97,7 @@ class Question:
     inputs: Sequence[tuple[str, int]] = ()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Order:
     """What a worker has to know to do a task of a run.
 
@@ -118,7 +119,7 @@ class Order:
     log_level: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Report:
     """How a task went.
 
@@ -193,7 +194,7 @@ def _is_in_memory(folder: Path) -> bool:
     return any(line.split()[2] == number and line.split(" - ")[1].split()[0] in _IN_MEMORY for line in lines)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Parcel:
     """Under which names the journal has a task: the scheduler, through which it does not travel, would keep some of it.
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Options and parameters of the command: their values as text, as CPL reads and prints them."""
 
-import dataclasses
 import math
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from muse_core.model.declare import did_you_mean
+from muse_core.model.record import record
 from muse_core.recipe.extras import EXTRAS, EXTRAS_VARIABLE
 
 PREFIX = "esorex.caller."
@@ -22,7 +22,7 @@ class ValueProblem(ValueError):
     """A text that is not a value of its option; the message says what was expected instead."""
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class Option:
     """One option of the command, or one parameter of a recipe.
 

@@ -27,6 +27,7 @@ from muse_core.frontends.pythoncpl.logger import LogList
 from muse_core.frontends.pythoncpl.result import RecipeCrash, RecipeError, Result, Stat
 from muse_core.frontends.pythoncpl.settings import FrameConfig, FrameList, Parameter, ParameterList, as_frames
 from muse_core.io.folders import working_folder
+from muse_core.model.record import record
 
 if TYPE_CHECKING:
     from muse_core.engine.plan import Plan
@@ -513,7 +514,7 @@ def _is_hdulist(thing) -> bool:
     return isinstance(thing, fits.HDUList)
 
 
-@dataclasses.dataclass(slots=True)
+@record(frozen=False)
 class _Reply:
     """What the process of a run said: products (file, tag), times, plan and failure."""
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Formats of DATACUBE_FINAL: what the parameter `format` may be, and what each of them needs."""
 
-import dataclasses
-
+from muse_core.model.record import record
 from muse_core.stages.formats.euro3d import Euro3D
 from muse_core.stages.formats.plain import PlainCube
 from muse_core.stages.formats.product import CubeFormat
 from muse_core.stages.formats.sdp import SdpCube
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class FormatTraits:
     """A format.
 

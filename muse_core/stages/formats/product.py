@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What all formats of DATACUBE_FINAL have in common."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -12,6 +11,7 @@ from muse_core.io.cube import write_fov_image
 from muse_core.model.fits import Card
 from muse_core.model.grid import OutputGrid
 from muse_core.model.header import get_string
+from muse_core.model.record import record
 from muse_core.recipe.run import Run
 from muse_core.stages.cards import image_wcs
 from muse_core.stages.images import FieldImage, Filter, make_field_images
@@ -23,7 +23,7 @@ from muse_core.steps.sdp import SdpExposure
 TAG = "DATACUBE_FINAL"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class CubeProduct:
     """The cube that is made.
 

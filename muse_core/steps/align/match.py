@@ -9,7 +9,6 @@ Offsets are differences of coordinates, as an OFFSET_LIST has them: those in rig
 cosine of the declination. Not modelled: rotation, scale.
 """
 
-import dataclasses
 import itertools
 import logging
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import numpy as np
 
 from muse_core.errors import ParameterError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.record import record
 from muse_core.steps.detect import median
 
 _LOG = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 ARCSEC_PER_DEGREE = 3600.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class MatchOptions:
     """How to match sources.
 
@@ -61,7 +61,7 @@ def parse_radii(text: str) -> tuple[float, ...]:
     return radii
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Alignment:
     """Offsets of images relative to the first.
 

@@ -8,13 +8,13 @@ marginal sums. Nothing of that depends on the threshold, so that one pass gives 
 No deblending, no photometry beyond the height; the background need not be taken off.
 """
 
-import dataclasses
 import logging
 
 import numpy as np
 
 from muse_core.errors import DataError, ParameterError
 from muse_core.model.compat import OURS, Compat
+from muse_core.model.record import record
 from muse_core.steps.detect import median
 from muse_core.steps.sky.mask import create_sky_mask
 
@@ -28,7 +28,7 @@ _RADIUS_PER_FWHM = 0.637  # 1.5 sigma
 _RADII = (2.001, 6.0)  # pixels: smallest radius of the kernel, largest half width of its box
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class DetectionOptions:
     """What counts as a source.
 
@@ -77,7 +77,7 @@ class DetectionOptions:
                 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class Detection:
     """Sources of an image.
 
@@ -270,7 +270,7 @@ def find_stars(
     return chosen
 
 
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+@record(eq=False)
 class _Kernel:
     """Kernels of the search for stars of one width.
 

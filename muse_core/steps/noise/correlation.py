@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from muse_core.model.arrays import Float32Array, Float64Array, UInt8Array
+from muse_core.model.record import record
 from muse_core.steps.noise.layout import Layout
 
 #: How coefficients are kept: integers, of which one means that there is none.
@@ -69,7 +70,7 @@ def fill(values: np.ndarray, planes: np.ndarray) -> np.ndarray:
     return filled
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Box:
     """Part of a cube: first and last + 1 along x, y and the planes."""
 
@@ -197,7 +198,7 @@ class Correlation:
         return found
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class _Places:
     """Where planes lie among those that are kept.
 

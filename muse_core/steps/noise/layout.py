@@ -7,12 +7,12 @@ the pixels of the detector drift through the planes, once in some thirty of them
 planes are therefore kept more densely (the *spectral* part).
 """
 
-import dataclasses
 import math
 
 import numpy as np
 
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.model.resampling import METHODS
 from muse_core.steps.resample import ResampleOptions
 
@@ -30,7 +30,7 @@ SPECTRAL_SPACING = 12
 _ROUNDING = 1e-3
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Neighbourhood:
     """The neighbours of a voxel with which it is correlated.
 
@@ -67,7 +67,7 @@ class Neighbourhood:
         return np.array([offset for offset in every if offset > (0, 0, 0)], np.int16).reshape(-1, 3)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Layout:
     """What is kept.
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The noise of a cube as it is: the scatter of sky spaxels, beside the variance that the cube has for them."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from muse_core.model.arrays import Float64Array
+from muse_core.model.record import record
 from muse_core.model.statistics import SIGMA_PER_MAD
 
 #: Spaxels along the side of the boxes.
@@ -52,7 +52,7 @@ def spread(values: np.ndarray) -> float:
     return SIGMA_PER_MAD * float(np.median(np.abs(values - np.median(values))))
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Boxes:
     """Boxes of sky spaxels that do not overlap.
 
@@ -95,7 +95,7 @@ def boxes_of(image: np.ndarray) -> list[Boxes]:
     return [Boxes.of(sky, size) for size in SIZES]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SkyNoise:
     """The error of the sky spectrum of an exposure, which all its spaxels share.
 

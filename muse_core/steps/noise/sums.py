@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Correlation coefficients of voxels, exact for independent rows, from the rows as they are resampled."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from muse_core.cython_ext import noise as noise_kernels
 from muse_core.errors import Stopped
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.steps.noise.correlation import overlap
 from muse_core.steps.noise.layout import Layout, Neighbourhood
 from muse_core.steps.resample.slab import SortedSlab
@@ -34,7 +34,7 @@ def scratch_bytes(grid: OutputGrid, neighbourhood: Neighbourhood) -> int:
     return 8 * grid.nx * grid.ny * (3 * n + 8)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class CorrelationWatch:
     """Finds the coefficients while slabs of a cube are made (`SlabWatch`); any slabs and threads give the same bits.
 

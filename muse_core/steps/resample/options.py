@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Choices of resampling, as the recipe's parameters give them."""
 
-import dataclasses
 import enum
 import logging
 
@@ -11,6 +10,7 @@ from muse_core.model import units
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.declare import leading_number
 from muse_core.model.fits import Header
+from muse_core.model.record import record
 from muse_core.model.resampling import METHODS
 
 COSMIC_RAY_TYPES = ("iraf", "mean", "median")  # in the order of their numbers in cosmics.pyx
@@ -28,7 +28,7 @@ class CosmicRayDirection(enum.Enum):
     Y = 2
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class ResampleOptions:
     """How to resample.
 

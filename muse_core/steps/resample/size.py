@@ -11,6 +11,7 @@ import numpy as np
 
 from muse_core.errors import ResourceError
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.model.rows import ROW
 from muse_core.steps.resample.options import ResampleOptions
 
@@ -20,7 +21,7 @@ _FEW = 3  # planes: with fewer most of the work is for the halo
 _BANDED = (16, 8, 4, 3, 2, 1)  # planes of a slab that is made in bands
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class Band:
     """Rows `first`...`last` - 1 of the grid, and `low`...`high` - 1 with the halo that they need."""
 
@@ -30,7 +31,7 @@ class Band:
     high: int
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SlabSize:
     """What of a cube is made at once.
 
@@ -54,7 +55,7 @@ class SlabSize:
         return max(len(self.bands), 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class RowSpread:
     """How the rows of pixel tables are spread over the rows of a grid.
 

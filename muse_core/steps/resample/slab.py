@@ -16,6 +16,7 @@ from muse_core.cython_ext import resample as resample_kernels
 from muse_core.errors import DataError, ResourceError, Stopped
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.grid import OutputGrid
+from muse_core.model.record import record
 from muse_core.model.resampling import METHODS, NARROW_DRIZZLE
 from muse_core.steps.resample.options import COSMIC_RAY_TYPES, CosmicRayDirection, ResampleOptions
 from muse_core.steps.resample.size import LARGEST_INT, THICKNESS, Band
@@ -41,7 +42,7 @@ _REGULAR = 0.01  # allowed deviation of the distances between voxels, in voxels
 _FAR_WEIGHT = {False: 1e-150, True: 2.2250738585072014e-308}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SlabResult:
     """Some planes of a cube.
 
@@ -68,7 +69,7 @@ class SlabResult:
         collapse_kernels.blank(self.data, self.stat, self.dq, n_threads)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SortedSlab:
     """The rows of a slab as kernels take them, sorted, cosmic rays flagged; valid until the next slab is made.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The stacked image: all slices side by side, resampled along wavelength."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -13,9 +12,10 @@ from muse_core.model.cards import card
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.fits import Card
 from muse_core.model.grid import SPECTRAL_STEP, OutputGrid, TableLimits
+from muse_core.model.record import record
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@record(kw_only=True)
 class StackedGrid:
     """Sampling of the stacked image.
 

@@ -14,6 +14,7 @@ from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.facts import tell
 from muse_core.model.lsf import HermiteProfile, LsfImage
+from muse_core.model.record import record
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Spectrum
 from muse_core.steps import leastsquares
@@ -29,7 +30,7 @@ HALF_WINDOW = 3.0  # Angstrom; what a line is looked for in, to each side
 NOTABLE_SHIFT = 0.5  # Angstrom; the instrument's wavelengths are better by far
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class LineFit:
     """Result of `fit_lines`.
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The sky model of an exposure: fitted lines and continuum, from its sky spectrum."""
 
-import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import numpy as np
 from muse_core.errors import DataError
 from muse_core.model.compat import OURS, Compat
 from muse_core.model.lsf import HermiteProfile, HermiteProfiles, LsfCubes
+from muse_core.model.record import record
 from muse_core.model.skylines import SkyLines
 from muse_core.model.spectrum import Continuum, Spectrum
 from muse_core.steps.order import slice_order
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@record
 class SkyModel:
     """What is subtracted from an exposure.
 
