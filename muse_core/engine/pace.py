@@ -86,7 +86,7 @@ def _seconds_together(n_threads: int) -> float:
 
     with ThreadPoolExecutor(n_threads) as pool:
         try:
-            return min(map(max, zip(*pool.map(work, pieces), strict=True)))
+            return min(max(seconds) for seconds in zip(*pool.map(work, pieces), strict=True))
         except BaseException:
             gate.abort()  # a thread that could not be started: the others would wait for it
             raise

@@ -78,7 +78,8 @@ def _make(cls: type[T], frozen: bool, kw_only: bool, eq: bool, repr_: bool) -> t
     if frozen:
         made.__setattr__, made.__delattr__ = _refuse_assignment, _refuse_deletion
         made.__getstate__, made.__setstate__ = _state, _set_state
-    return made
+    done: type[T] = made
+    return done
 
 
 def _initializer(cls: Any, fields: tuple[dataclasses.Field[Any], ...], frozen: bool) -> Callable[..., None]:
