@@ -197,6 +197,32 @@ def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
     out[5] = lhi
 
 
+def compress(const row_t[::1] rows, const unsigned char[::1] wanted, row_t[::1] out, unsigned int[::1] numbers):
+    """Write the rows that are wanted, in their order, and which they are; return how many.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows.
+    wanted : ndarray of uint8, shape (n,)
+        0 for those to leave out.
+    out : ndarray of ROW, shape (n,)
+        Output: the rows; what is behind them is not defined.
+    numbers : ndarray of uint32, shape (n,)
+        Output: where they are in `rows`; what is behind them is not defined.
+    """
+    cdef Py_ssize_t i, n = 0
+    require(wanted.shape[0] == rows.shape[0], "wanted: one for each row")
+    require(out.shape[0] == rows.shape[0] and numbers.shape[0] == rows.shape[0], "out, numbers: room for all rows")
+    require(rows.shape[0] <= LARGEST_NUMBER, "rows: at most 2^32 - 1")
+    with nogil:
+        for i in range(rows.shape[0]):
+            out[n] = rows[i]  # without a branch: the next one takes the place of a row that is not wanted
+            numbers[n] = <unsigned int>i
+            n += wanted[i] != 0
+    return n
+
+
 def keep_inside(row_t[::1] rows, float low, float high):
     """Move the rows of a range of wavelengths to the begin, in order.
 

@@ -39,8 +39,6 @@ from muse_core.steps.resample import (
 SLAB_BYTES = 400 << 20
 #: Slabs of a small cube, which is not made at once, for less memory; planes of a slab, with which the halo is little.
 _SLABS, _SMALLEST = 6, 24
-#: Rows whose weights are looked up together.
-_WEIGHED = 1 << 17
 #: For each row of a band: its number and weight, and those of the band before and after, which the allocator keeps.
 _BAND_ROW_BYTES = 44
 #: Slabs that each worker of a cluster gets at least, and planes of such a slab: between these where there are rows of
@@ -220,20 +218,19 @@ class Weights:
 
     def of(self, window: Window) -> np.ndarray:
         """Return the weight of each row of a window; float32, shape (n,)."""
-        if window.chosen is not None:
-            weights = np.empty(len(window.rows), np.float32)
-            for a in range(0, len(weights), _WEIGHED):
-                numbers = window.numbers(np.arange(a, min(a + _WEIGHED, len(weights))))
-                found = np.searchsorted(self.first_rows, numbers, side="right") - 1
-                weights[a : a + _WEIGHED] = self.values[found]
-            return weights
-        lengths = np.diff([*window.offsets, len(window.rows)])
+        n_rows = len(window.rows)
+        edges, chosen = window.offsets, window.chosen
+        if chosen is not None:
+            edges = np.searchsorted(chosen, edges.astype(chosen.dtype))
+        lengths = np.diff([*edges, n_rows])
         exposure = np.searchsorted(self.first_rows, window.starts, side="right") - 1
         weights = np.repeat(self.values[exposure], lengths)
-        last = np.searchsorted(self.first_rows, window.starts + lengths - 1, side="right") - 1
-        for run in np.flatnonzero(last != exposure):  # a run may go on from one exposure into the next
-            start, offset = window.starts[run], window.offsets[run]
-            weights[offset : offset + lengths[run]] = self.between(start, start + lengths[run])
+        runs = np.flatnonzero(lengths)
+        last = np.searchsorted(self.first_rows, window.numbers(edges[runs] + lengths[runs] - 1), side="right") - 1
+        for run in runs[last != exposure[runs]]:  # a run may go on from one exposure into the next
+            begin, end = edges[run], edges[run] + lengths[run]
+            numbers = window.numbers(np.arange(begin, end))
+            weights[begin:end] = self.values[np.searchsorted(self.first_rows, numbers, side="right") - 1]
         return weights
 
     def between(self, start: int, stop: int) -> np.ndarray:
@@ -397,6 +394,8 @@ class SlabSource:
         return self._store.count(*self._wavelengths(part.first, part.last), self._begin, self._end, part.among)
 
     def _read(self, part: "Part", buffer: np.ndarray, stop: np.ndarray, n_threads: int) -> Window:
+        if part.band is not None:  # to choose rows is work, to read them is waiting
+            n_threads = self.resampler.n_threads
         return self._store.read_runs(*self.runs(part), buffer, stop, part.choice(self.resampler), n_threads)
 
     def _make(

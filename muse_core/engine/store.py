@@ -29,7 +29,7 @@ _STRETCH_BYTES = 8 + 16 / _STRETCHES_IN_EXTENT
 _INDEX_BYTES = 512 << 20
 _ALL, _NO_ROWS = np.empty(0, np.uint8), np.empty(0, np.int64)
 #: Rows that are read together where only some of them are wanted.
-_PIECE_ROWS = 1 << 17
+_PIECE_ROWS = 1 << 16
 
 
 def stretch_rows(n_rows: int) -> int:
@@ -324,11 +324,11 @@ class RowStore:
         choose: Callable[[np.ndarray], np.ndarray] | None = None,
         n_threads: int = 1,
     ) -> Window:
-        """Return the rows of runs, see `runs`; by `n_threads` unless `choose` is given; the others as for `window`."""
+        """Return the rows of runs, see `runs`; read by `n_threads`; the others as for `window`."""
         offsets = np.concatenate([[0], np.cumsum(stops - starts)])
         rows = rows_in(int(offsets[-1]), buffer)
         if choose is not None:
-            chosen = self._choose(starts, stops, offsets, rows, choose, stop)
+            chosen = self._choose(starts, stops, offsets, rows, choose, stop, n_threads)
             return Window(rows[: len(chosen)], starts, offsets[:-1], chosen)
 
         def read(share: tuple[int, int]) -> None:
@@ -348,24 +348,28 @@ class RowStore:
         out: np.ndarray,
         choose: Callable[[np.ndarray], np.ndarray],
         stop: np.ndarray | None,
+        n_threads: int,
     ) -> np.ndarray:
         """Read runs piece by piece; put the rows that `choose` wants into `out`, return which of all they are."""
         total, n_chosen = int(offsets[-1]), 0
-        kind = np.min_scalar_type(max(total, 1 << 16))
-        numbers, piece = [np.empty(0, kind)], np.empty(min(_PIECE_ROWS, total), ROW)
-        width = ROW.itemsize // words(piece).itemsize
-        for begin in range(0, total, _PIECE_ROWS):
+        kind = np.uint64 if total >> 32 else np.uint32
+
+        def choose_of(begin: int) -> tuple[np.ndarray, np.ndarray]:
             end = min(begin + _PIECE_ROWS, total)
             first, last = np.searchsorted(offsets, begin, "right") - 1, np.searchsorted(offsets, end)
             low, high = starts[first:last].copy(), stops[first:last].copy()
             low[0] += begin - offsets[first]
             high[-1] -= offsets[last] - end
-            rows = piece[: end - begin]
+            rows = np.empty(end - begin, ROW)
             self._get(low, high, rows, stop)
-            found = np.flatnonzero(choose(rows))
-            kept = out[n_chosen : n_chosen + len(found)]
-            np.take(words(rows).reshape(-1, width), found, axis=0, out=words(kept).reshape(-1, width))
-            numbers.append((begin + found).astype(kind))
+            kept, found = np.empty(len(rows), ROW), np.empty(len(rows), np.uint32)
+            n_kept = rows_kernels.compress(rows, choose(rows).view(np.uint8), kept, found)
+            return found[:n_kept] + kind(begin), kept[:n_kept]
+
+        numbers: list[np.ndarray] = [np.empty(0, kind)]
+        for found, kept in map_in_order(choose_of, range(0, total, _PIECE_ROWS), n_threads):
+            words(out[n_chosen : n_chosen + len(found)])[:] = words(kept)
+            numbers.append(found)
             n_chosen += len(found)
         return np.concatenate(numbers)
 

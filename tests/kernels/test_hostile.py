@@ -288,6 +288,9 @@ def calls(kernels):
         "rows.index": lambda: (
             rows(), 8, 16, zeros(-(-N // 8), 2, dtype=np.float32), zeros(-(-N // 16), 4, dtype=np.float32),
         ),
+        "rows.compress": lambda: (
+            rows(), (np.arange(N) % 3 > 0).view(np.uint8), zeros(N, dtype=ROW), zeros(N, dtype=np.uint32),
+        ),
         "rows.find_runs": lambda: (
             np.array([0, N]), np.array([N, 8]), np.array([1, 0], np.uint8),
             *zeros(2, -(-N // 8) + 1, dtype=np.float32), 8,

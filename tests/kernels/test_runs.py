@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Runs of rows of a range of wavelengths, against the same in numpy."""
+"""Runs of rows of a range of wavelengths, and rows that are wanted, against the same in numpy."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muse_core.cython_ext import rows as rows_kernels
+from muse_core.model.rows import ROW, make_rows
 
 PER_ENTRY, PER_GROUP = 4, 3
 
@@ -59,3 +60,15 @@ def test_runs(seed, lengths, all_groups, gaps):
         assert np.array_equal(found[0, :written], starts[:written])
         assert np.array_equal(found[1, :written], stops[:written])
         assert (found[:, written:] == -1).all()
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 100), st.floats(0, 1))
+def test_rows_that_are_wanted(seed, n, part):
+    random = np.random.default_rng(seed)
+    rows = make_rows(*random.normal(size=(4, n)), 0, 1, np.arange(n))
+    wanted = random.random(n) < part
+    out, numbers = np.empty(n, ROW), np.empty(n, np.uint32)
+    n_found = rows_kernels.compress(rows, wanted.view(np.uint8), out, numbers)
+    assert np.array_equal(numbers[:n_found], np.flatnonzero(wanted))
+    assert out[:n_found].tobytes() == rows[wanted].tobytes()

@@ -102,6 +102,21 @@ def test_window_of_chosen_rows(store, rows, monkeypatch):
     assert np.array_equal(window.numbers(np.arange(len(expected))), everything.numbers(expected))
     weights = Weights(np.array([0, 8000]), np.array([1.0, 2.0], np.float32))
     assert np.array_equal(weights.of(window), weights.of(everything)[expected])
+    for first_rows in ([0, 7900, 9000], [0, 5, 3000, 8000, 12_345, 19_999]):  # runs go on from one exposure to the next
+        weights = Weights(np.array(first_rows), np.arange(1, len(first_rows) + 1, dtype=np.float32))
+        for found in (
+            window,
+            everything,
+            store.window(0, 1e9),
+            store.window(0, 1e9, choose=lambda rows: rows["ypos"] > 1),
+        ):
+            numbers = found.numbers(np.arange(len(found.rows)))
+            assert np.array_equal(weights.of(found), np.searchsorted(first_rows, numbers, "right"))
+    runs = store.runs(7030, 7060)
+    for n_threads in (2, 5):
+        again = store.read_runs(*runs, choose=lambda rows: rows["ypos"] > 1, n_threads=n_threads)
+        assert np.array_equal(again.rows, window.rows)
+        assert np.array_equal(again.chosen, window.chosen)
     assert len(store.window(1, 2, choose=lambda rows: rows["ypos"] > 1).rows) == 0
 
 
