@@ -32,24 +32,25 @@ CASES = {
     "tables": (SCIPOST, "none", ["--skymethod=none", "--save=individual,positioned,combined,stacked"]),
     "iterations": (SCIPOST, "none", ["--skymethod=none", "--save=cube", "--crtype=iraf"]),
     "two": (SCIPOST, "two", ["--save=cube,skymodel"]),
+    "eight": (SCIPOST, "eight", ["--skymethod=none", "--save=cube"]),
 }
 #: Notes how many rows and voxels each step has of each cost: the plan, with that cost alone, and 1 s of it.
 COUNTS = """
 import muse_core.stages.plan as plan
 from muse_core.engine.pace import Cost, Pace
 from muse_core.stages import schedule
-def noting(work, grid, pace, crew, real=plan.schedule):
+def noting(work, grid, slabs, pace, crew, real=plan.schedule):
     names = %r
     kept, nothing = {name: getattr(schedule, name) for name in names}, Cost(0.0, 0.0)
     counts = {"": {"BETWEEN": sum(work.lengths)}}
     for one in names:
         vars(schedule).update({name: Cost(1.0, 0.0) if name == one else nothing for name in names})
-        for step in real(work, grid, Pace(1.0, 1.0), crew):
+        for step in real(work, grid, slabs, Pace(1.0, 1.0), crew):
             of = counts.setdefault(step.name, {})
             of[one] = of.get(one, 0.0) + step.total
     vars(schedule).update(kept)
     Steps.told.append({"counts": counts})
-    return real(work, grid, pace, crew)
+    return real(work, grid, slabs, pace, crew)
 plan.schedule = noting
 """
 #: Shorter times say more of the start of a step than of its rows.
@@ -119,8 +120,10 @@ def main() -> None:
             print("simulating", flush=True)
             simulate(data / "one", work, *arguments.lbda)
             simulate(data / "two", work, *arguments.lbda, "--exposures", "2", "--ifus", "1-12")
+            low, high = arguments.lbda
+            simulate(data / "eight", work, low, low + (high - low) / 4, "--exposures", "8")
         for case, (recipe, kind, parameters) in CASES.items():
-            sof = data / "two" / "model.sof" if kind == "two" else data / "one" / f"{kind}.sof"
+            sof = data / kind / "model.sof" if kind in ("two", "eight") else data / "one" / f"{kind}.sof"
             for n in threads:
                 run = median_run(recipe, [*parameters, str(sof.resolve())], work / case, n, arguments.runs)
                 runs.append(run | {"case": case, "pace": (paces[n].shared, paces[n].alone)})

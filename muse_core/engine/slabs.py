@@ -117,7 +117,26 @@ class OwnCube:
     voxel_bytes: int = 0
 
 
-def expected_slab_bytes(
+@record
+class ExpectedSlabs:
+    """What a `SlabSource` will do, as far as it is known before there are rows.
+
+    Attributes
+    ----------
+    memory_bytes : int
+        Memory that it will take, rows included; the plan of a slab allows for more.
+    again : float
+        How often a row will be worked on, with what is for the halos of planes and bands.
+    in_bands : bool
+        Whether slabs are made in bands.
+    """
+
+    memory_bytes: int
+    again: float
+    in_bands: bool
+
+
+def expected_slabs(
     n_rows: int,
     n_slices: int,
     wavelengths: tuple[float, float],
@@ -127,8 +146,8 @@ def expected_slab_bytes(
     n_threads: int,
     n_workers: int = 0,
     spread: Callable[[], RowSpread] | None = None,
-) -> int:
-    """Return the memory in bytes that a `SlabSource` will take, rows included; the plan of a slab allows for more.
+) -> ExpectedSlabs:
+    """Return what a `SlabSource` will do.
 
     Parameters
     ----------
@@ -149,17 +168,19 @@ def expected_slab_bytes(
     if n_workers:
         size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, budget, n_threads, spread)
     low, high = wavelengths
-    whole = 0.0
+    whole, n_planes = 0.0, 0
     for first, last in slab_ranges(grid, size.n_planes):
-        begin, end = needed_wavelengths(grid, max(first - options.halo, 0), min(last + options.halo, grid.nz))
+        first, last = max(first - options.halo, 0), min(last + options.halo, grid.nz)
+        begin, end = needed_wavelengths(grid, first, last)
         inside = min(end, high) - max(begin, low)
         whole = max(whole, inside / (high - low) if high > low else 1.0)
+        n_planes += last - first
     window = min(n_rows, int(whole * n_rows) + stretch_rows(n_rows) * n_slices)
     window = int(window * size.share)
     used = slab_bytes(grid, options, size, window, n_threads) + (size.n_bands > 1) * _BAND_ROW_BYTES * window
     if size.n_planes >= grid.nz:  # there is no slab before
         used -= _VOXEL_BYTES * math.prod(grid.shape)
-    return ROW.itemsize * window + used
+    return ExpectedSlabs(ROW.itemsize * window + used, n_planes / grid.nz * size.again, size.n_bands > 1)
 
 
 def slab_ranges(grid: OutputGrid, thickness: int, first: int = 0) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from muse_core.engine.pace import pace_of
 from muse_core.engine.plan import Disk, ExposureStep, Plan
 from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
-from muse_core.engine.slabs import OwnCube, expected_slab_bytes, refuse_empty_grid
+from muse_core.engine.slabs import ExpectedSlabs, OwnCube, expected_slabs, refuse_empty_grid
 from muse_core.engine.spool import BLOCK_BYTES
 from muse_core.engine.store import RowStore, index_bytes
 from muse_core.model.facts import tell
@@ -204,15 +204,18 @@ def make_plan(run: Run, work: Work) -> Plan:
         scratch_bytes = 0 if resources.keeps_in_memory(work.lengths) else kept_bytes
     if grid is not None and traits.spools:
         scratch_bytes += _SPOOLED * n_voxels
-    n_workers = 0 if crew is None else crew.n_workers
+    n_workers, slabs = 0 if crew is None else crew.n_workers, None
+    if grid is not None and footprint is not None and cube is not None:
+        stored = 0 if n_workers else _stored_bytes(run, work)[1]
+        slabs = _slabs(run, footprint, grid, cube.options.resample, stored, n_workers)
     pace = pace_of(resources.n_threads)
-    steps = schedule(work, grid, pace, crew)
+    steps = schedule(work, grid, slabs, pace, crew)
     return Plan(
         n_exposures=len(work.exposures) + len(work.images),
         n_rows=n_rows,
         grid=None if grid is None else (grid.nx, grid.ny, grid.nz),
         makes_cube=cube is not None,
-        memory_bytes=_memory(run, work, grid, footprint) + sum(memory for memory, _ in extras),
+        memory_bytes=_memory(run, work, grid, slabs) + sum(memory for memory, _ in extras),
         memory_limit=resources.memory_bytes,
         scratch=_disk(run, scratch, scratch_bytes),
         products=_disk(run, run.factory.directory, product_bytes),
@@ -235,8 +238,8 @@ def _disk(run: Run, folder: Path, needed: int) -> Disk:
     )
 
 
-def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint | None) -> int:
-    """Add up what is resident now, what all of the run keeps, and the largest of what it needs for a while."""
+def _stored_bytes(run: Run, work: Work) -> tuple[int, int]:
+    """Return the memory of the rows that stay in memory, and that with the index of all rows."""
     resources, lengths, crew = run.resources, work.lengths, run.executor.crew
     if crew is not None:  # a worker has a draft of one of them
         lengths = [max(lengths, default=0)]
@@ -244,7 +247,12 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
     in_memory = work.keeps_rows and (crew is not None or resources.resume is None)
     in_memory = in_memory and resources.keeps_in_memory(lengths, draft=crew is not None)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
-    stored = row_bytes + (index_bytes(n_rows) if work.keeps_rows else 0)
+    return row_bytes, row_bytes + (index_bytes(n_rows) if work.keeps_rows else 0)
+
+
+def _memory(run: Run, work: Work, grid: OutputGrid | None, slabs: ExpectedSlabs | None) -> int:
+    """Add up what is resident now, what all of the run keeps, and the largest of what it needs for a while."""
+    crew, (row_bytes, stored) = run.executor.crew, _stored_bytes(run, work)
     locates = work.cube is not None or work.n_tables
     kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES if locates and not work.in_one_pass else _COPIES_IN_ONE_PASS)
     stages = [0]
@@ -262,14 +270,12 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, footprint: Footprint 
         kept += _TABLES_BYTES
         if not work.in_one_pass or work.save != {"individual"}:  # those are written as they are
             stages.append(_chunks(run, work, _STACKED_COPIES if work.stacked else _TABLE_COPIES))
-    if grid is not None and footprint is not None and work.cube is not None:
-        spaxels = grid.nx * grid.ny
-        shared = (stored, 0) if crew is None else (0, crew.n_workers)
-        slabs = _slabs(run, footprint, grid, work.cube.options.resample, *shared)
+    if grid is not None and work.cube is not None and slabs is not None:
+        needed = int(_UNEVEN * slabs.memory_bytes)
         if FORMATS[work.cube.options.format].spools:
-            slabs += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape))  # read when all slabs are there
+            needed += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape))  # read when all slabs are there
         drafts = 0 if crew is None else row_bytes  # are gone by then
-        stages.append(slabs - drafts + _IMAGE * spaxels * len(work.cube.filters))
+        stages.append(needed - drafts + _IMAGE * grid.nx * grid.ny * len(work.cube.filters))
     if work.images:
         kept += _SEARCH_BYTES
     stages.append(_SEARCHED * max(work.images, default=0))
@@ -282,7 +288,8 @@ def _own_cube(run: Run, footprint: Footprint, cube: OwnCube, stored: int) -> int
     grid = footprint.grid(cube.options.step)
     if grid is None:
         return 0
-    return cube.voxel_bytes * math.prod(grid.shape) + _slabs(run, footprint, grid, cube.options, stored)
+    slabs = _slabs(run, footprint, grid, cube.options, stored)
+    return cube.voxel_bytes * math.prod(grid.shape) + int(_UNEVEN * slabs.memory_bytes)
 
 
 def _chunks(run: Run, work: Work, copies: float) -> int:
@@ -294,20 +301,17 @@ def _chunks(run: Run, work: Work, copies: float) -> int:
 
 def _slabs(
     run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, stored: int, n_workers: int = 0
-) -> int:
-    """Return the memory of the slabs of a cube, made by us or by so many workers."""
+) -> ExpectedSlabs:
+    """Return what is to be expected of the slabs of a cube, made by us or by so many workers."""
     exposures, resources = footprint.exposures, run.resources
-    return int(
-        _UNEVEN
-        * expected_slab_bytes(
-            footprint.n_rows,
-            sum(exposure.n_slices for exposure in exposures),
-            footprint.wavelengths,
-            grid,
-            options,
-            resources.slab_bytes(stored),
-            resources.n_threads,
-            n_workers,
-            lambda: footprint.spread(grid),
-        )
+    return expected_slabs(
+        footprint.n_rows,
+        sum(exposure.n_slices for exposure in exposures),
+        footprint.wavelengths,
+        grid,
+        options,
+        resources.slab_bytes(stored),
+        resources.n_threads,
+        n_workers,
+        lambda: footprint.spread(grid),
     )

@@ -2,7 +2,8 @@
 """The steps of a run with the time that each will take, from headers alone.
 
 ``benchmarks/costs.py`` measures the costs and writes them. Where its cases have as many rows as voxels it cannot tell
-those of a row of a cube from those of a voxel, nor the start from what is for each row: these were shared out by hand.
+those of a row of a cube from those of a voxel, nor the start from what is for each exposure and row: these were shared
+out by hand.
 """
 
 import math
@@ -13,7 +14,7 @@ from muse_core.engine.exposure import CHANGING, LOADING
 from muse_core.engine.meter import PlannedStep
 from muse_core.engine.pace import Cost, Pace
 from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
-from muse_core.engine.slabs import RESAMPLING
+from muse_core.engine.slabs import RESAMPLING, ExpectedSlabs
 from muse_core.model.grid import OutputGrid
 from muse_core.stages import calibrate, combine, cube, locate
 from muse_core.stages.footprint import Footprint
@@ -25,31 +26,38 @@ if TYPE_CHECKING:
     from muse_core.stages.plan import Work
 
 
-#: Seconds of start and end of a run, and between its steps for each row.
-START_SECONDS = 0.35
+#: Seconds of start and end of a run, between the steps of an exposure, and between steps for each row.
+START_SECONDS = 0.25
+EXPOSURE_SECONDS = 0.05
 BETWEEN = Cost(0.0, 1.2e-8)
 #: For each row: to load and calibrate it, to put it on the sky, to look at it once more, to have it in a cube, also in
 #: one whose cosmic rays are found by iterations; to write it into a table or the image of all slices.
 LOAD = Cost(5.4e-8, 2e-9)
 LOCATE = Cost(4.2e-8, 2e-9)
 LOOK = Cost(2.5e-8, 0.0)
-CUBE_ROW = Cost(7.5e-8, 1.3e-8)
-ITERATED_ROW = Cost(1.6e-7, 0.0)
+CUBE_ROW = Cost(9.9e-8, 2.8e-8)
+ITERATED_ROW = Cost(1.84e-7, 1.5e-8)
 WRITE = Cost(3e-8, 8.7e-8)
 STACK = Cost(2e-8, 1.6e-7)
 #: For each voxel of a cube, for each pixel of an image whose sources are looked for.
-VOXEL = Cost(3.5e-8, 1.8e-8)
+VOXEL = Cost(1.1e-8, 3e-9)
 PIXEL = Cost(0.0, 1e-6)
+#: How often each row of a cube is worked on that these costs are for, since slabs have halos; and how much more a row
+#: costs where slabs are made in bands, which read some rows that they do not need.
+_USUAL, _IN_BANDS = 1.15, 1.3
 #: How much loading tells of the speed of other steps: it waits for the disk.
 _OF_DISK = 0.3
 
 
 def seconds_between(work: "Work", pace: Pace) -> float:
     """Return the seconds of a run that belong to no step."""
-    return START_SECONDS * pace.alone + pace.seconds(BETWEEN, sum(work.lengths))
+    alone = START_SECONDS + EXPOSURE_SECONDS * len(work.exposures)
+    return alone * pace.alone + pace.seconds(BETWEEN, sum(work.lengths))
 
 
-def schedule(work: "Work", grid: OutputGrid | None, pace: Pace, crew: "Crew | None") -> list[PlannedStep]:
+def schedule(
+    work: "Work", grid: OutputGrid | None, slabs: ExpectedSlabs | None, pace: Pace, crew: "Crew | None"
+) -> list[PlannedStep]:
     """Say which steps a run will have, and how long they will take.
 
     Parameters
@@ -58,6 +66,8 @@ def schedule(work: "Work", grid: OutputGrid | None, pace: Pace, crew: "Crew | No
         What is done.
     grid : OutputGrid, optional
         Expected grid of the cube.
+    slabs : ExpectedSlabs, optional
+        How the cube is expected to be made.
     pace : Pace
         Speed of our threads, or of those of each worker if there are some.
     crew : Crew, optional
@@ -68,20 +78,23 @@ def schedule(work: "Work", grid: OutputGrid | None, pace: Pace, crew: "Crew | No
         for number, exposure in enumerate(work.exposures, 1)
         for step in _steps_of_exposure(work, exposure, number, pace)
     ]
-    n_rows, n_workers = sum(work.lengths), 1
+    total, n_workers = sum(work.lengths), 1
     if crew is not None:
         n_workers = max(crew.n_workers, 1)
         rounds = -(-len(work.exposures) // n_workers) / max(len(work.exposures), 1)
         seconds = rounds * sum(step.total for step in steps)
         steps = [PlannedStep(name=EXPOSURES_STEP, passes=((EXPOSURES, seconds),))] if work.exposures else []
     if work.cube is not None:
+        n_rows = total
         n_voxels = 2 * n_rows if grid is None else math.prod(grid.shape)
+        if slabs is not None:
+            n_rows = int(n_rows * max(slabs.again / _USUAL, 1.0) * (_IN_BANDS if slabs.in_bands else 1.0))
         seconds = _cube_seconds(work.cube.options.resample, n_rows, n_voxels, pace) / n_workers
         steps.append(PlannedStep(name=cube.STEP, passes=((RESAMPLING, seconds),)))
     if "combined" in work.save:
-        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=pace.seconds(WRITE, n_rows)))
+        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=pace.seconds(WRITE, total)))
     if work.stacked:
-        steps.append(PlannedStep(name=stages.stacked.STEP, seconds=pace.seconds(STACK, n_rows)))
+        steps.append(PlannedStep(name=stages.stacked.STEP, seconds=pace.seconds(STACK, total)))
     if work.images:
         looking = ((stages.align.IMAGES, pace.seconds(PIXEL, sum(work.images))),)
         steps.append(PlannedStep(name=stages.align.STEP, passes=looking))

@@ -43,11 +43,14 @@ class SlabSize:
         Rows of the grid that are made one after the other, from the lowest up; none: all at once.
     share : float
         Part of the rows of the pixel table that the fullest band has with its halo.
+    again : float
+        In how many bands a row of the pixel table is, on average.
     """
 
     n_planes: int
     bands: tuple[Band, ...] = ()
     share: float = 1.0
+    again: float = 1.0
 
     @property
     def n_bands(self) -> int:
@@ -111,7 +114,12 @@ class RowSpread:
     def cut(self, n_planes: int, n_bands: int, halo: int) -> SlabSize:
         """Return the size of a slab that is made in bands."""
         bands = self.bands(n_bands, halo)
-        return SlabSize(n_planes) if len(bands) == 1 else SlabSize(n_planes, bands, float(self.shares(bands).max()))
+        shares = self.shares(bands)
+        return (
+            SlabSize(n_planes, bands, float(shares.max()), float(shares.sum()))
+            if len(bands) > 1
+            else SlabSize(n_planes)
+        )
 
 
 def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
@@ -200,15 +208,13 @@ def slab_size(
         return SlabSize(int(n_planes))
     rows = RowSpread.even(grid.ny) if spread is None else spread()
     cuts = [rows.cut(1, n_bands, options.halo) for n_bands in range(1, max(grid.ny // max(halo, 1), 1) + 1)]
-    again = [float(rows.shares(cut.bands).sum()) if cut.bands else 1.0 for cut in cuts]
 
     def least_work(limit: int) -> SlabSize | None:
-        found: list[tuple[float, SlabSize]] = []
+        found: list[SlabSize] = []
         for n_planes in filter(lambda n: n <= grid.nz, _BANDED):
             sizes = (dataclasses.replace(cut, n_planes=n_planes) for cut in cuts)
-            fitting = ((size, part) for size, part in zip(sizes, again, strict=True) if memory(size) <= limit)
-            found += [((n_planes + halo) / n_planes * part, size) for size, part in itertools.islice(fitting, 1)]
-        return min(found, key=lambda pair: pair[0])[1] if found else None
+            found += itertools.islice((size for size in sizes if memory(size) <= limit), 1)
+        return min(found, key=lambda size: (size.n_planes + halo) / size.n_planes * size.again, default=None)
 
     limit = wanted
     while True:
