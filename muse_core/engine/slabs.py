@@ -439,7 +439,9 @@ class SlabSource:
 
     def make(self, part: Part) -> Slab:
         """Make a part alone; of a band, the rest of the planes is whatever it is."""
-        window = self._store.read_runs(*self.runs(part), None, None, part.choice(self.resampler))
+        window = self._store.read_runs(
+            *self.runs(part), choose=part.choice(self.resampler), n_threads=self.resampler.n_threads
+        )
         into = None if part.band is None else self.resampler.blank_slab(part.last - part.first)
         return self._make(window, part, None, into)
 

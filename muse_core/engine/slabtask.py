@@ -86,7 +86,7 @@ class SlabTask:
         runs = {part: (starts, stops) for part, starts, stops in self.parts}
 
         def make(part: Part, into: SlabResult | None) -> Slab:
-            window = site.store.read_runs(*runs[part], choose=part.choice(resampler))
+            window = site.store.read_runs(*runs[part], choose=part.choice(resampler), n_threads=n_threads)
             return make_part(resampler, window, part, self.weights, into=into)
 
         site.journal.record_slab(make_slab(resampler, list(runs), make))

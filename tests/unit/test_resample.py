@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from harness.grids import pixel_grid
 
+from muse_core.engine.slabs import expected_slabs
 from muse_core.errors import DataError, ParameterError, ResourceError
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
@@ -192,6 +193,19 @@ def test_memory_does_not_grow_with_the_rows():
         bands = size.bands or RowSpread.even(grid.ny).bands(1, options.halo)
         assert [row for band in bands for row in range(band.first, band.last)] == list(range(grid.ny))
     assert size.n_bands > 8
+
+
+def test_what_is_expected_of_slabs():
+    """One exposure is made in slabs of planes, many in bands, with more work for each row and bounded memory."""
+    grid = dataclasses.replace(GRID, nx=320, ny=320, nz=3681)
+    expected = [
+        expected_slabs(n * 324 * 10**6, 1152 * n, (5000.0, 9600.0), grid, ResampleOptions(), 1 << 34, 2)
+        for n in (1, 8, 64)
+    ]
+    assert [slabs.in_bands for slabs in expected] == [False, True, True]
+    assert 1 < expected[0].again < 1.3
+    assert expected[0].again < expected[1].again < expected[2].again < 3
+    assert all(slabs.memory_bytes < 1000 << 20 for slabs in expected)
 
 
 def test_bands_are_narrow_where_there_are_many_rows():
