@@ -103,4 +103,5 @@ def pace_of(n_threads: int) -> Pace:
     one = piece_seconds() / PIECE_SECONDS
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     at_once = min(n_threads, cores)
-    return Pace(one, one if at_once == 1 else _seconds_together(at_once) / PIECE_SECONDS / at_once)
+    together = one if at_once == 1 else _seconds_together(at_once) / PIECE_SECONDS / at_once
+    return Pace(one, min(together, one))  # they may have been interrupted, but they are no slower than one

@@ -1,11 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Formats of DATACUBE_FINAL: what the parameter `format` may be, and what each of them needs."""
 
+from collections.abc import Callable
+
 from muse_core.model.record import record
-from muse_core.stages.formats.euro3d import Euro3D
 from muse_core.stages.formats.plain import PlainCube
-from muse_core.stages.formats.product import CubeFormat
-from muse_core.stages.formats.sdp import SdpCube
+from muse_core.stages.formats.product import CubeFormat, CubeProduct
+
+
+def _euro3d(product: CubeProduct) -> CubeFormat:
+    from muse_core.stages.formats.euro3d import Euro3D  # for those who want it
+
+    return Euro3D(product)
+
+
+def _sdp(product: CubeProduct) -> CubeFormat:
+    from muse_core.stages.formats.sdp import SdpCube  # for those who want it
+
+    return SdpCube(product)
 
 
 @record
@@ -14,8 +26,8 @@ class FormatTraits:
 
     Attributes
     ----------
-    writer : type
-        Writes the cube.
+    writer : callable
+        Returns what writes a cube.
     images_inside : bool
         The images go into the file of the cube.
     measures_fwhm : bool
@@ -28,7 +40,7 @@ class FormatTraits:
         The planes wait in a scratch file (`muse_core.engine.spool`).
     """
 
-    writer: type[CubeFormat]
+    writer: Callable[[CubeProduct], CubeFormat]
     images_inside: bool = False
     measures_fwhm: bool = True
     describes_exposures: bool = False
@@ -39,7 +51,7 @@ class FormatTraits:
 FORMATS = {
     "Cube": FormatTraits(PlainCube),
     "xCube": FormatTraits(PlainCube, images_inside=True),
-    "sdpCube": FormatTraits(SdpCube, describes_exposures=True),
-    "Euro3D": FormatTraits(Euro3D, measures_fwhm=False, voxel_bytes=12, spools=True),
-    "xEuro3D": FormatTraits(Euro3D, images_inside=True, measures_fwhm=False, voxel_bytes=12, spools=True),
+    "sdpCube": FormatTraits(_sdp, describes_exposures=True),
+    "Euro3D": FormatTraits(_euro3d, measures_fwhm=False, voxel_bytes=12, spools=True),
+    "xEuro3D": FormatTraits(_euro3d, images_inside=True, measures_fwhm=False, voxel_bytes=12, spools=True),
 }
