@@ -86,7 +86,8 @@ def _seconds_together(n_threads: int) -> float:
 
     with ThreadPoolExecutor(n_threads) as pool:
         try:
-            return min(max(seconds) for seconds in zip(*pool.map(work, pieces), strict=True))
+            seconds = list(pool.map(work, pieces))
+            return min(max(found[k] for found in seconds) for k in range(_TRIES))
         except BaseException:
             gate.abort()  # a thread that could not be started: the others would wait for it
             raise
