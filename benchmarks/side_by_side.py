@@ -180,9 +180,10 @@ def plot(result: dict, path: Path) -> None:
             left.plot(list(wall), ideal, ":", color=line.get_color(), lw=1)
     left.set(xscale="log", yscale="log", xlabel="threads", ylabel="wall time [s]")
     ours = medians(runs, "ours", "wall")
-    for axis in (left.xaxis, right.xaxis):
-        axis.set_major_locator(mpl.ticker.FixedLocator(list(ours)))
-        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%d"))
+    left.xaxis.set_major_locator(mpl.ticker.FixedLocator(list(ours)))
+    left.yaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_formatter(mpl.ticker.FormatStrFormatter("%g"))
         axis.set_minor_locator(mpl.ticker.NullLocator())
     left.legend(frameon=False, fontsize="small")
     bottom = [0.0] * len(ours)
@@ -196,7 +197,7 @@ def plot(result: dict, path: Path) -> None:
         right.bar([str(threads) for threads in ours], height, bottom=bottom, width=0.6, label=name)
         bottom = [a + b for a, b in zip(bottom, height, strict=True)]
     right.set(xlabel="threads", ylabel="ours [s]")
-    right.legend(frameon=False, fontsize="x-small")
+    right.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5), reverse=True)
     title = f"{result['what']}\n{where['processor']}, {where['cores']} cores, {where['date']}"
     figure.suptitle(title, fontsize="small")
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
