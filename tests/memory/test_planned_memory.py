@@ -178,3 +178,14 @@ OTHERS = [
 @pytest.mark.parametrize(("recipe", "sof", "parameters"), OTHERS)
 def test_other_recipes_as_planned(several, tmp_path, recipe, sof, parameters):
     check(run(tmp_path, *parameters.split(), str(several[sof]), recipe=recipe))
+
+
+def test_many_exposures_of_a_part_of_the_field(tmp_path):
+    """Slabs are made in bands, which are narrow where all rows are: with even bands most of them would be in one."""
+    spec = dataclasses.replace(WFM, ifus=(11, 12), lbda_min=7000, lbda_max=7030, posang=0.0, exptime=60.0)
+    exposures = [
+        dataclasses.replace(exposure, date_obs=f"2014-11-21T06:{10 + number}:33.123")
+        for number, exposure in enumerate(dithered(spec, 14))
+    ]
+    sof = make_dataset(tmp_path / "data", exposures)["none"]
+    check(run(tmp_path / "run", NONE, "--save=cube", str(sof), MUSE_MAX_MEMORY="230M"))
