@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 #: Seconds of start and end of a run, between the steps of an exposure, and between steps for each row.
 START_SECONDS = 0.25
-EXPOSURE_SECONDS = 0.05
+EXPOSURE_SECONDS = 0.06
 BETWEEN = Cost(0.0, 1.2e-8)
 #: For each row: to load and calibrate it, to put it on the sky, to look at it once more, to have it in a cube, also in
 #: one whose cosmic rays are found by iterations; to write it into a table or the image of all slices.
 LOAD = Cost(5.4e-8, 2e-9)
 LOCATE = Cost(4.2e-8, 2e-9)
-LOOK = Cost(2.5e-8, 0.0)
-CUBE_ROW = Cost(9.9e-8, 2.8e-8)
+LOOK = Cost(2e-8, 0.0)
+CUBE_ROW = Cost(8.5e-8, 2.3e-8)
 ITERATED_ROW = Cost(1.84e-7, 1.5e-8)
 WRITE = Cost(3e-8, 8.7e-8)
 STACK = Cost(2e-8, 1.6e-7)
