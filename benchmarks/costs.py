@@ -6,8 +6,8 @@ costs.py [--threads 1,2] [--runs 1] [--lambda 7000 7200] [--write]
 
 Runs recipes on simulated data with several numbers of threads, on a machine that does nothing else, and finds the costs
 that give the times of their steps best (relative errors, none negative). Prints the constants, and what plans with them
-say beside what was measured; with ``--write`` puts them into the source. A minute or three. Look at what was written:
-the start, and rows beside voxels of a cube, are to be shared out again by hand, see schedule.py.
+say beside what was measured; with ``--write`` puts them into the source. A minute or three. One sample of each case
+says little of small parts: look at what was written before you keep it.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from muse_core.stages import schedule
 def noting(work, grid, slabs, pace, crew, real=plan.schedule):
     names = %r
     kept, nothing = {name: getattr(schedule, name) for name in names}, Cost(0.0, 0.0)
-    counts = {"": {"BETWEEN": sum(work.lengths)}}
+    counts = {"": {"BETWEEN": sum(work.lengths), "EXPOSURES": len(work.exposures)}}
     for one in names:
         vars(schedule).update({name: Cost(1.0, 0.0) if name == one else nothing for name in names})
         for step in real(work, grid, slabs, Pace(1.0, 1.0), crew):
@@ -74,7 +74,7 @@ def equations(runs: list[dict]) -> tuple[np.ndarray, np.ndarray]:
         for name, (taken, _) in [*run["steps"].items(), ("", (between, 0))]:
             counts = run["counts"].get(name, {})
             row = [counts.get(cost, 0.0) * run["pace"][k] for cost in NAMES for k in (0, 1)]
-            row.append(0.0 if name else run["pace"][1])
+            row += [0.0 if name else run["pace"][1], counts.get("EXPOSURES", 0) * run["pace"][1]]
             if any(row):
                 weight = 1 / max(taken, _SHORTEST)
                 left.append(np.array(row) * weight)
@@ -82,7 +82,7 @@ def equations(runs: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     return np.array(left), np.array(right)
 
 
-def write(costs: dict[str, tuple[float, float]], start: float, piece: float) -> None:
+def write(costs: dict[str, tuple[float, float]], start: float, exposure: float, piece: float) -> None:
     """Put the constants into the source that is imported."""
     folder = Path(muse_core.__file__).parent
     path = folder / "stages" / "schedule.py"
@@ -91,7 +91,9 @@ def write(costs: dict[str, tuple[float, float]], start: float, piece: float) -> 
         text, n = re.subn(rf"^{name} = Cost\(.*\)", f"{name} = Cost({shared:.2g}, {alone:.2g})", text, flags=re.M)
         if n != 1:
             sys.exit(f"{path}: found {n} lines {name} = Cost(...), expected one")
-    path.write_text(re.sub(r"^START_SECONDS = .*", f"START_SECONDS = {start:.2f}", text, flags=re.M))
+    for name, seconds in (("START", start), ("EXPOSURE", exposure)):
+        text = re.sub(rf"^{name}_SECONDS = .*", f"{name}_SECONDS = {seconds:.2f}", text, flags=re.M)
+    path.write_text(text)
     path = folder / "engine" / "pace.py"
     path.write_text(re.sub(r"^PIECE_SECONDS = .*", f"PIECE_SECONDS = {piece:.2e}", path.read_text(), flags=re.M))
 
@@ -134,21 +136,22 @@ def main() -> None:
     for name in [name for name, cost in costs.items() if not any(cost)]:  # none of the cases has it
         old = getattr(schedule, name)
         costs[name] = old.shared, old.alone
-    start = float(found[-1])
-    print(f"\nPIECE_SECONDS = {piece:.2e}, START_SECONDS = {start:.2f}")
+    start, exposure = found[-2:].tolist()
+    print(f"\nPIECE_SECONDS = {piece:.2e}, START_SECONDS = {start:.2f}, EXPOSURE_SECONDS = {exposure:.2f}")
     for name, cost in costs.items():
         print(f"{name} = Cost({cost[0]:.2g}, {cost[1]:.2g})")
     print(f"\n{'case':12}{'threads':>8}{'wall [s]':>10}{'planned':>9}{'now':>9}{'ratio':>7}")
     for run in runs:
         shared, alone = run["pace"]
         totals = {name: sum(counts.get(name, 0.0) for counts in run["counts"].values()) for name in NAMES}
-        new = start * alone + sum(totals[name] * (cost[0] * shared + cost[1] * alone) for name, cost in costs.items())
+        new = (start + exposure * run["counts"][""]["EXPOSURES"]) * alone
+        new += sum(totals[name] * (cost[0] * shared + cost[1] * alone) for name, cost in costs.items())
         print(
             f"{run['case']:12}{run['threads']:8d}{run['wall']:10.2f}{run['planned']:9.2f}{new:9.2f}"
             f"{new / run['wall']:7.2f}"
         )
     if arguments.write:
-        write(costs, start, piece)
+        write(costs, start, exposure, piece)
 
 
 if __name__ == "__main__":

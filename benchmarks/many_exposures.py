@@ -25,8 +25,7 @@ from muse_core.engine.slabs import SlabSource
 from muse_core.engine.threads import map_in_order
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW, make_rows
-from muse_core.steps.resample import ResampleOptions, SlabResampler
-from muse_core.steps.resample.options import CosmicRayDirection
+from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
 
 N_IFUS, N_SLICES, WIDTH, N_PLANES = 24, 48, 75, 3681
 FIRST, STEP = 4750.0, 1.25

@@ -14,7 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources
 from muse_core.engine.store import RowStore, Window, index_bytes, stretch_rows
@@ -30,6 +29,7 @@ from muse_core.steps.resample import (
     SlabResampler,
     SlabResult,
     SlabSize,
+    rows_of_extents,
     slab_bytes,
     slab_memory,
     slab_size,
@@ -388,9 +388,7 @@ class SlabSource:
     def _rows_of_extents(self) -> np.ndarray:
         """Return the first and last row of the grid of each extent of the store."""
         if self._ranges is None:
-            extents = self._store.extents()
-            self._ranges = np.empty((len(extents), 2), np.int32)
-            grid_kernels.rows_of_extents(extents, self.resampler.grid.parameters(), self._ranges)
+            self._ranges = rows_of_extents(self._store.extents(), self.resampler.grid)
         return self._ranges
 
     def spread(self) -> RowSpread:

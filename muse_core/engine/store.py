@@ -306,7 +306,8 @@ class RowStore:
         among : ndarray of bool, shape (n,), optional
             Which of the `extents` to look at; default: all.
         choose : callable, optional
-            Returns, for rows, an array of bool: which of them to return. Memory is taken for these only.
+            Returns, for rows, an array of bool: which of them to return. Memory is taken for these only. Several
+            threads may call it at once.
 
         Raises
         ------

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from muse_core.cython_ext import grid as grid_kernels
 from muse_core.engine.exposure import RowLimits
 from muse_core.errors import DataError, MuseError
 from muse_core.model import origin, units
@@ -23,7 +22,7 @@ from muse_core.stages.pointing import Pointing
 from muse_core.steps.astrometry import DEGREES_PER_RADIAN, Positioning, Projection
 from muse_core.steps.limits import PREFIX
 from muse_core.steps.passes import locate_rows
-from muse_core.steps.resample import RowSpread
+from muse_core.steps.resample import RowSpread, rows_of_extents
 
 #: Positions beyond are no position in the field, in spaxels.
 _FIELD = 1000
@@ -126,8 +125,7 @@ class Footprint:
 
     def spread(self, grid: OutputGrid) -> RowSpread:
         """Return how the rows will be spread over the rows of a grid, as far as the extents of the exposures say."""
-        ranges = np.empty((len(self.extents), 2), np.int32)
-        grid_kernels.rows_of_extents(self.extents, grid.parameters(), ranges)
+        ranges = rows_of_extents(self.extents, grid)
         return RowSpread.of(ranges, np.array([exposure.rows.n_rows for exposure in self.exposures]), grid.ny)
 
     def require_overlap(self, grid: OutputGrid, where: str) -> None:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The steps of a run with the time that each will take, from headers alone.
 
-``benchmarks/costs.py`` measures the costs and writes them. Where its cases have as many rows as voxels it cannot tell
-those of a row of a cube from those of a voxel, nor the start from what is for each exposure and row: these were shared
-out by hand.
+``benchmarks/costs.py`` measures the costs and can write them. Those of rows beside voxels of a cube, of the start and of
+exposures were shared out by hand before it had a case of many exposures, and agree with what it finds since.
 """
 
 import math
@@ -78,30 +77,30 @@ def schedule(
         for number, exposure in enumerate(work.exposures, 1)
         for step in _steps_of_exposure(work, exposure, number, pace)
     ]
-    total, n_workers = sum(work.lengths), 1
+    n_rows, n_workers = sum(work.lengths), 1
     if crew is not None:
         n_workers = max(crew.n_workers, 1)
         rounds = -(-len(work.exposures) // n_workers) / max(len(work.exposures), 1)
         seconds = rounds * sum(step.total for step in steps)
         steps = [PlannedStep(name=EXPOSURES_STEP, passes=((EXPOSURES, seconds),))] if work.exposures else []
     if work.cube is not None:
-        n_rows = total
         n_voxels = 2 * n_rows if grid is None else math.prod(grid.shape)
+        again = 1.0
         if slabs is not None:
-            n_rows = int(n_rows * max(slabs.again / _USUAL, 1.0) * (_IN_BANDS if slabs.in_bands else 1.0))
-        seconds = _cube_seconds(work.cube.options.resample, n_rows, n_voxels, pace) / n_workers
+            again = max(slabs.again / _USUAL, 1.0) * (_IN_BANDS if slabs.in_bands else 1.0)
+        seconds = _cube_seconds(work.cube.options.resample, again * n_rows, n_voxels, pace) / n_workers
         steps.append(PlannedStep(name=cube.STEP, passes=((RESAMPLING, seconds),)))
     if "combined" in work.save:
-        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=pace.seconds(WRITE, total)))
+        steps.append(PlannedStep(name=combine.TABLE_STEP, seconds=pace.seconds(WRITE, n_rows)))
     if work.stacked:
-        steps.append(PlannedStep(name=stages.stacked.STEP, seconds=pace.seconds(STACK, total)))
+        steps.append(PlannedStep(name=stages.stacked.STEP, seconds=pace.seconds(STACK, n_rows)))
     if work.images:
         looking = ((stages.align.IMAGES, pace.seconds(PIXEL, sum(work.images))),)
         steps.append(PlannedStep(name=stages.align.STEP, passes=looking))
     return steps
 
 
-def _cube_seconds(options: ResampleOptions, n_rows: int, n_voxels: int, pace: Pace) -> float:
+def _cube_seconds(options: ResampleOptions, n_rows: float, n_voxels: int, pace: Pace) -> float:
     row = ITERATED_ROW if options.crtype == "iraf" and options.rejects_cosmic_rays else CUBE_ROW
     return pace.seconds(row, n_rows) + pace.seconds(VOXEL, n_voxels)
 

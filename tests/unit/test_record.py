@@ -55,6 +55,15 @@ class Special:
         return "special"
 
 
+class Equal:
+    """With an equality of its own, and no hash."""
+
+    value: int
+
+    def __eq__(self, other):
+        return True
+
+
 OPTIONS = [
     {},
     {"frozen": False},
@@ -83,7 +92,9 @@ def outcome(function):
 
 def seen(made, cls, options):
     """Return how a class behaves."""
-    arguments = {Place: {"x": 1.0, "names": ("a",)}, One: {"value": 3}, Special: {"value": 3}}.get(cls, {})
+    arguments = {Place: {"x": 1.0, "names": ("a",)}, One: {"value": 3}, Special: {"value": 3}, Equal: {"value": 3}}.get(
+        cls, {}
+    )
     thing, same = made(**arguments), made(**arguments)
     other = made(**arguments | ({"x": 2.0} if cls is Place else {}))
     if cls is Place:
@@ -116,7 +127,7 @@ def seen(made, cls, options):
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("cls", [Place, Empty, One, Special])
+@pytest.mark.parametrize("cls", [Place, Empty, One, Special, Equal])
 def test_same_as_the_library(cls, options):
     library, ours = both(cls, options)
     assert seen(ours, cls, options) == seen(library, cls, options)
@@ -147,3 +158,11 @@ def test_pickled_and_derived():
     assert isinstance(made, Pickled)
     assert repr(Derived(1)) == "Derived(values=1, low=0.0, high=1.0)"
     assert Derived(1) != Pickled(1)
+
+
+def test_what_is_not_supported():
+    class Later:
+        x: int = dataclasses.field(init=False)
+
+    with pytest.raises(TypeError, match=r"Later\.x: found a field with init=False"):
+        record(Later)

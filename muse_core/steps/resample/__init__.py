@@ -9,7 +9,7 @@ from muse_core.steps.resample.options import (
     cosmic_ray_direction,
     parse_pixfrac,
 )
-from muse_core.steps.resample.size import Band, RowSpread, SlabSize, slab_bytes, slab_memory, slab_size
+from muse_core.steps.resample.size import Band, RowSpread, SlabSize, rows_of_extents, slab_bytes, slab_memory, slab_size
 from muse_core.steps.resample.slab import SlabResampler, SlabResult, SlabWatch, SortedSlab
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "SortedSlab",
     "cosmic_ray_direction",
     "parse_pixfrac",
+    "rows_of_extents",
     "slab_bytes",
     "slab_memory",
     "slab_size",

@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from muse_core.cython_ext import grid as grid_kernels
 from muse_core.errors import ResourceError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.record import record
@@ -114,12 +115,20 @@ class RowSpread:
     def cut(self, n_planes: int, n_bands: int, halo: int) -> SlabSize:
         """Return the size of a slab that is made in bands."""
         bands = self.bands(n_bands, halo)
+        if len(bands) == 1:
+            return SlabSize(n_planes)
         shares = self.shares(bands)
-        return (
-            SlabSize(n_planes, bands, float(shares.max()), float(shares.sum()))
-            if len(bands) > 1
-            else SlabSize(n_planes)
-        )
+        return SlabSize(n_planes, bands, float(shares.max()), float(shares.sum()))
+
+
+def rows_of_extents(extents: np.ndarray, grid: OutputGrid) -> np.ndarray:
+    """Return the first and the last row of the grid in which positions of some ranges can be; int32, shape (n, 2).
+
+    `extents`: float32, shape (n, 4): lowest and highest xpos, lowest and highest ypos, as in the pixel table.
+    """
+    rows = np.empty((len(extents), 2), np.int32)
+    grid_kernels.rows_of_extents(extents, grid.parameters(), rows)
+    return rows
 
 
 def slab_bytes(grid: OutputGrid, options: ResampleOptions, size: SlabSize, n_rows: int, n_threads: int = 1) -> int:
