@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The steps of a run with the time that each will take, from headers alone.
 
-``benchmarks/costs.py`` measures the costs and can write them. Those of rows beside voxels of a cube, of the start and of
-exposures were shared out by hand before it had a case of many exposures, and agree with what it finds since.
+``benchmarks/costs.py`` measures the costs and can write them. Those of rows beside voxels of a cube, of the start and
+of exposures were shared out by hand before it had a case of many exposures, and agree with what it finds since.
 """
 
 import math
