@@ -8,6 +8,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stddef.h>
 
 #include "bounded.h"
 #include "clones.h"
@@ -20,6 +21,22 @@ typedef struct {
     double centre; /* within this distance of the reference point, rad, the series are not exact enough ... */
     double limit;  /* ... nor beyond this one */
 } muse_projector;
+
+/* Wavelengths, `stride` apart, to planes counted from 1. */
+MUSE_CLONES static void muse_to_planes(const float *lbda, ptrdiff_t stride, int count, double crval, double step,
+                                       double crpix, double *restrict plane)
+{
+    for (int i = 0; i < count; i++)
+        plane[i] = (lbda[i * stride] - crval) / step + crpix;
+}
+
+/* Degrees, `stride` apart and relative to `origin`, to rad relative to `zero`. */
+MUSE_CLONES static void muse_to_rad(const float *degrees, ptrdiff_t stride, int count, double origin, double per_degree,
+                                    double zero, double *restrict rad)
+{
+    for (int i = 0; i < count; i++)
+        rad[i] = (degrees[i * stride] + origin) * per_degree - zero;
+}
 
 /*
  * Cells (from 0, clamped to n) of positions counted from 1, halves rounded away from zero; and the distance to the next
@@ -36,6 +53,28 @@ MUSE_CLONES static void muse_nearest_cells(const double *position, int count, in
         c = c < 0 ? 0 : c;
         cell[i] = c > n - 1 ? n - 1 : c;
         to_edge[i] = fabs(fraction - 0.5);
+    }
+}
+
+/* Set `exact` to 0 where a position is not further than `edge` from the next edge. */
+MUSE_CLONES static void muse_away_from_edges(const double *to_edge, int count, double edge, int *restrict exact)
+{
+    for (int i = 0; i < count; i++)
+        exact[i] = to_edge[i] > edge ? exact[i] : 0;
+}
+
+/*
+ * Numbers of cells among those of `n_planes` planes from `first` on, and of `ny` of their rows from `bottom` on; -1 for
+ * those that are not among them. `plane` becomes that among these.
+ */
+MUSE_CLONES static void muse_number_cells(const int *column, const int *row, int count, int first, int n_planes, int bottom,
+                                          int ny, int nx, int *restrict plane, int *restrict number)
+{
+    for (int i = 0; i < count; i++) {
+        const int p = plane[i] - first, y = row[i] - bottom;
+        const int inside = (p >= 0) & (p < n_planes) & (y >= 0) & (y < ny);
+        plane[i] = p;
+        number[i] = inside ? (int)(((unsigned)p * (unsigned)ny + (unsigned)y) * (unsigned)nx + (unsigned)column[i]) : -1;
     }
 }
 

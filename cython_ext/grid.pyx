@@ -9,6 +9,7 @@ Rows outside the grid are in its border cells: none is dropped.
 
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, cos, fabs, log, sin, trunc
+from libc.string cimport memcpy, memset
 from gnomonic cimport DEG_PER_RAD, plane_to_sky, sky_to_plane
 from grid_types cimport cell_row_t, grid_t, round_half_away, spaxel_t
 from bounded cimport require, require_threads
@@ -30,11 +31,20 @@ cdef extern from "cells.h" nogil:
         double ra0, dec0, sin0, cos0, m11, m12, m21, m22, crpix1, crpix2, centre, limit
     void project "muse_project"(const projector_t *p, const double *ra, const double *dec, int count, double *px,
                                 double *py, int *exact)
+    void to_planes "muse_to_planes"(const float *lbda, Py_ssize_t stride, int count, double crval, double step, double crpix,
+                                    double *plane)
+    void to_rad "muse_to_rad"(const float *degrees, Py_ssize_t stride, int count, double origin, double per_degree,
+                              double zero, double *rad)
     void nearest_cells "muse_nearest_cells"(const double *position, int count, int n, int *cell, double *to_edge)
+    void away_from_edges "muse_away_from_edges"(const double *to_edge, int count, double edge, int *exact)
+    void number_cells "muse_number_cells"(const int *column, const int *row, int count, int first, int n_planes, int bottom,
+                                          int ny, int nx, int *plane, int *number)
 
 cdef enum:
     BLOCK = 256      # rows whose cells are found at once
     CHUNK = 16384    # rows a task
+    ROW_FLOATS = 7   # from a row to the next one
+    SHARED = 24      # bytes with which a row and a cell begin in the same way
     AHEAD = 32       # so many rows before it is needed, a cell is fetched into the cache; the row itself and its voxel earlier
 
 # Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.
@@ -160,17 +170,13 @@ cdef projector_t make_projector(const grid_t *grid) noexcept nogil:
     return p
 
 
-cdef inline int exact_spaxel(const grid_t *grid, const projector_t *p, const row_t *row) noexcept nogil:
-    # Spaxel of a row by the formula of the reference.
+cdef void exact_spaxel(const grid_t *grid, const projector_t *p, const row_t *row, int *i, int *j) noexcept nogil:
+    # Spaxel of a row on the sky by the formula of the reference.
     cdef double px, py, x, y
-    if grid.celestial:
-        sky_to_plane((row.xpos + grid.origin1) / DEG_PER_RAD, (row.ypos + grid.origin2) / DEG_PER_RAD, p.ra0, p.dec0,
-                     &x, &y)
-    else:
-        x = row.xpos - grid.crval1
-        y = row.ypos - grid.crval2
+    sky_to_plane((row.xpos + grid.origin1) / DEG_PER_RAD, (row.ypos + grid.origin2) / DEG_PER_RAD, p.ra0, p.dec0, &x, &y)
     to_pixel(grid, x, y, &px, &py)
-    return nearest_cell(py, grid.ny) * grid.nx + nearest_cell(px, grid.nx)
+    i[0] = nearest_cell(px, grid.nx)
+    j[0] = nearest_cell(py, grid.ny)
 
 
 cdef struct block_t:
@@ -185,60 +191,61 @@ cdef struct block_t:
 
 
 cdef void find_cells(const grid_t *grid, const projector_t *p, const row_t *rows, int n, block_t *b) noexcept nogil:
-    # Plane and spaxel of some rows; `exact` is 0 for those whose spaxel has to be found by the exact formula.
+    # Plane and spaxel of some rows.
     cdef int k
     cdef double det = grid.cd11 * grid.cd22 - grid.cd12 * grid.cd21, x, y
-    for k in range(n):
-        b.lbda[k] = (rows[k].lbda - grid.crval3) / grid.cd33 + grid.crpix3
+    to_planes(&rows.lbda, ROW_FLOATS, n, grid.crval3, grid.cd33, grid.crpix3, b.lbda)
     nearest_cells(b.lbda, n, grid.nz, b.plane, b.to_edge)
     if grid.logarithmic:
         for k in range(n):
             b.plane[k] = plane_of(grid, rows[k].lbda)
     if grid.celestial:
-        for k in range(n):
-            b.x[k] = (rows[k].xpos + grid.origin1) * (1 / DEG_PER_RAD) - p.ra0
-            b.y[k] = (rows[k].ypos + grid.origin2) * (1 / DEG_PER_RAD) - p.dec0
+        to_rad(&rows.xpos, ROW_FLOATS, n, grid.origin1, 1 / DEG_PER_RAD, p.ra0, b.x)
+        to_rad(&rows.ypos, ROW_FLOATS, n, grid.origin2, 1 / DEG_PER_RAD, p.dec0, b.y)
         project(p, b.x, b.y, n, b.x, b.y, b.exact)
     else:
         for k in range(n):
             x = rows[k].xpos - grid.crval1
             y = rows[k].ypos - grid.crval2
-            b.x[k] = (grid.cd22 * x - grid.cd12 * y) / det + grid.crpix1
-            b.y[k] = (grid.cd11 * y - grid.cd21 * x) / det + grid.crpix2
-            b.exact[k] = 1
+            b.x[k] = grid.cd22 * x - grid.cd12 * y
+            b.y[k] = grid.cd11 * y - grid.cd21 * x
+        if det != 1:  # divisions are much of the work
+            for k in range(n):
+                b.x[k] = b.x[k] / det
+                b.y[k] = b.y[k] / det
+        for k in range(n):
+            b.x[k] += grid.crpix1
+            b.y[k] += grid.crpix2
     nearest_cells(b.x, n, grid.nx, b.i, b.to_edge)
     if grid.celestial:
-        for k in range(n):
-            b.exact[k] &= b.to_edge[k] > EDGE
+        away_from_edges(b.to_edge, n, EDGE, b.exact)
     nearest_cells(b.y, n, grid.ny, b.j, b.to_edge)
     if grid.celestial:
+        away_from_edges(b.to_edge, n, EDGE, b.exact)
         for k in range(n):
-            b.exact[k] &= b.to_edge[k] > EDGE
+            if not b.exact[k]:
+                exact_spaxel(grid, p, &rows[k], &b.i[k], &b.j[k])
 
 
 cdef void assign_chunk(const grid_t *grid, const projector_t *p, const row_t *rows, Py_ssize_t n, int first, int last,
                        int bottom, int top, int *voxel, long long *counts) noexcept nogil:
     cdef Py_ssize_t start = 0
-    cdef int k, size, plane, spaxel, n_spaxels = grid.nx * (top - bottom)
+    cdef int k, size, plane = 0, n_in_plane = 0
     cdef block_t b
-    for plane in range(last - first):
-        counts[plane] = 0
+    memset(counts, 0, (last - first) * sizeof(long long))
     while start < n:
         size = <int>min(BLOCK, n - start)
         find_cells(grid, p, rows + start, size, &b)
+        number_cells(b.i, b.j, size, first, last - first, bottom, top - bottom, grid.nx, b.plane, voxel + start)
         for k in range(size):
-            plane = b.plane[k] - first
-            if plane < 0 or plane >= last - first:
-                voxel[start + k] = -1
+            if voxel[start + k] < 0:
                 continue
-            spaxel = b.j[k] * grid.nx + b.i[k] if b.exact[k] else exact_spaxel(grid, p, &rows[start + k])
-            spaxel -= bottom * grid.nx
-            if spaxel < 0 or spaxel >= n_spaxels:
-                voxel[start + k] = -1
-                continue
-            counts[plane] += 1
-            voxel[start + k] = plane * n_spaxels + spaxel
+            if b.plane[k] != plane:  # as a rule, a row is in the plane of the one before
+                counts[plane] += n_in_plane
+                plane, n_in_plane = b.plane[k], 0
+            n_in_plane += 1
         start += size
+    counts[plane] += n_in_plane
 
 
 def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bottom, int top, int[::1] voxel,
@@ -281,6 +288,28 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bo
                      &voxel[chunk * CHUNK], &counts[chunk, 0])
 
 
+cdef void list_chunk(const int *voxel, int n_spaxels, Py_ssize_t n_planes, Py_ssize_t first, Py_ssize_t last,
+                     long long *starts, int *order) noexcept nogil:
+    # List the rows first...last - 1, from the starts of planes on.
+    cdef Py_ssize_t r
+    cdef int v, plane = 0
+    cdef long long begin = 0, end = n_spaxels  # voxels of the plane: that of the next row is in it as a rule
+    for r in range(first, last):
+        v = voxel[r]
+        if v < 0:
+            continue
+        if not begin <= v < end:
+            plane = v // n_spaxels
+            if plane >= n_planes:
+                plane = 0
+                begin, end = 0, n_spaxels
+                continue
+            begin = <long long>plane * n_spaxels
+            end = begin + n_spaxels
+        order[starts[plane]] = <int>r
+        starts[plane] += 1
+
+
 def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts, int[::1] order, const int[::1] stop,
                   int n_threads):
     """List the rows plane by plane, in ascending row order within a plane.
@@ -300,39 +329,80 @@ def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts,
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n = voxel.shape[0], chunk, r, n_tasks = starts.shape[0], n_planes = starts.shape[1]
-    cdef int plane
+    cdef Py_ssize_t n = voxel.shape[0], chunk, n_tasks = starts.shape[0], n_planes = starts.shape[1]
     require(n_spaxels > 0, "n_spaxels: one or more")
     require(order.shape[0] == n and n_tasks == n_chunks(n), "order, starts: for the rows of voxel")
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        if is_set(&stop[0]):
-            continue
-        for r in range(chunk * CHUNK, min(n, (chunk + 1) * CHUNK)):
-            if voxel[r] >= 0:
-                plane = voxel[r] // n_spaxels
-                if plane >= n_planes:
-                    continue
-                order[starts[chunk, plane]] = <int>r
-                starts[chunk, plane] += 1
+        if not is_set(&stop[0]):
+            list_chunk(&voxel[0], n_spaxels, n_planes, chunk * CHUNK, min(n, (chunk + 1) * CHUNK), &starts[chunk, 0],
+                       &order[0])
 
 
 cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t start, int *fullest) noexcept nogil:
     # Replace the numbers of rows in the cells of a plane by where they end; find the fullest cell and row of the grid.
-    cdef Py_ssize_t x, y, end = start
-    cdef int in_cell, in_row
-    fullest[0] = 0
-    fullest[1] = 0
+    cdef Py_ssize_t x, y
+    cdef int end = <int>start, begin, in_cell = 0, in_row = 0
     for y in range(ny):
-        in_row = 0
+        begin = end
         for x in range(nx):
-            in_cell = counts[y * nx + x]
-            fullest[0] = max(fullest[0], in_cell)
-            in_row += in_cell
-            end += in_cell
-            counts[y * nx + x] = <int>end
-        fullest[1] = max(fullest[1], in_row)
+            in_cell = max(in_cell, counts[y * nx + x])
+            end += counts[y * nx + x]
+            counts[y * nx + x] = end
+        in_row = max(in_row, end - begin)
+    fullest[0] = in_cell
+    fullest[1] = in_row
+
+
+cdef struct unsorted_t:
+    const row_t *rows
+    const float *weights      # NULL: 1
+    const int *voxel
+    const int *order
+
+
+cdef struct sorted_t:
+    int *offsets
+    cell_row_t *cells
+    float *values             # NULL unless needed
+    float *variances          # the same
+
+
+cdef void sort_plane(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_t first, Py_ssize_t last,
+                     Py_ssize_t first_cell, Py_ssize_t ny, Py_ssize_t nx, int *fullest) noexcept nogil:
+    # Copy the rows of a plane, first...last - 1 in the order of planes, cell by cell.
+    cdef const row_t *rows = unsorted.rows
+    cdef const float *weights = unsorted.weights
+    cdef const int *voxel = unsorted.voxel
+    cdef const int *order = unsorted.order
+    cdef int *offsets = made.offsets
+    cdef cell_row_t *cells = made.cells
+    cdef float *values = made.values
+    cdef float *variances = made.variances
+    cdef Py_ssize_t k, at
+    cdef int r
+    cdef bint usable
+    memset(offsets + first_cell, 0, ny * nx * sizeof(int))
+    for k in range(first, last):
+        offsets[voxel[order[k]]] += 1
+    ends_from_counts(offsets + first_cell, ny, nx, first, fullest)
+    # from the last row to the first, so that each cell's end moves down to its start
+    for k in range(last - 1, first - 1, -1):
+        prefetch(&voxel[order[max(k - 3 * AHEAD, first)]])
+        prefetch(&rows[order[max(k - 2 * AHEAD, first)]])
+        prefetch(&cells[max(offsets[voxel[order[max(k - AHEAD, first)]]] - 1, 0)])
+        r = order[k]
+        at = offsets[voxel[r]] - 1
+        offsets[voxel[r]] = <int>at
+        memcpy(&cells[at], &rows[r], SHARED)
+        cells[at].weight = weights[r] if weights != NULL else 1.0
+        cells[at].row = r
+        usable = rows[r].dq == 0 or rows[r].dq == COSMIC_RAY
+        if values != NULL:
+            values[at] = rows[r].data if usable else -INFINITY
+        if variances != NULL:
+            variances[at] = rows[r].stat if usable else -INFINITY
 
 
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
@@ -366,13 +436,12 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, first, v, k, at, n = rows.shape[0]
-    cdef bint weighted = weights is not None
+    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, n = rows.shape[0]
     cdef const float[::1] weight
     cdef float[::1] value
     cdef float[::1] variance
-    cdef bint has_values = values is not None, has_variances = variances is not None, usable
-    cdef int r
+    cdef unsorted_t unsorted
+    cdef sorted_t made
     require(n_planes > 0 and nx > 0, "plane_starts: two or more; nx: one or more")
     n_spaxels = (offsets.shape[0] - 1) // n_planes
     require(offsets.shape[0] == n_planes * n_spaxels + 1 and n_spaxels > 0 and n_spaxels % nx == 0,
@@ -382,48 +451,26 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     require(fullest.shape[0] == n_planes and fullest.shape[1] == 2, "fullest: of shape (n_planes, 2)")
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
-    if weighted:
+    unsorted = unsorted_t(&rows[0], NULL, &voxel[0], &order[0])
+    made = sorted_t(&offsets[0], &cells[0], NULL, NULL)
+    if weights is not None:
         weight = weights
         require(weight.shape[0] == n, "weights: one for each row")
-    if has_values:
+        unsorted.weights = &weight[0]
+    if values is not None:
         value = values
         require(value.shape[0] >= n, "values: one for each row")
         value[plane_starts[n_planes] :] = 0
-    if has_variances:
+        made.values = &value[0]
+    if variances is not None:
         variance = variances
         require(variance.shape[0] >= n, "variances: one for each row")
         variance[plane_starts[n_planes] :] = 0
+        made.variances = &variance[0]
     for plane in prange(n_planes, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        if is_set(&stop[0]):
-            continue
-        for v in range(plane * n_spaxels, (plane + 1) * n_spaxels):
-            offsets[v] = 0
-        for k in range(plane_starts[plane], plane_starts[plane + 1]):
-            offsets[voxel[order[k]]] += 1
-        ends_from_counts(&offsets[plane * n_spaxels], n_spaxels // nx, nx, plane_starts[plane], &fullest[plane, 0])
-        # from the last row to the first, so that each cell's end moves down to its start
-        first = plane_starts[plane]
-        for k in range(plane_starts[plane + 1] - 1, first - 1, -1):
-            prefetch(&voxel[order[max(k - 3 * AHEAD, first)]])
-            prefetch(&rows[order[max(k - 2 * AHEAD, first)]])
-            prefetch(&cells[max(offsets[voxel[order[max(k - AHEAD, first)]]] - 1, 0)])
-            r = order[k]
-            v = voxel[r]
-            at = offsets[v] - 1
-            offsets[v] = <int>at
-            cells[at].xpos = rows[r].xpos
-            cells[at].ypos = rows[r].ypos
-            cells[at].lbda = rows[r].lbda
-            cells[at].data = rows[r].data
-            cells[at].stat = rows[r].stat
-            cells[at].weight = weight[r] if weighted else 1.0
-            cells[at].dq = rows[r].dq
-            cells[at].row = r
-            usable = rows[r].dq == 0 or rows[r].dq == COSMIC_RAY
-            if has_values:
-                value[at] = rows[r].data if usable else -INFINITY
-            if has_variances:
-                variance[at] = rows[r].stat if usable else -INFINITY
+        if not is_set(&stop[0]):
+            sort_plane(&unsorted, &made, plane_starts[plane], plane_starts[plane + 1], plane * n_spaxels, n_spaxels // nx,
+                       nx, &fullest[plane, 0])
     offsets[n_planes * n_spaxels] = <int>plane_starts[n_planes]
 
 

@@ -7,9 +7,12 @@
 
 #include <stdint.h>
 
+/* Begins as a row of a pixel table does, without its origin. */
 typedef struct {
-    float xpos, ypos, lbda, data, stat, weight;
-    int32_t dq, row; /* index into the rows of the slab */
+    float xpos, ypos, lbda, data;
+    int32_t dq;
+    float stat, weight;
+    int32_t row; /* index into the rows of the slab */
 } muse_cell;
 
 typedef struct {

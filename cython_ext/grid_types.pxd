@@ -33,9 +33,9 @@ cdef extern from "grid_types.h":
         float ypos
         float lbda
         float data
+        int dq
         float stat
         float weight
-        int dq
         int row
 
     ctypedef struct spaxel_t "muse_spaxel":

@@ -68,7 +68,7 @@ class MuseCreateSky(base.Recipe):
             wavelengths=p.wavelengths,
             curves=curves,
             save=frozenset({"skymodel"}),
-            steps=[stages.sky.planned(stages.whitelight.own_cube(p.sky.thresholds(run.compat)[0]))],
+            steps=[stages.sky.planned(stages.whitelight.own_cube(p.sky.thresholds(run.compat)[0]), p.sky)],
         )
         with stages.plan.begin(run, work) as store, stages.exposures.naming(exposure):
             table = stages.calibrate.calibrate(run, exposure, store, 0, calibration)

@@ -191,7 +191,7 @@ class _ExposureSteps:
             planned.append(stages.autocalibration.planned(white_light if levels else None))
             white_light = None if levels else white_light
         if self.sky.is_modelled:
-            planned.append(stages.sky.planned(white_light))
+            planned.append(stages.sky.planned(white_light, self.sky.model))
         return planned
 
     def reduce(

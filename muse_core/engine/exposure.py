@@ -426,12 +426,14 @@ def read_pass(
 ) -> Iterator[T]:
     """Go over the rows of a stored exposure, and yield what `step` returns for each chunk, in order.
 
-    The rows that `step` gets are valid until it returns.
+    The rows that `step` gets are valid until it returns; it cannot change them.
     """
     buffers = _Buffers.for_chunks(map(len, stored.chunks))
 
     def work(chunk: Chunk) -> T:
-        return step(store.read(stored.begin + chunk.start, stored.begin + chunk.stop, buffers.rows), chunk)
+        rows = store.lend(stored.begin + chunk.start, stored.begin + chunk.stop, buffers.rows).view()
+        rows.flags.writeable = False
+        return step(rows, chunk)
 
     return track(LOOKING, map_in_order(work, stored.chunks, n_threads), stored.chunks)
 
@@ -452,7 +454,8 @@ def write_pass(
     store : RowStore
         Its rows.
     step : callable
-        Gets the rows of a chunk and what will be left of the chunk; returns the rows that are left, and a result.
+        Gets the rows of a chunk, which it may change, and what will be left of the chunk; returns the rows that are
+        left, and a result. If it fails, these rows are lost.
     n_threads : int
         Threads.
 
@@ -466,7 +469,7 @@ def write_pass(
 
     def work(chunks: tuple[Chunk, Chunk]) -> T:
         old, new = chunks
-        rows, result = step(store.read(stored.begin + old.start, stored.begin + old.stop, buffers.rows), new)
+        rows, result = step(store.lend(stored.begin + old.start, stored.begin + old.stop, buffers.rows), new)
         if len(rows) != len(new):
             raise DataError(f"{len(rows)} rows of a chunk are left, expected {len(new)}")
         store.write(final.begin + new.start, rows)

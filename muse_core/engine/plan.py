@@ -27,10 +27,13 @@ class ExposureStep:
         Its name in the log.
     passes : tuple of OwnCube or str
         What it does one after the other: cubes that it makes of the exposure, and passes over its rows, by name.
+    kept_bytes : float
+        What it keeps, for each row of the exposure, in a scratch file until it is done.
     """
 
     name: str
     passes: tuple[OwnCube | str, ...] = (LOOKING, CHANGING)
+    kept_bytes: float = 0.0
 
 
 def size_text(n_bytes: float) -> str:

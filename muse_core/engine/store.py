@@ -206,6 +206,11 @@ class RowStore:
         self._get(np.array([start]), np.array([stop]), out)
         return out
 
+    def lend(self, start: int, stop: int, buffer: np.ndarray | None = None) -> np.ndarray:
+        """Return the rows `start` to `stop` themselves where they are in memory; otherwise what `read` returns."""
+        rows = self.place(start, stop - start)
+        return self.read(start, stop, buffer) if rows is None else rows
+
     def _index(self) -> _WholeIndex:
         if self._sorted is None:
             keys = sorted(self._parts)

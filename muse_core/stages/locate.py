@@ -298,7 +298,7 @@ def _moves_centre(table: StoredTable, subtraction: RowStep) -> bool:
 
 def _limits_of_kept(run: Run, stored: StoredExposure, store: RowStore, step: RowStep) -> RowLimits:
     limits = RowLimits()
-    for found in read_pass(stored, store, lambda rows, _: RowLimits.of(step.kept(rows)), run.resources.n_threads):
+    for found in read_pass(stored, store, lambda rows, _: RowLimits.of(step.kept(rows.copy())), run.resources.n_threads):
         limits.include(found)
     return limits
 

@@ -16,7 +16,7 @@ from muse_core.engine.plan import Disk, ExposureStep, Plan
 from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
 from muse_core.engine.slabs import ExpectedSlabs, OwnCube, expected_slabs, refuse_empty_grid
-from muse_core.engine.spool import BLOCK_BYTES
+from muse_core.engine.spool import BLOCK_BYTES, IN_MEMORY_BYTES
 from muse_core.engine.store import RowStore, index_bytes
 from muse_core.model.facts import tell
 from muse_core.model.grid import OutputGrid
@@ -204,6 +204,8 @@ def make_plan(run: Run, work: Work) -> Plan:
         scratch_bytes = 0 if resources.keeps_in_memory(work.lengths) else kept_bytes
     if grid is not None and traits.spools:
         scratch_bytes += _SPOOLED * n_voxels
+    waiting = max(work.lengths, default=0) * max((step.kept_bytes for step in work.steps), default=0)
+    scratch_bytes += max(int(waiting) - IN_MEMORY_BYTES, 0)
     n_workers, slabs = 0 if crew is None else crew.n_workers, None
     if grid is not None and footprint is not None and cube is not None:
         stored = 0 if n_workers else _stored_bytes(run, work)[1]

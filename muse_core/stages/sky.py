@@ -3,7 +3,7 @@
 
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from muse_core.engine.exposure import LOOKING, Chunk, read_pass
 from muse_core.engine.plan import ExposureStep
 from muse_core.engine.progress import timed
 from muse_core.engine.slabs import OwnCube
+from muse_core.engine.spool import ArraySpool
 from muse_core.engine.store import RowStore
 from muse_core.errors import DataError, InputError
 from muse_core.io.lsf import read_lsf
@@ -51,7 +52,7 @@ from muse_core.steps.sky.lsf import count_slices, empty_counts, require_ifus
 from muse_core.steps.sky.mask import create_sky_mask, mask_in_spaxels, select_rows
 from muse_core.steps.sky.model import fit_sky, is_parametrised, lineless_samples
 from muse_core.steps.sky.qc import continuum_qc, line_qc, mask_qc
-from muse_core.steps.sky.spectrum import SpectrumAccumulator, usable_samples
+from muse_core.steps.sky.spectrum import SAMPLE_BYTES, SpectrumAccumulator, usable_samples
 from muse_core.steps.sky.subtract import continuum_cut, cut_rows, subtract_continuum, subtract_lines
 
 _LOG = logging.getLogger(__name__)
@@ -60,9 +61,10 @@ STEP = "Sky model"
 _BLOCK = 1 << 13  # rows of which a copy is put on the sky at a time
 
 
-def planned(white_light: OwnCube | None) -> ExposureStep:
+def planned(white_light: OwnCube | None, model: SkyModel) -> ExposureStep:
     """Return the step in a plan; it makes a white-light image, unless there is one."""
-    return ExposureStep(STEP, (*(() if white_light is None else (white_light,)), LOOKING, LOOKING))
+    passes = (*(() if white_light is None else (white_light,)), LOOKING)
+    return ExposureStep(STEP, passes, kept_bytes=SAMPLE_BYTES * min(max(model.fraction, 0.0), 1.0))
 
 
 @record
@@ -381,7 +383,7 @@ def mask_selection(pointing: Pointing, table: StoredTable, mask: SkyMask) -> Cal
 
 
 class _SkyRows:
-    """The rows of an exposure that are on sky, read as often as needed."""
+    """The rows of an exposure that are on sky."""
 
     def __init__(
         self,
@@ -403,32 +405,32 @@ class _SkyRows:
         begin = self._table.stored.begin
         return selected, self._flagged.within(begin + chunk.start, begin + chunk.stop)
 
-    def _accumulate(
-        self, step: Callable[[np.ndarray, Chunk], np.ndarray], accumulator: SpectrumAccumulator
-    ) -> Spectrum:
-        n_threads = self._run.resources.n_threads
-        for samples in read_pass(self._table.stored, self._store, step, n_threads):
-            accumulator.add(samples)
-        return accumulator.spectrum()
+    def _read(self, step: Callable[[np.ndarray, Chunk], np.ndarray]) -> Iterator[np.ndarray]:
+        return read_pass(self._table.stored, self._store, step, self._run.resources.n_threads)
 
     def spectrum(self, sampling: float, sigma: float) -> Spectrum:
         """Return the sky spectrum, after one clipping with `sigma`; counts the rows of slices on the way."""
         counts = []
 
-        def counting_step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
+        def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
             found, (selected, flagged) = empty_counts(), self._select(rows, chunk)
             count_slices(rows[selected > 0] if self._counts_sky_only else rows, found)
             counts.append(found)
             return usable_samples(rows, selected, flagged)
 
-        def step(rows: np.ndarray, chunk: Chunk) -> np.ndarray:
-            return usable_samples(rows, *self._select(rows, chunk))
-
-        first = self._accumulate(counting_step, SpectrumAccumulator(*self._limits, sampling))
-        self.counts = sum(counts, empty_counts())
-        if sigma <= 0:
-            return first
-        return self._accumulate(step, SpectrumAccumulator(*self._limits, sampling, first, sigma))
+        first = SpectrumAccumulator(*self._limits, sampling)
+        with ArraySpool(self._run.resources.scratch) as kept:
+            for samples in self._read(step):
+                first.add(samples)
+                if sigma > 0:
+                    kept.add(samples)
+            self.counts = sum(counts, empty_counts())
+            if sigma <= 0:
+                return first.spectrum()
+            clipped = SpectrumAccumulator(*self._limits, sampling, first.spectrum(), sigma)
+            for samples in kept:
+                clipped.add(samples)
+        return clipped.spectrum()
 
     def lineless_continuum(self, lines: SkyLines, lsf: LsfCubes | HermiteProfiles, width: float) -> Continuum:
         """Return the continuum, in bins of `width` Angstrom, that goes with parametrised line spread functions."""
@@ -437,7 +439,10 @@ class _SkyRows:
             selected, flagged = self._select(rows, chunk)
             return lineless_samples(rows, selected, lines, lsf, flagged, self._run.compat)
 
-        return continuum_of_spectrum(self._accumulate(step, SpectrumAccumulator(*self._limits, width)))
+        spectrum = SpectrumAccumulator(*self._limits, width)
+        for samples in self._read(step):
+            spectrum.add(samples)
+        return continuum_of_spectrum(spectrum.spectrum())
 
 
 class SkySubtraction:

@@ -27,9 +27,9 @@ CELL_ROW = np.dtype(
         ("ypos", np.float32),
         ("lbda", np.float32),
         ("data", np.float32),
+        ("dq", np.int32),
         ("stat", np.float32),
         ("weight", np.float32),
-        ("dq", np.int32),
         ("row", np.int32),
     ]
 )

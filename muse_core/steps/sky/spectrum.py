@@ -14,6 +14,9 @@ from muse_core.cython_ext import sky_select as sky_select_kernels
 from muse_core.errors import DataError
 from muse_core.model.spectrum import Spectrum
 
+#: Wavelength, value and variance of a row that counts.
+SAMPLE_BYTES = 12
+
 
 def usable_samples(rows: np.ndarray, selected: np.ndarray, flagged: np.ndarray | None = None) -> np.ndarray:
     """Return wavelength, value and variance of the rows that count for the sky spectrum.
