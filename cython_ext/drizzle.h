@@ -18,9 +18,19 @@
 typedef double muse_d4 __attribute__((vector_size(32)));
 typedef int64_t muse_l4 __attribute__((vector_size(32)));
 
+/* Sums of a voxel, */
 typedef struct {
     double weight, data, stat, unused; /* the last one makes them a vector */
 } muse_sums;
+
+/* without variances. */
+typedef struct {
+    double weight, data;
+} muse_data_sums;
+
+/* Both as numbers of float64. */
+#define MUSE_SUMS (sizeof(muse_sums) / sizeof(double))
+#define MUSE_DATA_SUMS (sizeof(muse_data_sums) / sizeof(double))
 
 typedef struct {
     double origin_x, origin_y;
@@ -31,13 +41,13 @@ typedef struct {
     const double *lbda, *length; /* of the planes of the slab */
     ptrdiff_t n_planes, nx, ny;
     ptrdiff_t first, last, ring_rows; /* as in block_t */
-    muse_sums *ring;
+    double *ring;
 } muse_drops;
 
 #define MUSE_INLINE static inline __attribute__((always_inline))
 
 /* Add a row with one weight to a voxel. */
-MUSE_INLINE void muse_add(muse_sums *voxel, double weight, float data, float stat)
+MUSE_INLINE void muse_add(double *voxel, double weight, float data, float stat)
 {
     const muse_d4 values = {1, data, stat, 0};
     muse_d4 sums, terms = {weight, weight, weight, weight};
@@ -46,6 +56,16 @@ MUSE_INLINE void muse_add(muse_sums *voxel, double weight, float data, float sta
     memcpy(&sums, voxel, sizeof sums);
     sums += terms;
     memcpy(voxel, &sums, sizeof sums);
+}
+
+/* Add a row with two weights to a voxel and the next one; without variances. */
+MUSE_INLINE void muse_add_data(double *voxels, double weight, double next, float data)
+{
+    muse_d4 sums, terms = {weight, weight, next, next};
+    terms *= (muse_d4){1, data, 1, data};
+    memcpy(&sums, voxels, sizeof sums);
+    sums += terms;
+    memcpy(voxels, &sums, sizeof sums);
 }
 
 /* Offsets along one axis times `scale`, to the overlap of drops and voxels, at most the drop; 0 where there is none. */
@@ -67,14 +87,15 @@ MUSE_INLINE void muse_overlaps(muse_d4 *offset, const muse_d4 *scale, double dro
  * Returns the number of the first row for which there is more to do, since it is not finite or in a cell at the rim, with
  * its cell in *x; c->nx there if there is none.
  */
-MUSE_CLONES static ptrdiff_t muse_drizzle_line(const muse_drops *c, const muse_cell *cells, const int *offsets,
-                                               ptrdiff_t y, ptrdiff_t plane, ptrdiff_t *x, ptrdiff_t k)
+MUSE_INLINE ptrdiff_t muse_drizzle_cells(const muse_drops *c, const muse_cell *cells, const int *offsets, ptrdiff_t y,
+                                         ptrdiff_t plane, ptrdiff_t *x, ptrdiff_t k, int variances)
 {
     const muse_drops d = *c;
     const muse_d4 zero = {0}, one = zero + 1, voxel_x = zero + d.voxel_x, voxel_y = zero + d.voxel_y;
-    const ptrdiff_t line = (d.last - d.first) * d.nx; /* of the ring */
-    muse_sums *const own_line = d.ring + y % d.ring_rows * line;
-    muse_sums *const lines[3] = {d.ring + (y + d.ring_rows - 1) % d.ring_rows * line, own_line,
+    const ptrdiff_t n_sums = variances ? (ptrdiff_t)MUSE_SUMS : (ptrdiff_t)MUSE_DATA_SUMS;
+    const ptrdiff_t line = (d.last - d.first) * d.nx * n_sums; /* of the ring */
+    double *const own_line = d.ring + y % d.ring_rows * line;
+    double *const lines[3] = {d.ring + (y + d.ring_rows - 1) % d.ring_rows * line, own_line,
                                  d.ring + (y + 1) % d.ring_rows * line};
     for (ptrdiff_t i = *x; i < d.nx; i++) {
         const muse_spaxel *own = d.spaxels + y * d.nx + i;
@@ -109,12 +130,17 @@ MUSE_CLONES static ptrdiff_t muse_drizzle_line(const muse_drops *c, const muse_c
                 if (planes[p] < d.first || planes[p] >= d.last)
                     continue;
                 const muse_d4 weight = part * depth[p] / d.volume * row.weight;
-                const ptrdiff_t place = (planes[p] - d.first) * d.nx + left;
-                muse_sums *at = own_line + place, *beside = lines[other_y - y + 1] + place;
+                const ptrdiff_t place = ((planes[p] - d.first) * d.nx + left) * n_sums;
+                double *at = own_line + place, *beside = lines[other_y - y + 1] + place;
+                if (!variances) {
+                    muse_add_data(at, weight[0], weight[1], row.data);
+                    muse_add_data(beside, weight[2], weight[3], row.data);
+                    continue;
+                }
                 muse_add(at, weight[0], row.data, row.stat);
-                muse_add(at + 1, weight[1], row.data, row.stat);
+                muse_add(at + MUSE_SUMS, weight[1], row.data, row.stat);
                 muse_add(beside, weight[2], row.data, row.stat);
-                muse_add(beside + 1, weight[3], row.data, row.stat);
+                muse_add(beside + MUSE_SUMS, weight[3], row.data, row.stat);
             }
         }
     }
@@ -122,16 +148,44 @@ MUSE_CLONES static ptrdiff_t muse_drizzle_line(const muse_drops *c, const muse_c
     return k;
 }
 
+MUSE_CLONES static ptrdiff_t muse_drizzle_line(const muse_drops *c, const muse_cell *cells, const int *offsets,
+                                               ptrdiff_t y, ptrdiff_t plane, ptrdiff_t *x, ptrdiff_t k)
+{
+    return muse_drizzle_cells(c, cells, offsets, y, plane, x, k, 1);
+}
+
+/* The same without variances. */
+MUSE_CLONES static ptrdiff_t muse_drizzle_line_of_data(const muse_drops *c, const muse_cell *cells, const int *offsets,
+                                                       ptrdiff_t y, ptrdiff_t plane, ptrdiff_t *x, ptrdiff_t k)
+{
+    return muse_drizzle_cells(c, cells, offsets, y, plane, x, k, 0);
+}
+
 /* Write n voxels; those whose weight is no normal number are 0, and flagged. */
-MUSE_CLONES static void muse_finish(const muse_sums *voxel, ptrdiff_t n, int flag, float *restrict data,
+MUSE_CLONES static void muse_finish(const double *sums, ptrdiff_t n, int flag, float *restrict data,
                                     float *restrict stat, int *restrict dq)
 {
+    const muse_sums *voxel = (const muse_sums *)sums;
     for (ptrdiff_t i = 0; i < n; i++) {
         const double weight = voxel[i].weight;
         const int normal = (fabs(weight) >= DBL_MIN) & (fabs(weight) <= DBL_MAX);
         const double value = voxel[i].data / weight, variance = voxel[i].stat / (weight * weight);
         data[i] = normal ? (float)value : 0;
         stat[i] = normal ? (float)variance : 0;
+        dq[i] = normal ? 0 : flag;
+    }
+}
+
+/* The same without variances. */
+MUSE_CLONES static void muse_finish_data(const double *sums, ptrdiff_t n, int flag, float *restrict data,
+                                         int *restrict dq)
+{
+    const muse_data_sums *voxel = (const muse_data_sums *)sums;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double weight = voxel[i].weight;
+        const int normal = (fabs(weight) >= DBL_MIN) & (fabs(weight) <= DBL_MAX);
+        const double value = voxel[i].data / weight;
+        data[i] = normal ? (float)value : 0;
         dq[i] = normal ? 0 : flag;
     }
 }

@@ -26,10 +26,8 @@ cdef Py_ssize_t LARGEST_THICKNESS = 1024
 
 
 cdef extern from "drizzle.h" nogil:
-    ctypedef struct sums_t "muse_sums":
-        double weight
-        double data
-        double stat
+    Py_ssize_t SUMS "MUSE_SUMS"
+    Py_ssize_t DATA_SUMS "MUSE_DATA_SUMS"
     ctypedef struct drops_t "muse_drops":
         double origin_x, origin_y, drop_x, drop_y, drop_l, volume, voxel_x, voxel_y
         Py_ssize_t sign_x, sign_y, sign_l
@@ -37,13 +35,16 @@ cdef extern from "drizzle.h" nogil:
         const double *lbda
         const double *length
         Py_ssize_t n_planes, nx, ny, first, last, ring_rows
-        sums_t *ring
+        double *ring
     Py_ssize_t drizzle_line "muse_drizzle_line"(const drops_t *c, const cell_row_t *cells, const int *offsets,
                                                 Py_ssize_t y, Py_ssize_t plane, Py_ssize_t *x, Py_ssize_t k)
-    void finish_voxels "muse_finish"(const sums_t *voxel, Py_ssize_t n, int flag, float *data, float *stat, int *dq)
+    Py_ssize_t drizzle_line_of_data "muse_drizzle_line_of_data"(const drops_t *c, const cell_row_t *cells,
+                                                                const int *offsets, Py_ssize_t y, Py_ssize_t plane,
+                                                                Py_ssize_t *x, Py_ssize_t k)
+    void finish_voxels "muse_finish"(const double *sums, Py_ssize_t n, int flag, float *data, float *stat, int *dq)
+    void finish_data "muse_finish_data"(const double *sums, Py_ssize_t n, int flag, float *data, int *dq)
 
 cdef enum:
-    PER_VOXEL = 4    # float64 of its sums
     ALIGNMENT = 64   # of the sums, in bytes
 
 
@@ -63,28 +64,35 @@ cdef struct block_t:
     Py_ssize_t first      # output planes of the block, as indices into the slab
     Py_ssize_t last
     Py_ssize_t ring_rows  # rows of the grid that are being summed up, one more than twice the reach
-    sums_t *ring          # [row of the grid modulo ring_rows][plane - first][x]
+    double *ring          # [row of the grid modulo ring_rows][plane - first][x][SUMS, without variances DATA_SUMS]
     double *spectral      # [2 * reach + 1]
 
 
-cdef inline void add(sums_t *voxel, double weight, const cell_row_t *row) noexcept nogil:
-    voxel.weight += weight
-    voxel.data += row.data * weight
-    voxel.stat += row.stat * weight * weight
+# Here as well as `method`, `variances` is a constant at each call: whether there are sums for them.
+
+cdef inline Py_ssize_t n_sums(bint variances) noexcept nogil:
+    return SUMS if variances else DATA_SUMS
 
 
-cdef inline sums_t *sums_of(const block_t *b, Py_ssize_t nx, Py_ssize_t x, Py_ssize_t y,
+cdef inline void add(bint variances, double *sums, double weight, const cell_row_t *row) noexcept nogil:
+    sums[0] += weight
+    sums[1] += row.data * weight
+    if variances:
+        sums[2] += row.stat * weight * weight
+
+
+cdef inline double *sums_of(bint variances, const block_t *b, Py_ssize_t nx, Py_ssize_t x, Py_ssize_t y,
                             Py_ssize_t plane) noexcept nogil:
-    return b.ring + ((y % b.ring_rows) * (b.last - b.first) + plane - b.first) * nx + x
+    return b.ring + (((y % b.ring_rows) * (b.last - b.first) + plane - b.first) * nx + x) * n_sums(variances)
 
 
-cdef inline void scatter(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
+cdef inline void scatter(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
                          const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
     # Add a row of the cell (x, y, plane) to the voxels within reach where its weight is not zero.
     cdef Py_ssize_t i, j, p, n = 0
     cdef Py_ssize_t first = max(b.first, plane - w.reach), last = min(b.last, plane + w.reach + 1)
     cdef double part
-    cdef sums_t *voxel
+    cdef double *sums
     while first < last and not spectral_part(method, w, row.lbda, s.lbda[first], s.length[first], &b.spectral[0]):
         first += 1
     if first == last:
@@ -96,9 +104,9 @@ cdef inline void scatter(int method, const weighting_t *w, const grid_t *grid, c
     for j in range(max(y - w.reach, 0), min(y + w.reach + 1, s.ny)):
         for i in range(max(x - w.reach, 0), min(x + w.reach + 1, s.nx)):
             if spatial_part(method, w, grid, row, &s.spaxels[j * s.nx + i], &part):
-                voxel = sums_of(b, s.nx, i, j, first)
+                sums = sums_of(variances, b, s.nx, i, j, first)
                 for p in range(n):
-                    add(voxel + p * s.nx, combined(method, w, part, b.spectral[p]) * row.weight, row)
+                    add(variances, sums + p * s.nx * n_sums(variances), combined(method, w, part, b.spectral[p]) * row.weight, row)
 
 
 cdef drops_t make_drops(const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b) noexcept nogil:
@@ -114,8 +122,8 @@ cdef drops_t make_drops(const weighting_t *w, const grid_t *grid, const slab_t *
     return d
 
 
-cdef void scatter_everywhere(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
-                             const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+cdef void scatter_everywhere(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
+                             const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
     # The same for a row that is not finite: it spoils even the voxels where its weight is zero.
     cdef Py_ssize_t i, j, p
     cdef double part, spectral, weight
@@ -126,37 +134,41 @@ cdef void scatter_everywhere(int method, const weighting_t *w, const grid_t *gri
                 if (spatial_part(method, w, grid, row, &s.spaxels[j * s.nx + i], &part)
                         and spectral_part(method, w, row.lbda, s.lbda[p], s.length[p], &spectral)):
                     weight = combined(method, w, part, spectral)
-                add(sums_of(b, s.nx, i, j, p), weight * row.weight, row)
+                add(variances, sums_of(variances, b, s.nx, i, j, p), weight * row.weight, row)
 
 
-cdef inline void finish_row(const slab_t *s, const block_t *b, Py_ssize_t y, Py_ssize_t first_output, float *data,
-                            float *stat, int *dq) noexcept nogil:
+cdef inline void finish_row(bint variances, const slab_t *s, const block_t *b, Py_ssize_t y, Py_ssize_t first_output,
+                            float *data, float *stat, int *dq) noexcept nogil:
     # Write the voxels of a row of the grid, and clear their sums.
     cdef Py_ssize_t p, out
-    cdef sums_t *voxel
+    cdef double *sums
     for p in range(b.first, b.last):
-        voxel = sums_of(b, s.nx, 0, y, p)
+        sums = sums_of(variances, b, s.nx, 0, y, p)
         out = ((p - first_output) * s.ny + y) * s.nx
-        finish_voxels(voxel, s.nx, MISSING, data + out, stat + out, dq + out)
-        memset(voxel, 0, s.nx * sizeof(sums_t))
+        if variances:
+            finish_voxels(sums, s.nx, MISSING, data + out, stat + out, dq + out)
+        else:
+            finish_data(sums, s.nx, MISSING, data + out, dq + out)
+        memset(sums, 0, s.nx * n_sums(variances) * sizeof(double))
 
 
-cdef inline void scatter_any(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
-                             const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+cdef inline void scatter_any(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
+                             const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
     if row.dq != 0:
         return
     if not (isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight)):
-        scatter_everywhere(method, w, grid, s, b, row, x, y, plane)
+        scatter_everywhere(method, variances, w, grid, s, b, row, x, y, plane)
     else:
-        scatter(method, w, grid, s, b, row, x, y, plane)
+        scatter(method, variances, w, grid, s, b, row, x, y, plane)
 
 
-cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
-                             Py_ssize_t first_output, float *data, float *stat, int *dq) noexcept nogil:
+cdef inline void weigh_block(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
+                             const block_t *b, Py_ssize_t first_output, float *data, float *stat,
+                             int *dq) noexcept nogil:
     cdef Py_ssize_t x, y, plane, k
     cdef const int *offsets
     cdef drops_t drops = make_drops(w, grid, s, b)
-    memset(b.ring, 0, b.ring_rows * (b.last - b.first) * s.nx * sizeof(sums_t))
+    memset(b.ring, 0, b.ring_rows * (b.last - b.first) * s.nx * n_sums(variances) * sizeof(double))
     for y in range(s.ny):
         for plane in range(max(b.first - w.reach, 0), min(b.last + w.reach, s.n_planes)):
             if is_set(s.stop):
@@ -165,43 +177,50 @@ cdef inline void weigh_block(int method, const weighting_t *w, const grid_t *gri
             if method == NARROW_DRIZZLE:
                 x, k = 0, offsets[0]
                 while True:
-                    k = drizzle_line(&drops, s.cells, offsets, y, plane, &x, k)
+                    if variances:
+                        k = drizzle_line(&drops, s.cells, offsets, y, plane, &x, k)
+                    else:
+                        k = drizzle_line_of_data(&drops, s.cells, offsets, y, plane, &x, k)
                     if x == s.nx:
                         break
-                    scatter_any(DRIZZLE, w, grid, s, b, s.cells + k, x, y, plane)
+                    scatter_any(DRIZZLE, variances, w, grid, s, b, s.cells + k, x, y, plane)
                     k += 1
                 continue
             for x in range(s.nx):
                 for k in range(offsets[x], offsets[x + 1]):
-                    scatter_any(method, w, grid, s, b, s.cells + k, x, y, plane)
+                    scatter_any(method, variances, w, grid, s, b, s.cells + k, x, y, plane)
         if y >= w.reach:
-            finish_row(s, b, y - w.reach, first_output, data, stat, dq)
+            finish_row(variances, s, b, y - w.reach, first_output, data, stat, dq)
     for y in range(max(s.ny - w.reach, 0), s.ny):
-        finish_row(s, b, y, first_output, data, stat, dq)
+        finish_row(variances, s, b, y, first_output, data, stat, dq)
 
 
 cdef void dispatch(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
                    Py_ssize_t first_output, float *data, float *stat, int *dq) noexcept nogil:
-    if method == NARROW_DRIZZLE:
-        weigh_block(NARROW_DRIZZLE, w, grid, s, b, first_output, data, stat, dq)
+    if stat == NULL:
+        if method == NARROW_DRIZZLE:
+            weigh_block(NARROW_DRIZZLE, False, w, grid, s, b, first_output, data, stat, dq)
+        else:
+            weigh_block(method, False, w, grid, s, b, first_output, data, stat, dq)
+    elif method == NARROW_DRIZZLE:
+        weigh_block(NARROW_DRIZZLE, True, w, grid, s, b, first_output, data, stat, dq)
     elif method == DRIZZLE:
-        weigh_block(DRIZZLE, w, grid, s, b, first_output, data, stat, dq)
+        weigh_block(DRIZZLE, True, w, grid, s, b, first_output, data, stat, dq)
     elif method == LINEAR:
-        weigh_block(LINEAR, w, grid, s, b, first_output, data, stat, dq)
+        weigh_block(LINEAR, True, w, grid, s, b, first_output, data, stat, dq)
     elif method == QUADRATIC:
-        weigh_block(QUADRATIC, w, grid, s, b, first_output, data, stat, dq)
+        weigh_block(QUADRATIC, True, w, grid, s, b, first_output, data, stat, dq)
     elif method == RENKA:
-        weigh_block(RENKA, w, grid, s, b, first_output, data, stat, dq)
+        weigh_block(RENKA, True, w, grid, s, b, first_output, data, stat, dq)
     elif method == LANCZOS:
-        weigh_block(LANCZOS, w, grid, s, b, first_output, data, stat, dq)
+        weigh_block(LANCZOS, True, w, grid, s, b, first_output, data, stat, dq)
     else:  # of a method that has no line here: the same, somewhat slower
-        weigh_block(method, w, grid, s, b, first_output, data, stat, dq)
+        weigh_block(method, True, w, grid, s, b, first_output, data, stat, dq)
 
 
 cdef int require_slab(const cell_row_t[::1] cells, const int[::1] offsets, const grid_t *grid,
                       const spaxel_t[:, ::1] spaxels, const double[::1] lbda, int first, int last,
-                      const float[:, :, ::1] data, const float[:, :, ::1] stat, const int[:, :, ::1] dq,
-                      const int[::1] stop) except -1:
+                      const float[:, :, ::1] data, const int[:, :, ::1] dq, const int[::1] stop) except -1:
     cdef Py_ssize_t n_cells = offsets.shape[0] - 1
     require(grid.nx > 0 and grid.ny > 0 and lbda.shape[0] > 0 and cells.shape[0] > 0, "nx, ny, planes, cells: one or more")
     require(n_cells == lbda.shape[0] * grid.ny * grid.nx, "offsets: one for each cell, and one")
@@ -209,21 +228,24 @@ cdef int require_slab(const cell_row_t[::1] cells, const int[::1] offsets, const
     require(shaped(spaxels.shape, grid.ny, grid.nx), "spaxels: of shape (ny, nx)")
     require(0 <= first <= last <= lbda.shape[0], "planes of the slab")
     require(shaped(data.shape, last - first, grid.ny, grid.nx), "data: of shape (last - first, ny, nx)")
-    require(shaped(stat.shape, last - first, grid.ny, grid.nx), "stat: of shape (last - first, ny, nx)")
     require(shaped(dq.shape, last - first, grid.ny, grid.nx), "dq: of shape (last - first, ny, nx)")
     return require(stop.shape[0] == 1, "stop: one")
+
+
+cdef int require_variances(const float[:, :, ::1] stat, const float[:, :, ::1] data) except -1:
+    return require(shaped(stat.shape, data.shape[0], data.shape[1], data.shape[2]), "stat: of the shape of data")
 
 
 def scratch_size(Py_ssize_t nx, Py_ssize_t reach, Py_ssize_t thickness):
     """Return the number of float64 that `weigh` needs as scratch for each thread."""
     require(0 < nx <= LARGEST_INT and 0 <= reach <= LARGEST_REACH and 0 < thickness <= LARGEST_THICKNESS, "sizes within limits")
-    return (2 * reach + 1) * (thickness * nx * PER_VOXEL + 1) + ALIGNMENT // sizeof(double)
+    return (2 * reach + 1) * (thickness * nx * SUMS + 1) + ALIGNMENT // sizeof(double)
 
 
 def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
           const double[::1] lbda, const double[::1] length, int method, weighting_t weighting, int first, int last,
-          int thickness, double[:, ::1] scratch, float[:, :, ::1] data, float[:, :, ::1] stat, int[:, :, ::1] dq,
-          const int[::1] stop, int n_threads):
+          int thickness, double[:, ::1] scratch, float[:, :, ::1] data, stat, int[:, :, ::1] dq, const int[::1] stop,
+          int n_threads):
     """Weighted mean of the rows around each voxel.
 
     Parameters
@@ -247,7 +269,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     scratch : ndarray of float64, shape (n_threads, scratch_size(nx, reach, thickness))
         Scratch.
     data, stat : ndarray of float32, shape (last - first, ny, nx)
-        Output: value and variance, 0 where there is nothing.
+        Output: value and variance, 0 where there is nothing; `stat` may be None: no variances.
     dq : ndarray of int32, shape (last - first, ny, nx)
         Output: 0, or MISSING.
     stop : ndarray of int32, shape (1,)
@@ -257,7 +279,13 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     """
     cdef slab_t s
     cdef Py_ssize_t task, n_tasks
-    require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, stat, dq, stop)
+    cdef float[:, :, ::1] variances
+    cdef float *first_variance = NULL
+    require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, dq, stop)
+    if stat is not None:
+        variances = stat
+        require_variances(variances, data)
+        first_variance = &variances[0, 0, 0]
     require(length.shape[0] == lbda.shape[0], "length: one for each plane")
     require(NARROW_DRIZZLE <= method < N_METHODS, "method: as numbered")
     require(weighting.sign_x in (-1, 1) and weighting.sign_y in (-1, 1) and weighting.sign_l in (-1, 1), "signs: -1 or 1")
@@ -280,7 +308,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         run_block(method, &weighting, &grid, &s, first, min(first + task * thickness, last),
                   min(first + (task + 1) * thickness, last), thickness, &scratch[threadid(), 0], &data[0, 0, 0],
-                  &stat[0, 0, 0], &dq[0, 0, 0])
+                  first_variance, &dq[0, 0, 0])
 
 
 cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, Py_ssize_t first_output,
@@ -290,8 +318,8 @@ cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const 
     b.first = first
     b.last = last
     b.ring_rows = 2 * w.reach + 1
-    b.ring = <sums_t *>((<size_t>scratch + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
-    b.spectral = <double *>(b.ring + b.ring_rows * thickness * s.nx)
+    b.ring = <double *>((<size_t>scratch + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
+    b.spectral = b.ring + b.ring_rows * thickness * s.nx * SUMS
     dispatch(method, w, grid, s, &b, first_output, data, stat, dq)
 
 
@@ -304,7 +332,8 @@ def nearest(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, co
     positions enters the distance with the wrong sign.
     """
     cdef Py_ssize_t plane, y, x, best, v, nx = grid.nx, ny = grid.ny
-    require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, stat, dq, stop)
+    require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, dq, stop)
+    require_variances(stat, data)
     require_threads(n_threads)
     for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="dynamic"):
         for y in range(ny):

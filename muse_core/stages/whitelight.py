@@ -86,7 +86,9 @@ def make_white_light(
     refuse_empty_grid(grid, table.stored.n_rows, table.extent)
     direction = cosmic_ray_direction(table.header, table.position_unit)
     n_threads, arrays = run.resources.n_threads, run.work_arrays
-    resampler = SlabResampler(grid, options, direction, n_threads, run.compat, reuse_output=True, buffers=arrays)
+    resampler = SlabResampler(
+        grid, options, direction, n_threads, run.compat, reuse_output=True, buffers=arrays, variances=False
+    )
     stored = table.stored
     source = SlabSource(store, resampler, run.resources, stored.begin, stored.end, select=select)
     collapse = Collapse(grid, [white()], run.resources.n_threads)

@@ -49,7 +49,7 @@ class SlabResult:
     Attributes
     ----------
     data, stat : ndarray of float32, shape (n, ny, nx)
-        Values and variances; 0 where there are no data.
+        Values and variances; 0 where there are no data. Without variances `stat` has no planes.
     dq : ndarray of int32, shape (n, ny, nx)
         `DQ.MISSING` where there are no data; with nearest, the flags of the row.
     cosmic_rays : ndarray of int32
@@ -136,6 +136,8 @@ class SlabResampler:
         callers that are done with a slab by then.
     buffers : dict, optional
         Work arrays of an earlier one that is done: fresh memory costs as much as sorting.
+    variances : bool
+        Make them too; nearest has them always.
 
     Attributes
     ----------
@@ -154,6 +156,7 @@ class SlabResampler:
         compat: Compat = OURS,
         reuse_output: bool = False,
         buffers: dict[str, np.ndarray] | None = None,
+        variances: bool = True,
     ):
         self.grid = grid
         self.options = options
@@ -168,6 +171,7 @@ class SlabResampler:
         self._code = METHODS[options.method].code
         if options.method == "drizzle" and self._is_narrow():
             self._code = NARROW_DRIZZLE
+        self._makes_variances = variances or self._code is None
 
     @property
     def _needs_variances(self) -> bool:
@@ -248,7 +252,7 @@ class SlabResampler:
             shape = (last - first, top - bottom, self.grid.nx)
             made = SlabResult(
                 self._buffer("band data", shape, np.float32),
-                self._buffer("band stat", shape, np.float32),
+                self._buffer("band stat", self._stat_shape(shape), np.float32),
                 self._buffer("band dq", shape, np.int32),
                 cosmic_rays,
             )
@@ -276,7 +280,7 @@ class SlabResampler:
                 thickness,
                 self._buffer("sums", (self.n_threads, size), np.float64),
                 data,
-                stat,
+                stat if self._makes_variances else None,
                 dq,
                 stop,
                 self.n_threads,
@@ -300,8 +304,11 @@ class SlabResampler:
         """Return room for the planes of a slab, whatever is in it."""
         shape = (n_planes, self.grid.ny, self.grid.nx)
         self._turn = 1 - self._turn
-        data, stat = (self._output(name, shape, np.float32) for name in ("data", "stat"))
+        data, stat = self._output("data", shape, np.float32), self._output("stat", self._stat_shape(shape), np.float32)
         return SlabResult(data, stat, self._output("dq", shape, np.int32), np.empty(0, np.int32))
+
+    def _stat_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        return shape if self._makes_variances else (0, *shape[1:])
 
     def _is_narrow(self) -> bool:
         """Are the drops small enough, and the voxels regular enough, for drizzle to look at one side only?"""
