@@ -63,6 +63,8 @@ cdef struct slab_t:
 cdef struct block_t:
     Py_ssize_t first      # output planes of the block, as indices into the slab
     Py_ssize_t last
+    Py_ssize_t bottom     # rows of the grid of the block
+    Py_ssize_t top
     Py_ssize_t ring_rows  # rows of the grid that are being summed up, one more than twice the reach
     double *ring          # [row of the grid modulo ring_rows][plane - first][x][SUMS, without variances DATA_SUMS]
     double *spectral      # [2 * reach + 1]
@@ -139,13 +141,15 @@ cdef void scatter_everywhere(int method, bint variances, const weighting_t *w, c
 
 cdef inline void finish_row(bint variances, const slab_t *s, const block_t *b, Py_ssize_t y, Py_ssize_t first_output,
                             float *data, float *stat, int *dq) noexcept nogil:
-    # Write the voxels of a row of the grid, and clear their sums.
+    # Write the voxels of a row of the grid, if it is one of the block, and clear their sums.
     cdef Py_ssize_t p, out
     cdef double *sums
     for p in range(b.first, b.last):
         sums = sums_of(variances, b, s.nx, 0, y, p)
         out = ((p - first_output) * s.ny + y) * s.nx
-        if variances:
+        if y < b.bottom:
+            pass
+        elif variances:
             finish_voxels(sums, s.nx, MISSING, data + out, stat + out, dq + out)
         else:
             finish_data(sums, s.nx, MISSING, data + out, dq + out)
@@ -165,11 +169,11 @@ cdef inline void scatter_any(int method, bint variances, const weighting_t *w, c
 cdef inline void weigh_block(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
                              const block_t *b, Py_ssize_t first_output, float *data, float *stat,
                              int *dq) noexcept nogil:
-    cdef Py_ssize_t x, y, plane, k
+    cdef Py_ssize_t x, y, plane, k, end = min(b.top + w.reach, s.ny)
     cdef const int *offsets
     cdef drops_t drops = make_drops(w, grid, s, b)
     memset(b.ring, 0, b.ring_rows * (b.last - b.first) * s.nx * n_sums(variances) * sizeof(double))
-    for y in range(s.ny):
+    for y in range(max(b.bottom - w.reach, 0), end):
         for plane in range(max(b.first - w.reach, 0), min(b.last + w.reach, s.n_planes)):
             if is_set(s.stop):
                 return
@@ -191,7 +195,7 @@ cdef inline void weigh_block(int method, bint variances, const weighting_t *w, c
                     scatter_any(method, variances, w, grid, s, b, s.cells + k, x, y, plane)
         if y >= w.reach:
             finish_row(variances, s, b, y - w.reach, first_output, data, stat, dq)
-    for y in range(max(s.ny - w.reach, 0), s.ny):
+    for y in range(max(end - w.reach, b.bottom), b.top):
         finish_row(variances, s, b, y, first_output, data, stat, dq)
 
 
@@ -244,8 +248,8 @@ def scratch_size(Py_ssize_t nx, Py_ssize_t reach, Py_ssize_t thickness):
 
 def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,
           const double[::1] lbda, const double[::1] length, int method, weighting_t weighting, int first, int last,
-          int thickness, double[:, ::1] scratch, float[:, :, ::1] data, stat, int[:, :, ::1] dq, const int[::1] stop,
-          int n_threads):
+          int thickness, int n_bands, double[:, ::1] scratch, float[:, :, ::1] data, stat, int[:, :, ::1] dq,
+          const int[::1] stop, int n_threads):
     """Weighted mean of the rows around each voxel.
 
     Parameters
@@ -264,8 +268,8 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
         The fields of `weighting_t`.
     first, last : int
         Planes of the slab to make, `last` excluded; the others are neighbours only.
-    thickness : int
-        Planes that a thread works on at once; no influence on the result.
+    thickness, n_bands : int
+        Planes that a thread works on at once, and bands into which it cuts them, along y; no influence on the result.
     scratch : ndarray of float64, shape (n_threads, scratch_size(nx, reach, thickness))
         Scratch.
     data, stat : ndarray of float32, shape (last - first, ny, nx)
@@ -278,7 +282,7 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
         Number of threads.
     """
     cdef slab_t s
-    cdef Py_ssize_t task, n_tasks
+    cdef Py_ssize_t task, n_blocks
     cdef float[:, :, ::1] variances
     cdef float *first_variance = NULL
     require_slab(cells, offsets, &grid, spaxels, lbda, first, last, data, dq, stop)
@@ -290,12 +294,13 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     require(NARROW_DRIZZLE <= method < N_METHODS, "method: as numbered")
     require(weighting.sign_x in (-1, 1) and weighting.sign_y in (-1, 1) and weighting.sign_l in (-1, 1), "signs: -1 or 1")
     require(weighting.reach > 0 or method != NARROW_DRIZZLE, "reach: 1 or more")
+    require(1 <= n_bands <= grid.ny, "n_bands: one or more, and no more than rows of the grid")
     require(scratch.shape[1] >= scratch_size(grid.nx, weighting.reach, thickness), "scratch: of scratch_size")
     require_threads(n_threads)
     require(n_threads <= scratch.shape[0], "scratch: for each thread")
     if first == last:
         return
-    n_tasks = (last - first + <Py_ssize_t>thickness - 1) // thickness
+    n_blocks = (last - first + <Py_ssize_t>thickness - 1) // thickness
     s.cells = &cells[0]
     s.offsets = &offsets[0]
     s.spaxels = &spaxels[0, 0]
@@ -305,22 +310,24 @@ def weigh(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, cons
     s.nx = grid.nx
     s.ny = grid.ny
     s.stop = &stop[0]
-    for task in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        run_block(method, &weighting, &grid, &s, first, min(first + task * thickness, last),
-                  min(first + (task + 1) * thickness, last), thickness, &scratch[threadid(), 0], &data[0, 0, 0],
-                  first_variance, &dq[0, 0, 0])
+    for task in prange(n_blocks * n_bands, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        run_block(method, &weighting, &grid, &s, first, last, thickness, n_bands, task, &scratch[threadid(), 0],
+                  &data[0, 0, 0], first_variance, &dq[0, 0, 0])
 
 
-cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, Py_ssize_t first_output,
-                    Py_ssize_t first, Py_ssize_t last, Py_ssize_t thickness, double *scratch, float *data, float *stat,
-                    int *dq) noexcept nogil:
+cdef void run_block(int method, const weighting_t *w, const grid_t *grid, const slab_t *s, Py_ssize_t first,
+                    Py_ssize_t last, Py_ssize_t thickness, Py_ssize_t n_bands, Py_ssize_t task, double *scratch,
+                    float *data, float *stat, int *dq) noexcept nogil:
+    cdef Py_ssize_t band = task % n_bands
     cdef block_t b
-    b.first = first
-    b.last = last
+    b.first = first + task // n_bands * thickness
+    b.last = min(b.first + thickness, last)
+    b.bottom = band * s.ny // n_bands
+    b.top = (band + 1) * s.ny // n_bands
     b.ring_rows = 2 * w.reach + 1
     b.ring = <double *>((<size_t>scratch + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
     b.spectral = b.ring + b.ring_rows * thickness * s.nx * SUMS
-    dispatch(method, w, grid, s, &b, first_output, data, stat, dq)
+    dispatch(method, w, grid, s, &b, first, data, stat, dq)
 
 
 def nearest(const cell_row_t[::1] cells, const int[::1] offsets, grid_t grid, const spaxel_t[:, ::1] spaxels,

@@ -16,7 +16,10 @@ from muse_core.model.record import record
 from muse_core.model.rows import ROW
 from muse_core.steps.resample.options import ResampleOptions
 
-THICKNESS = 16  # planes that a thread works on at once
+THICKNESS = 24  # planes that a thread works on at once
+#: Bands, along y, for each thread: one that has waited takes another one; and rows of the grid in a band for each one
+#: that it needs beside it.
+_BANDS_EACH, _ROWS_EACH = 4, 8
 LARGEST_INT = 2**31 - 1
 _FEW = 3  # planes: with fewer most of the work is for the halo
 _BANDED = (16, 8, 4, 3, 2, 1)  # planes of a slab that is made in bands
@@ -119,6 +122,13 @@ class RowSpread:
             return SlabSize(n_planes)
         shares = self.shares(bands)
         return SlabSize(n_planes, bands, float(shares.max()), float(shares.sum()))
+
+
+def n_bands(ny: int, reach: int, n_threads: int) -> int:
+    """Return into how many bands threads cut `ny` rows of a grid between them."""
+    if n_threads == 1:
+        return 1
+    return max(min(_BANDS_EACH * n_threads, ny // (2 * _ROWS_EACH * reach)), 1)
 
 
 def rows_of_extents(extents: np.ndarray, grid: OutputGrid) -> np.ndarray:
