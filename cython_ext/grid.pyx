@@ -293,7 +293,7 @@ cdef void list_chunk(const int *voxel, int n_spaxels, Py_ssize_t n_planes, Py_ss
     # List the rows first...last - 1, from the starts of planes on.
     cdef Py_ssize_t r
     cdef int v, plane = 0
-    cdef long long begin = 0, end = n_spaxels  # voxels of the plane: that of the next row is in it as a rule
+    cdef long long begin = 0, end = 0  # voxels of that plane: the next row is in it too as a rule
     for r in range(first, last):
         v = voxel[r]
         if v < 0:
@@ -301,8 +301,7 @@ cdef void list_chunk(const int *voxel, int n_spaxels, Py_ssize_t n_planes, Py_ss
         if not begin <= v < end:
             plane = v // n_spaxels
             if plane >= n_planes:
-                plane = 0
-                begin, end = 0, n_spaxels
+                end = 0
                 continue
             begin = <long long>plane * n_spaxels
             end = begin + n_spaxels

@@ -2,7 +2,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels on the rows of pixel tables: limits, sorting within slices, packing of file columns."""
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from bounded cimport require, shaped
@@ -14,9 +14,10 @@ from rows_types cimport (
 
 cdef enum:
     N_KEYS = SLICE_KEY_MASK + 1
-    DIGIT_BITS = 8
-    N_DIGITS = 4
-    RADIX = 256
+    DIGIT_BITS = 12
+    N_DIGITS = 3
+    RADIX = 4096
+    AT_ONCE = 256  # rows that are looked at twice, while they are in the cache
 
 cdef Py_ssize_t LARGEST_NUMBER = 0xFFFFFFFF  # that fits into the lower half of a pair
 cdef long long MOST_ROWS = 1LL << 60  # of which sums do not overflow
@@ -38,12 +39,33 @@ def constants():
     return flags, bits
 
 
-cdef inline void widen(float value, float *low, float *high) noexcept nogil:
-    # NaN stays once it is there.
-    if value < low[0] or value != value:
-        low[0] = value
-    if value > high[0] or value != value:
-        high[0] = value
+cdef extern from "extremes.h" nogil:
+    int N_COLUMNS "MUSE_COLUMNS"
+    ctypedef struct extremes_t "muse_extremes":
+        float low[4]
+        float high[4]
+        int has_nan[4]
+    void widen "muse_widen"(const void *rows, Py_ssize_t stride, Py_ssize_t n, extremes_t *e)
+
+cdef enum:  # columns of extremes_t
+    XPOS = 0
+    YPOS = 1
+    LBDA = 2
+
+
+cdef inline extremes_t no_extremes() noexcept nogil:
+    cdef extremes_t e
+    cdef int k
+    for k in range(N_COLUMNS):
+        e.low[k] = INFINITY
+        e.high[k] = -INFINITY
+        e.has_nan[k] = 0
+    return e
+
+
+cdef inline void write_range(const extremes_t *e, int column, float *out) noexcept nogil:
+    out[0] = NAN if e.has_nan[column] else e.low[column]
+    out[1] = NAN if e.has_nan[column] else e.high[column]
 
 
 def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wavelengths, float[:, ::1] extents):
@@ -60,21 +82,23 @@ def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wa
     extents : ndarray of float32, shape (ceil(n / per_extent), 4)
         Output: lowest and highest xpos, lowest and highest ypos; NaN if there is a NaN.
     """
-    cdef Py_ssize_t i, k, n = rows.shape[0]
-    require(per_entry > 0 and per_extent > 0, "per_entry, per_extent: one or more")
+    cdef Py_ssize_t i, k, n = rows.shape[0], size
+    cdef extremes_t e
+    require(per_entry > 0 and per_extent > 0 and per_extent % per_entry == 0, "per_entry: a divisor of per_extent, both > 0")
     require(shaped(wavelengths.shape, (n + per_entry - 1) // per_entry, 2), "wavelengths: a pair for each stretch")
     require(shaped(extents.shape, (n + per_extent - 1) // per_extent, 4), "extents: two pairs for each stretch")
     with nogil:
         for k in range(wavelengths.shape[0]):
-            wavelengths[k, 0], wavelengths[k, 1] = INFINITY, -INFINITY
-            for i in range(k * per_entry, min(n, (k + 1) * per_entry)):
-                widen(rows[i].lbda, &wavelengths[k, 0], &wavelengths[k, 1])
-        for k in range(extents.shape[0]):
-            extents[k, 0], extents[k, 1] = INFINITY, -INFINITY
-            extents[k, 2], extents[k, 3] = INFINITY, -INFINITY
-            for i in range(k * per_extent, min(n, (k + 1) * per_extent)):
-                widen(rows[i].xpos, &extents[k, 0], &extents[k, 1])
-                widen(rows[i].ypos, &extents[k, 2], &extents[k, 3])
+            i = k * per_entry
+            size = min(n - i, per_entry)
+            if i % per_extent == 0:
+                e = no_extremes()
+            e.low[LBDA], e.high[LBDA], e.has_nan[LBDA] = INFINITY, -INFINITY, 0
+            widen(&rows[i], sizeof(row_t), size, &e)
+            write_range(&e, LBDA, &wavelengths[k, 0])
+            if (i + size) % per_extent == 0 or i + size == n:
+                write_range(&e, XPOS, &extents[i // per_extent, 0])
+                write_range(&e, YPOS, &extents[i // per_extent, 2])
 
 
 cdef inline Py_ssize_t first_from(const float* values, Py_ssize_t n, float limit, bint beyond) noexcept nogil:
@@ -167,34 +191,22 @@ def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
     slices : ndarray of uint8, shape (2048,)
         Set to 1 for each IFU and slice (key: the lower 11 bits of origin) that occurs.
     """
-    cdef Py_ssize_t i, n = rows.shape[0]
-    cdef float xlo, xhi, ylo, yhi, llo, lhi
+    cdef Py_ssize_t i, block, start, stop, n = rows.shape[0]
+    cdef extremes_t e = no_extremes()
+    cdef int k
     require(out.shape[0] == 6, "out: 6 limits")
     require(slices.shape[0] == N_KEYS, "slices: 2048 marks")
-    xlo, xhi = <float>out[0], <float>out[1]
-    ylo, yhi = <float>out[2], <float>out[3]
-    llo, lhi = <float>out[4], <float>out[5]
+    for k in range(3):
+        e.low[k], e.high[k] = <float>out[2 * k], <float>out[2 * k + 1]
     with nogil:
-        for i in range(n):
-            if rows[i].xpos < xlo:
-                xlo = rows[i].xpos
-            if rows[i].xpos > xhi:
-                xhi = rows[i].xpos
-            if rows[i].ypos < ylo:
-                ylo = rows[i].ypos
-            if rows[i].ypos > yhi:
-                yhi = rows[i].ypos
-            if rows[i].lbda < llo:
-                llo = rows[i].lbda
-            if rows[i].lbda > lhi:
-                lhi = rows[i].lbda
-            slices[rows[i].origin & SLICE_KEY_MASK] = 1
-    out[0] = xlo
-    out[1] = xhi
-    out[2] = ylo
-    out[3] = yhi
-    out[4] = llo
-    out[5] = lhi
+        for block in range((n + AT_ONCE - 1) // AT_ONCE):
+            start = block * AT_ONCE
+            stop = min(n, start + AT_ONCE)
+            widen(&rows[start], sizeof(row_t), stop - start, &e)
+            for i in range(start, stop):
+                slices[rows[i].origin & SLICE_KEY_MASK] = 1
+    for k in range(3):
+        out[2 * k], out[2 * k + 1] = e.low[k], e.high[k]
 
 
 def compress(const row_t[::1] rows, const unsigned char[::1] wanted, row_t[::1] out, unsigned int[::1] numbers):
@@ -303,31 +315,35 @@ def sort_space(const row_t[::1] rows):
 cdef void sort_by_wavelength(const row_t* rows, Py_ssize_t n, uint64_t* pairs, uint64_t* other) noexcept nogil:
     """Write (ordered wavelength << 32 | index) to `pairs`, stably sorted by wavelength.
 
-    A radix sort by the bytes of the wavelength, skipping those that do not vary.
+    A radix sort by as few digits as tell the lowest wavelength from the highest: two for those of an instrument.
     """
-    cdef Py_ssize_t i, digit, position, count[N_DIGITS][RADIX]
-    cdef uint64_t pair
+    cdef Py_ssize_t i
+    cdef uint32_t digit, key, position, low = 0xFFFFFFFF, high = 0, count[N_DIGITS][RADIX]
     cdef uint64_t* source = pairs
     cdef uint64_t* target = other
     cdef uint64_t* swap
-    cdef int d, shift
-    memset(&count[0][0], 0, sizeof(count))
+    cdef int d, n_digits = 0, bits
     for i in range(n):
-        pair = (<uint64_t>ordered(rows[i].lbda) << 32) | <uint64_t>i
-        pairs[i] = pair
-        for d in range(N_DIGITS):
-            count[d][(pair >> (32 + DIGIT_BITS * d)) & (RADIX - 1)] += 1
-    for d in range(N_DIGITS):
-        shift = 32 + DIGIT_BITS * d
-        if count[d][(source[0] >> shift) & (RADIX - 1)] == n:
-            continue
+        key = ordered(rows[i].lbda)
+        low = min(low, key)
+        high = max(high, key)
+        pairs[i] = (<uint64_t>key << 32) | <uint64_t>i
+    while n_digits < N_DIGITS and (high - low) >> (DIGIT_BITS * n_digits):
+        n_digits += 1
+    memset(&count[0][0], 0, n_digits * sizeof(count[0]))
+    for i in range(n):
+        key = <uint32_t>(pairs[i] >> 32) - low
+        for d in range(n_digits):
+            count[d][(key >> (DIGIT_BITS * d)) & (RADIX - 1)] += 1
+    for d in range(n_digits):
+        bits = DIGIT_BITS * d
         position = 0
         for digit in range(RADIX):
-            i = count[d][digit]
+            key = count[d][digit]
             count[d][digit] = position
-            position += i
+            position += key
         for i in range(n):
-            digit = (source[i] >> shift) & (RADIX - 1)
+            digit = ((<uint32_t>(source[i] >> 32) - low) >> bits) & (RADIX - 1)
             target[count[d][digit]] = source[i]
             count[d][digit] += 1
         swap = source

@@ -180,12 +180,14 @@ class Slab:
             2,
         )
 
-    def weigh(self):
+    def weigh(self, variances=True):
         weighting = self._weighting()
         nx, nz = self.grid["nx"], self.grid["nz"]
         scratch = zeros(2, self.kernels["resample"].scratch_size(nx, 1, 2))
         planes = (0, nz, 2)
-        return (*self._common(), np.ones(nz), self.method, weighting, *planes, scratch, *self._cube(), STOP, 2)
+        data, stat, dq = self._cube()
+        made = (data, stat if variances else None, dq)
+        return (*self._common(), np.ones(nz), self.method, weighting, *planes, 2, scratch, *made, STOP, 2)
 
 
 def minimisation():
@@ -283,6 +285,7 @@ def calls(kernels):
         "raman.subtract": lambda: (rows(), floats(N), floats(5), True),
         "resample.scratch_size": lambda: (4, 1, 2),
         **{f"resample.weigh/{method}": lambda method=method: slab[method]().weigh() for method in slab},
+        **{f"resample.weigh/{method}/data": lambda method=method: slab[method]().weigh(False) for method in slab},
         "resample.nearest": lambda: slab[0]().nearest(),
         "rows.constants": lambda: (),
         "rows.index": lambda: (

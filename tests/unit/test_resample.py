@@ -23,6 +23,7 @@ from muse_core.steps.resample import (
     slab_memory,
     slab_size,
 )
+from muse_core.steps.resample.size import thread_bands
 
 GRID = pixel_grid(5, 5, 5)
 THREE_ROWS = make_rows([3.1, 2.8, 3.3], [3.0, 3.2, 2.7], [5002.5, 5002.9, 5001.9], [10, 20, 40], 0, [4, 9, 16], 0)
@@ -259,3 +260,42 @@ def test_bands_give_the_same_bits(options, n_bands):
         np.testing.assert_array_equal(getattr(into, name), getattr(whole, name))
     np.testing.assert_array_equal(np.sort(np.concatenate([part.cosmic_rays for part in parts])), whole.cosmic_rays)
     assert len(whole.cosmic_rays) > 10 or options.method == "nearest"
+
+
+@pytest.mark.parametrize("method", ["drizzle", "linear", "renka", "lanczos"])
+@pytest.mark.parametrize("pixfrac", [0.8, 1.0])
+@pytest.mark.parametrize("ld", [1, 2])
+def test_threads_and_no_variances_change_no_bit(method, pixfrac, ld):
+    """However threads cut planes, also where a row that is not finite spoils voxels on both sides of a cut."""
+    grid = dataclasses.replace(GRID, nx=7, ny=100, nz=6)
+    random = np.random.default_rng(ld)
+    n = 6000
+    x, y, lbda = random.uniform(0, 8, n), random.uniform(-3, 104, n), random.uniform(4999, 5008, n)
+    data, stat = random.normal(size=n), random.uniform(1, 2, n)
+    data[::200], stat[50::200] = np.nan, np.inf
+    rows = make_rows(x, y, lbda, data, 0, stat, 0)
+    options = ResampleOptions(method=method, ld=ld, crsigma=0.0, pixfrac=(pixfrac,) * 3)
+    assert thread_bands(grid.ny, ld, 1) == 1 < thread_bands(grid.ny, ld, 2) <= thread_bands(grid.ny, ld, 16)
+
+    def planes(n_threads, *, variances=True):
+        resampler = SlabResampler(grid, options, CosmicRayDirection.X, n_threads, variances=variances)
+        return resampler.slab(rows, None, 1, 5)
+
+    expected = planes(1)
+    assert np.isnan(expected.data).any()
+    assert np.isinf(expected.stat).any()
+    for n_threads in (2, 3, 16):
+        found = planes(n_threads)
+        for name in ("data", "stat", "dq"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    for n_threads in (1, 3):
+        found = planes(n_threads, variances=False)
+        np.testing.assert_array_equal(found.data, expected.data)
+        np.testing.assert_array_equal(found.dq, expected.dq)
+        assert found.stat.shape == (0, grid.ny, grid.nx)
+
+
+def test_nearest_has_variances_always():
+    options = ResampleOptions(method="nearest", crsigma=0.0)
+    made = SlabResampler(GRID, options, CosmicRayDirection.X, variances=False).slab(THREE_ROWS, None, 0, GRID.nz)
+    assert made.stat.shape == GRID.shape

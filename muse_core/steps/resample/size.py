@@ -124,7 +124,7 @@ class RowSpread:
         return SlabSize(n_planes, bands, float(shares.max()), float(shares.sum()))
 
 
-def n_bands(ny: int, reach: int, n_threads: int) -> int:
+def thread_bands(ny: int, reach: int, n_threads: int) -> int:
     """Return into how many bands threads cut `ny` rows of a grid between them."""
     if n_threads == 1:
         return 1

@@ -19,7 +19,7 @@ from muse_core.model.grid import OutputGrid
 from muse_core.model.record import record
 from muse_core.model.resampling import METHODS, NARROW_DRIZZLE
 from muse_core.steps.resample.options import COSMIC_RAY_TYPES, CosmicRayDirection, ResampleOptions
-from muse_core.steps.resample.size import LARGEST_INT, THICKNESS, Band, n_bands
+from muse_core.steps.resample.size import LARGEST_INT, THICKNESS, Band, thread_bands
 
 CELL_ROW = np.dtype(
     [
@@ -277,7 +277,7 @@ class SlabResampler:
                 first - low,
                 last - low,
                 thickness,
-                n_bands(top - bottom, self.options.ld, self.n_threads),
+                thread_bands(top - bottom, self.options.ld, self.n_threads),
                 self._buffer("sums", (self.n_threads, size), np.float64),
                 data,
                 stat if self._makes_variances else None,
