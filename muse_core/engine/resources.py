@@ -27,6 +27,9 @@ BASE_BYTES = 130 << 20
 IN_MEMORY_BYTES = 16 << 20
 #: ... up to this part of the memory that is available, at which the system begins to write it to the disk.
 PAGE_CACHE_SHARE = 0.1
+#: Memory that a slab with its rows aims at, or this part of that of all rows where these are in memory; more gains
+#: nothing but where that is only a few planes.
+SLAB_BYTES, SLAB_SHARE = 400 << 20, 0.1
 #: Part of the working memory that rows may take, and what they have to leave for chunks, slabs and images.
 ROWS_SHARE, BESIDE_ROWS_BYTES = 0.8, 1 << 30
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d*)?)\s*([KMGT]?)(?:i?B)?\s*$", re.IGNORECASE)
@@ -72,6 +75,22 @@ def _folder(environ: Mapping[str, str], name: str) -> Path | None:
     if path is not None and not path.is_dir():
         raise ParameterError(f"{name}: {path}: found no folder of this name")
     return path
+
+
+@record
+class SlabMemory:
+    """Memory, in bytes, for a slab of planes of a cube and the rows that are read for it.
+
+    Attributes
+    ----------
+    most : int
+        What it may take.
+    wanted : int
+        What it aims at.
+    """
+
+    most: int
+    wanted: int = SLAB_BYTES
 
 
 @record(kw_only=True)
@@ -121,9 +140,10 @@ class Resources:
             )
         return left
 
-    def slab_bytes(self, row_bytes: int) -> int:
-        """Memory for a slab of planes and the rows that are read for it, where all rows take `row_bytes`."""
-        return min(3 * self.working_bytes // 4, self.working_bytes - row_bytes)
+    def slab_memory(self, row_bytes: int = 0, index_bytes: int = 0) -> SlabMemory:
+        """Memory for a slab where all rows take `row_bytes` of it (0 in a file), and what tells where they are."""
+        most = min(3 * self.working_bytes // 4, self.working_bytes - row_bytes - index_bytes)
+        return SlabMemory(most, max(SLAB_BYTES, int(SLAB_SHARE * row_bytes)))
 
     def keeps_in_memory(self, lengths: Sequence[int], *, draft: bool = False) -> bool:
         """Do the rows of exposures with these numbers of rows stay in memory?

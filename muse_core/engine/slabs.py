@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from muse_core.engine.progress import track
-from muse_core.engine.resources import Resources
+from muse_core.engine.resources import Resources, SlabMemory
 from muse_core.engine.store import RowStore, Window, index_bytes, stretch_rows
 from muse_core.engine.threads import map_in_order, run_stoppable
 from muse_core.errors import DataError
@@ -35,8 +35,6 @@ from muse_core.steps.resample import (
     slab_size,
 )
 
-#: Memory that a slab with its rows aims at; more gains nothing but where that is only a few planes.
-SLAB_BYTES = 400 << 20
 #: Slabs of a small cube, which is not made at once, for less memory; planes of a slab, with which the halo is little.
 _SLABS, _SMALLEST = 6, 24
 #: For each row of a band: its number and weight, and those of the band before and after, which the allocator keeps.
@@ -59,7 +57,7 @@ def plan_slab(
     n_rows: int,
     grid: OutputGrid,
     options: ResampleOptions,
-    budget: int,
+    limits: SlabMemory,
     n_threads: int,
     spread: Callable[[], RowSpread] | None = None,
 ) -> SlabSize:
@@ -69,8 +67,8 @@ def plan_slab(
     def memory(n_planes: int) -> int:
         return slab_memory(grid, options, SlabSize(n_planes), n_rows_each, n_threads)
 
-    enough = min(SLAB_BYTES, max(memory(grid.nz) // _SLABS, memory(min(_SMALLEST, grid.nz))))
-    return slab_size(budget, grid, options, n_rows_each, n_threads, enough, spread)
+    enough = min(limits.wanted, max(memory(grid.nz) // _SLABS, memory(min(_SMALLEST, grid.nz))))
+    return slab_size(limits.most, grid, options, n_rows_each, n_threads, enough, spread)
 
 
 def plan_shared_slab(
@@ -79,7 +77,7 @@ def plan_shared_slab(
     n_rows: int,
     grid: OutputGrid,
     options: ResampleOptions,
-    budget: int,
+    limits: SlabMemory,
     n_threads: int,
     spread: Callable[[], RowSpread] | None = None,
 ) -> SlabSize:
@@ -88,8 +86,8 @@ def plan_shared_slab(
     Each worker gets some slabs, so that nobody waits long for the last one, and slabs are not so thin that most of the
     work is for what is beside them.
     """
-    alone = plan_slab(n_rows, grid, options, budget, n_threads, spread)
-    most = slab_size(budget, grid, options, rows_per_plane(n_rows, grid), n_threads, None, spread)
+    alone = plan_slab(n_rows, grid, options, limits, n_threads, spread)
+    most = slab_size(limits.most, grid, options, rows_per_plane(n_rows, grid), n_threads, None, spread)
     fair = max(-(-n_planes // (_SLABS_EACH * n_workers)), _THIN)
     if most.n_bands == 1:
         return SlabSize(min(fair, max(alone.n_planes, _THICK), most.n_planes))
@@ -142,7 +140,7 @@ def expected_slabs(
     wavelengths: tuple[float, float],
     grid: OutputGrid,
     options: ResampleOptions,
-    budget: int,
+    limits: SlabMemory,
     n_threads: int,
     n_workers: int = 0,
     spread: Callable[[], RowSpread] | None = None,
@@ -157,16 +155,16 @@ def expected_slabs(
         Between which rows are taken to be spread evenly, in Angstrom.
     grid, options : OutputGrid, ResampleOptions
         Grid and method.
-    budget, n_threads : int
+    limits, n_threads : SlabMemory, int
         As for `plan_slab`.
     n_workers : int
         Workers who make the slabs; 0 if we do.
     spread : callable, optional
         As for `slab_size`.
     """
-    size = plan_slab(n_rows, grid, options, budget, n_threads, spread)
+    size = plan_slab(n_rows, grid, options, limits, n_threads, spread)
     if n_workers:
-        size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, budget, n_threads, spread)
+        size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, limits, n_threads, spread)
     low, high = wavelengths
     whole, n_planes = 0.0, 0
     for first, last in slab_ranges(grid, size.n_planes):
@@ -355,10 +353,11 @@ class SlabSource:
         self._store, self.resampler = store, resampler
         self._begin, self._end = begin, store.first + store.n_rows if end is None else end
         self.weights, self._select = weights, select
-        self.n_rows, budget = self._end - begin, resources.slab_bytes(store.memory_bytes + index_bytes(store.n_rows))
+        self.n_rows = self._end - begin
+        limits = resources.slab_memory(store.memory_bytes, index_bytes(store.n_rows))
         self._ranges: np.ndarray | None = None
         options, n_threads = resampler.options, resources.n_threads
-        self._size = plan_slab(self.n_rows, resampler.grid, options, budget, n_threads, self.spread)
+        self._size = plan_slab(self.n_rows, resampler.grid, options, limits, n_threads, self.spread)
         self._bands: list[Part] | None = None
 
     @property

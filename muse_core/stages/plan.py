@@ -208,7 +208,7 @@ def make_plan(run: Run, work: Work) -> Plan:
     scratch_bytes += max(int(waiting) - IN_MEMORY_BYTES, 0)
     n_workers, slabs = 0 if crew is None else crew.n_workers, None
     if grid is not None and footprint is not None and cube is not None:
-        stored = 0 if n_workers else _stored_bytes(run, work)[1]
+        stored = (0, 0) if n_workers else _stored_bytes(run, work)
         slabs = _slabs(run, footprint, grid, cube.options.resample, stored, n_workers)
     pace = pace_of(resources.n_threads)
     steps = schedule(work, grid, slabs, pace, crew)
@@ -241,7 +241,7 @@ def _disk(run: Run, folder: Path, needed: int) -> Disk:
 
 
 def _stored_bytes(run: Run, work: Work) -> tuple[int, int]:
-    """Return the memory of the rows that stay in memory, and that with the index of all rows."""
+    """Return the memory of the rows that stay in memory, and that of the index of all rows."""
     resources, lengths, crew = run.resources, work.lengths, run.executor.crew
     if crew is not None:  # a worker has a draft of one of them
         lengths = [max(lengths, default=0)]
@@ -249,12 +249,12 @@ def _stored_bytes(run: Run, work: Work) -> tuple[int, int]:
     in_memory = work.keeps_rows and (crew is not None or resources.resume is None)
     in_memory = in_memory and resources.keeps_in_memory(lengths, draft=crew is not None)
     row_bytes = ROW.itemsize * n_rows if in_memory else 0
-    return row_bytes, row_bytes + (index_bytes(n_rows) if work.keeps_rows else 0)
+    return row_bytes, index_bytes(n_rows) if work.keeps_rows else 0
 
 
 def _memory(run: Run, work: Work, grid: OutputGrid | None, slabs: ExpectedSlabs | None) -> int:
     """Add up what is resident now, what all of the run keeps, and the largest of what it needs for a while."""
-    crew, (row_bytes, stored) = run.executor.crew, _stored_bytes(run, work)
+    crew, stored = run.executor.crew, _stored_bytes(run, work)
     locates = work.cube is not None or work.n_tables
     kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES if locates and not work.in_one_pass else _COPIES_IN_ONE_PASS)
     stages = [0]
@@ -267,7 +267,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, slabs: ExpectedSlabs 
             stages.append(_own_cube(run, own, cube, stored))
         for part in filter(None, map(own.cut, work.bands)):
             kept += ROW.itemsize * part.n_rows
-            stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, 0))
+            stages.append(_BAND_COPIES * ROW.itemsize * part.n_rows + _own_cube(run, part, _IMAGE_OF_BAND, (0, 0)))
     if work.n_tables or work.stacked:
         kept += _TABLES_BYTES
         if not work.in_one_pass or work.save != {"individual"}:  # those are written as they are
@@ -276,16 +276,16 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, slabs: ExpectedSlabs 
         needed = int(_UNEVEN * slabs.memory_bytes)
         if FORMATS[work.cube.options.format].spools:
             needed += min(BLOCK_BYTES, _SPOOLED * math.prod(grid.shape))  # read when all slabs are there
-        drafts = 0 if crew is None else row_bytes  # are gone by then
+        drafts = 0 if crew is None else stored[0]  # are gone by then
         stages.append(needed - drafts + _IMAGE * grid.nx * grid.ny * len(work.cube.filters))
     if work.images:
         kept += _SEARCH_BYTES
     stages.append(_SEARCHED * max(work.images, default=0))
     kept += _PIXEL * sum(work.images)
-    return int((resident_memory() or BASE_BYTES) + stored + kept + max(stages))
+    return int((resident_memory() or BASE_BYTES) + sum(stored) + kept + max(stages))
 
 
-def _own_cube(run: Run, footprint: Footprint, cube: OwnCube, stored: int) -> int:
+def _own_cube(run: Run, footprint: Footprint, cube: OwnCube, stored: tuple[int, int]) -> int:
     """Return the memory of a cube of an exposure in its own spaxels; 0 if its size is not known."""
     grid = footprint.grid(cube.options.step)
     if grid is None:
@@ -302,7 +302,12 @@ def _chunks(run: Run, work: Work, copies: float) -> int:
 
 
 def _slabs(
-    run: Run, footprint: Footprint, grid: OutputGrid, options: ResampleOptions, stored: int, n_workers: int = 0
+    run: Run,
+    footprint: Footprint,
+    grid: OutputGrid,
+    options: ResampleOptions,
+    stored: tuple[int, int],
+    n_workers: int = 0,
 ) -> ExpectedSlabs:
     """Return what is to be expected of the slabs of a cube, made by us or by so many workers."""
     exposures, resources = footprint.exposures, run.resources
@@ -312,7 +317,7 @@ def _slabs(
         footprint.wavelengths,
         grid,
         options,
-        resources.slab_bytes(stored),
+        resources.slab_memory(*stored),
         resources.n_threads,
         n_workers,
         lambda: footprint.spread(grid),

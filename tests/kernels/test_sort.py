@@ -40,6 +40,18 @@ def test_any_number(values):
     np.testing.assert_array_equal(rows["lbda"], np.sort(np.array(values, np.float32)))
 
 
+@pytest.mark.parametrize("low", [4750.0, 8191.0, -1e30, 0.0])
+@pytest.mark.parametrize("width", [1e-3, 1.0, 4600.0, 1e30])
+def test_any_range(low, width):
+    """As many digits as the range needs, from none to all; more rows than buckets."""
+    random = np.random.default_rng(3)
+    lbda = (low + width * random.random(9000)).astype(np.float32)
+    rows = make_rows(0, 0, lbda, np.arange(9000), 0, 0, origin.encode(1, 1, 3, 4, 0))
+    wanted = expected(rows)
+    sort_rows(rows)
+    assert rows.tobytes() == wanted.tobytes()
+
+
 def test_sorted_rows_stay():
     rows = expected(random_rows(np.random.default_rng(1), 1000, 5, True))
     copy = rows.copy()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from muse_core.cython_ext import grid as grid_kernels
+from muse_core.cython_ext import rows as rows_kernels
 from muse_core.engine import resources as resources_module
 from muse_core.engine import scratch as scratch_module
 from muse_core.engine import store as store_module
@@ -36,6 +37,14 @@ def store(request, rows, tmp_path, monkeypatch):
         made.write(0, rows[:8000])
         yield made
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_lent(store, rows):
+    """Those in memory themselves, those of a file as a copy."""
+    lent = store.lend(7000, 9000, np.empty(3000, ROW))
+    assert np.array_equal(lent, rows[7000:9000])
+    lent["data"] = 1234.5
+    assert (store.read(7000, 9000)["data"] == 1234.5).all() == (store.memory_bytes > 0)
 
 
 def test_ranges(store, rows):
@@ -76,6 +85,34 @@ def test_rows_with_nan_wavelength_are_in_every_window(rows):
     with RowStore(len(rows)) as store:
         store.write(0, rows)
         assert 5 in store.window(7090, 7091).rows["origin"]
+
+
+@pytest.mark.parametrize("n", [0, 1, 100, 1024, 5000])
+def test_index_against_numpy(n):
+    """Ranges of stretches; what has a NaN has the range NaN, and nothing else has."""
+    random = np.random.default_rng(n)
+    rows = make_rows(*random.normal(size=(3, n)), np.nan, 0, 0, 0)
+    for name in ("xpos", "ypos", "lbda"):
+        rows[name][random.random(n) < 1e-3] = np.nan
+        rows[name][random.random(n) < 1e-3] = np.inf
+    per_entry, per_extent = 128, 1024
+    wavelengths = np.empty((-(-n // per_entry), 2), np.float32)
+    extents = np.empty((-(-n // per_extent), 4), np.float32)
+    rows_kernels.index(rows, per_entry, per_extent, wavelengths, extents)
+    for found, names, size in ((wavelengths, ["lbda"], per_entry), (extents, ["xpos", "ypos"], per_extent)):
+        for k, ranges in enumerate(found):
+            part = rows[k * size : (k + 1) * size]
+            expected = [find(part[name]) for name in names for find in (np.min, np.max)]
+            np.testing.assert_array_equal(ranges, expected)
+
+
+def test_memory_of_slabs(tmp_path):
+    """A fixed amount, unless all rows are in memory and take much more; never more than what is left."""
+    resources = Resources(memory_bytes=16 << 30, scratch=tmp_path, n_threads=1)
+    assert resources.slab_memory().wanted == resources.slab_memory(1 << 30, 1 << 20).wanted == 400 << 20
+    many = resources.slab_memory(9 << 30, 1 << 20)
+    assert many.wanted == int(0.1 * (9 << 30))
+    assert many.most == resources.working_bytes - (9 << 30) - (1 << 20)
 
 
 def test_window_of_extents(store, rows):

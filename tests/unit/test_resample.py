@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from harness.grids import pixel_grid
 
+from muse_core.engine.resources import SlabMemory
 from muse_core.engine.slabs import expected_slabs
 from muse_core.errors import DataError, ParameterError, ResourceError
 from muse_core.model.compat import Compat
@@ -200,7 +201,7 @@ def test_what_is_expected_of_slabs():
     """One exposure is made in slabs of planes, many in bands, with more work for each row and bounded memory."""
     grid = dataclasses.replace(GRID, nx=320, ny=320, nz=3681)
     expected = [
-        expected_slabs(n * 324 * 10**6, 1152 * n, (5000.0, 9600.0), grid, ResampleOptions(), 1 << 34, 2)
+        expected_slabs(n * 324 * 10**6, 1152 * n, (5000.0, 9600.0), grid, ResampleOptions(), SlabMemory(1 << 34), 2)
         for n in (1, 8, 64)
     ]
     assert [slabs.in_bands for slabs in expected] == [False, True, True]

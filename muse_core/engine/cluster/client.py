@@ -310,7 +310,7 @@ class DaskExecutor(Executor):
             self.look()
             self.wait()
         crew, resampler = self.crew, source.resampler
-        budget = dataclasses.replace(site.resources, memory_bytes=crew.memory_bytes).slab_bytes(0)
+        limits = dataclasses.replace(site.resources, memory_bytes=crew.memory_bytes).slab_memory()
         grid = resampler.grid
         return plan_shared_slab(
             grid.nz - first,
@@ -318,7 +318,7 @@ class DaskExecutor(Executor):
             source.n_rows,
             grid,
             resampler.options,
-            budget,
+            limits,
             crew.n_threads,
             source.spread,
         )
