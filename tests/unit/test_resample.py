@@ -24,7 +24,7 @@ from muse_core.steps.resample import (
     slab_memory,
     slab_size,
 )
-from muse_core.steps.resample.size import thread_bands
+from muse_core.steps.resample.size import cut_for_threads
 
 GRID = pixel_grid(5, 5, 5)
 THREE_ROWS = make_rows([3.1, 2.8, 3.3], [3.0, 3.2, 2.7], [5002.5, 5002.9, 5001.9], [10, 20, 40], 0, [4, 9, 16], 0)
@@ -276,7 +276,6 @@ def test_threads_and_no_variances_change_no_bit(method, pixfrac, ld):
     data[::200], stat[50::200] = np.nan, np.inf
     rows = make_rows(x, y, lbda, data, 0, stat, 0)
     options = ResampleOptions(method=method, ld=ld, crsigma=0.0, pixfrac=(pixfrac,) * 3)
-    assert thread_bands(grid.ny, ld, 1) == 1 < thread_bands(grid.ny, ld, 2) <= thread_bands(grid.ny, ld, 16)
 
     def planes(n_threads, *, variances=True):
         resampler = SlabResampler(grid, options, CosmicRayDirection.X, n_threads, variances=variances)
@@ -294,6 +293,20 @@ def test_threads_and_no_variances_change_no_bit(method, pixfrac, ld):
         np.testing.assert_array_equal(found.data, expected.data)
         np.testing.assert_array_equal(found.dq, expected.dq)
         assert found.stat.shape == (0, grid.ny, grid.nx)
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 3, 16, 32, 64])
+@pytest.mark.parametrize("ny", [3, 26, 298, 5000])
+def test_no_thread_has_nothing_to_do(n_threads, ny):
+    """As many parts for each thread, as far as there are planes; in bands where these are not too narrow."""
+    thickness, n_bands = cut_for_threads(24, ny, 1, n_threads)
+    n_parts = -(-24 // thickness) * n_bands
+    assert 2 * n_parts >= min(n_threads, 24)
+    assert n_bands == 1 or ny // n_bands >= 16
+    if ny >= 16 * n_threads:
+        assert thickness == 24
+        assert n_parts % n_threads == 0
+    assert cut_for_threads(100, ny, 1, n_threads)[0] <= 24
 
 
 def test_nearest_has_variances_always():

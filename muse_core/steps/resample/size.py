@@ -124,11 +124,19 @@ class RowSpread:
         return SlabSize(n_planes, bands, float(shares.max()), float(shares.sum()))
 
 
-def thread_bands(ny: int, reach: int, n_threads: int) -> int:
-    """Return into how many bands threads cut `ny` rows of a grid between them."""
-    if n_threads == 1:
-        return 1
-    return max(min(_BANDS_EACH * n_threads, ny // (2 * _ROWS_EACH * reach)), 1)
+def cut_for_threads(n_planes: int, ny: int, reach: int, n_threads: int) -> tuple[int, int]:
+    """Return how threads cut some planes between them: the planes that are made together, and in how many bands.
+
+    What is beside planes and bands is worked on as well, so bands come first, and planes are cut where these do not do.
+    """
+    most = max(ny // (2 * _ROWS_EACH * reach), 1)
+    n_blocks, n_bands = -(-n_planes // THICKNESS), 1
+    if most < n_threads:
+        n_blocks = max(n_blocks, -(-n_threads // most))
+        n_bands = -(-n_threads // n_blocks)
+    elif n_threads > 1:
+        n_bands = min(_BANDS_EACH, most // n_threads) * n_threads
+    return -(-n_planes // n_blocks), n_bands
 
 
 def rows_of_extents(extents: np.ndarray, grid: OutputGrid) -> np.ndarray:

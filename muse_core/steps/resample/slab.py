@@ -19,7 +19,7 @@ from muse_core.model.grid import OutputGrid
 from muse_core.model.record import record
 from muse_core.model.resampling import METHODS, NARROW_DRIZZLE
 from muse_core.steps.resample.options import COSMIC_RAY_TYPES, CosmicRayDirection, ResampleOptions
-from muse_core.steps.resample.size import LARGEST_INT, THICKNESS, Band, thread_bands
+from muse_core.steps.resample.size import LARGEST_INT, Band, cut_for_threads
 
 CELL_ROW = np.dtype(
     [
@@ -267,7 +267,7 @@ class SlabResampler:
             inverse = self._weighting["xn"], self._weighting["yn"]
             resample_kernels.nearest(*common, *inverse, first - low, last - low, data, stat, dq, stop, self.n_threads)
         else:
-            thickness = -(-(last - first) // -(-(last - first) // THICKNESS))
+            thickness, n_bands = cut_for_threads(last - first, top - bottom, self.options.ld, self.n_threads)
             size = resample_kernels.scratch_size(self.grid.nx, self.options.ld, thickness)
             resample_kernels.weigh(
                 *common,
@@ -277,7 +277,7 @@ class SlabResampler:
                 first - low,
                 last - low,
                 thickness,
-                thread_bands(top - bottom, self.options.ld, self.n_threads),
+                n_bands,
                 self._buffer("sums", (self.n_threads, size), np.float64),
                 data,
                 stat if self._makes_variances else None,
