@@ -67,8 +67,8 @@ MUSE_CLONES static void muse_away_from_edges(const double *to_edge, int count, d
  * Numbers of cells among those of `n_planes` planes from `first` on, and of `ny` of their rows from `bottom` on; -1 for
  * those that are not among them. `plane` becomes that among these.
  */
-MUSE_CLONES static void muse_number_cells(const int *column, const int *row, int count, int first, int n_planes, int bottom,
-                                          int ny, int nx, int *restrict plane, int *restrict number)
+MUSE_CLONES static void muse_number_cells(const int *column, const int *row, int count, int first, int n_planes,
+                                          int bottom, int ny, int nx, int *restrict plane, int *restrict number)
 {
     for (int i = 0; i < count; i++) {
         const int p = plane[i] - first, y = row[i] - bottom;

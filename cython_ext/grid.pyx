@@ -31,14 +31,14 @@ cdef extern from "cells.h" nogil:
         double ra0, dec0, sin0, cos0, m11, m12, m21, m22, crpix1, crpix2, centre, limit
     void project "muse_project"(const projector_t *p, const double *ra, const double *dec, int count, double *px,
                                 double *py, int *exact)
-    void to_planes "muse_to_planes"(const float *lbda, Py_ssize_t stride, int count, double crval, double step, double crpix,
-                                    double *plane)
+    void to_planes "muse_to_planes"(const float *lbda, Py_ssize_t stride, int count, double crval, double step,
+                                    double crpix, double *plane)
     void to_rad "muse_to_rad"(const float *degrees, Py_ssize_t stride, int count, double origin, double per_degree,
                               double zero, double *rad)
     void nearest_cells "muse_nearest_cells"(const double *position, int count, int n, int *cell, double *to_edge)
     void away_from_edges "muse_away_from_edges"(const double *to_edge, int count, double edge, int *exact)
-    void number_cells "muse_number_cells"(const int *column, const int *row, int count, int first, int n_planes, int bottom,
-                                          int ny, int nx, int *plane, int *number)
+    void number_cells "muse_number_cells"(const int *column, const int *row, int count, int first, int n_planes,
+                                          int bottom, int ny, int nx, int *plane, int *number)
 
 cdef enum:
     BLOCK = 256      # rows whose cells are found at once

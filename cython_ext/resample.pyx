@@ -88,8 +88,9 @@ cdef inline double *sums_of(bint variances, const block_t *b, Py_ssize_t nx, Py_
     return b.ring + (((y % b.ring_rows) * (b.last - b.first) + plane - b.first) * nx + x) * n_sums(variances)
 
 
-cdef inline void scatter(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b,
-                         const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+cdef inline void scatter(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
+                         const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y,
+                         Py_ssize_t plane) noexcept nogil:
     # Add a row of the cell (x, y, plane) to the voxels within reach where its weight is not zero.
     cdef Py_ssize_t i, j, p, n = 0
     cdef Py_ssize_t first = max(b.first, plane - w.reach), last = min(b.last, plane + w.reach + 1)
@@ -108,7 +109,8 @@ cdef inline void scatter(int method, bint variances, const weighting_t *w, const
             if spatial_part(method, w, grid, row, &s.spaxels[j * s.nx + i], &part):
                 sums = sums_of(variances, b, s.nx, i, j, first)
                 for p in range(n):
-                    add(variances, sums + p * s.nx * n_sums(variances), combined(method, w, part, b.spectral[p]) * row.weight, row)
+                    add(variances, sums + p * s.nx * n_sums(variances),
+                        combined(method, w, part, b.spectral[p]) * row.weight, row)
 
 
 cdef drops_t make_drops(const weighting_t *w, const grid_t *grid, const slab_t *s, const block_t *b) noexcept nogil:
@@ -125,7 +127,8 @@ cdef drops_t make_drops(const weighting_t *w, const grid_t *grid, const slab_t *
 
 
 cdef void scatter_everywhere(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
-                             const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+                             const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y,
+                             Py_ssize_t plane) noexcept nogil:
     # The same for a row that is not finite: it spoils even the voxels where its weight is zero.
     cdef Py_ssize_t i, j, p
     cdef double part, spectral, weight
@@ -157,7 +160,8 @@ cdef inline void finish_row(bint variances, const slab_t *s, const block_t *b, P
 
 
 cdef inline void scatter_any(int method, bint variances, const weighting_t *w, const grid_t *grid, const slab_t *s,
-                             const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y, Py_ssize_t plane) noexcept nogil:
+                             const block_t *b, const cell_row_t *row, Py_ssize_t x, Py_ssize_t y,
+                             Py_ssize_t plane) noexcept nogil:
     if row.dq != 0:
         return
     if not (isfinite(row.data) and isfinite(row.stat) and isfinite(row.weight)):

@@ -76,7 +76,7 @@ def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wa
     rows : ndarray of ROW, shape (n,)
         Rows.
     per_entry, per_extent : int
-        Number of rows in a stretch; the last one may be shorter.
+        Number of rows in a stretch, the longer one several times the shorter; the last one may be shorter.
     wavelengths : ndarray of float32, shape (ceil(n / per_entry), 2)
         Output: lowest and highest wavelength; NaN if there is a NaN.
     extents : ndarray of float32, shape (ceil(n / per_extent), 4)
@@ -84,7 +84,7 @@ def index(const row_t[::1] rows, int per_entry, int per_extent, float[:, ::1] wa
     """
     cdef Py_ssize_t i, k, n = rows.shape[0], size
     cdef extremes_t e
-    require(per_entry > 0 and per_extent > 0 and per_extent % per_entry == 0, "per_entry: a divisor of per_extent, both > 0")
+    require(per_entry > 0 and per_extent > 0 and per_extent % per_entry == 0, "per_entry: a divisor of per_extent")
     require(shaped(wavelengths.shape, (n + per_entry - 1) // per_entry, 2), "wavelengths: a pair for each stretch")
     require(shaped(extents.shape, (n + per_extent - 1) // per_extent, 4), "extents: two pairs for each stretch")
     with nogil:

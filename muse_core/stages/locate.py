@@ -297,8 +297,11 @@ def _moves_centre(table: StoredTable, subtraction: RowStep) -> bool:
 
 
 def _limits_of_kept(run: Run, stored: StoredExposure, store: RowStore, step: RowStep) -> RowLimits:
+    def look(rows: np.ndarray, chunk: Chunk) -> RowLimits:
+        return RowLimits.of(step.kept(rows.copy()))
+
     limits = RowLimits()
-    for found in read_pass(stored, store, lambda rows, _: RowLimits.of(step.kept(rows.copy())), run.resources.n_threads):
+    for found in read_pass(stored, store, look, run.resources.n_threads):
         limits.include(found)
     return limits
 
