@@ -18,12 +18,12 @@
 typedef double muse_d4 __attribute__((vector_size(32)));
 typedef int64_t muse_l4 __attribute__((vector_size(32)));
 
-/* Sums of a voxel, */
+/* Sums of a voxel. */
 typedef struct {
     double weight, data, stat, unused; /* the last one makes them a vector */
 } muse_sums;
 
-/* without variances. */
+/* The same without variances. */
 typedef struct {
     double weight, data;
 } muse_data_sums;
@@ -96,7 +96,7 @@ MUSE_INLINE ptrdiff_t muse_drizzle_cells(const muse_drops *c, const muse_cell *c
     const ptrdiff_t line = (d.last - d.first) * d.nx * n_sums; /* of the ring */
     double *const own_line = d.ring + y % d.ring_rows * line;
     double *const lines[3] = {d.ring + (y + d.ring_rows - 1) % d.ring_rows * line, own_line,
-                                 d.ring + (y + 1) % d.ring_rows * line};
+                              d.ring + (y + 1) % d.ring_rows * line};
     for (ptrdiff_t i = *x; i < d.nx; i++) {
         const muse_spaxel *own = d.spaxels + y * d.nx + i;
         for (; k < offsets[i + 1]; k++) {

@@ -43,8 +43,6 @@ cdef extern from "cells.h" nogil:
 cdef enum:
     BLOCK = 256      # rows whose cells are found at once
     CHUNK = 16384    # rows a task
-    ROW_FLOATS = 7   # from a row to the next one
-    SHARED = 24      # bytes with which a row and a cell begin in the same way
     AHEAD = 32       # so many rows before it is needed, a cell is fetched into the cache; the row itself and its voxel earlier
 
 # Largest offset in right ascension and declination, in rad, for which the series below reach 1e-16 relatively.
@@ -59,6 +57,8 @@ cdef double NEAR_POLE = 1.55
 
 
 cdef Py_ssize_t LARGEST_INT = 0x7FFFFFFF
+# From a row to the next one, in float32.
+cdef Py_ssize_t ROW_FLOATS = sizeof(row_t) // sizeof(float)
 
 
 cdef int require_grid(const grid_t *grid) except -1:
@@ -142,12 +142,14 @@ cdef inline int nearest_cell(double position, int n) noexcept nogil:
     return cell
 
 
-cdef inline int plane_of(const grid_t *grid, double lbda) noexcept nogil:
+cdef inline int plane_of(const grid_t *grid, float lbda) noexcept nogil:
     cdef double position
     if grid.logarithmic:
         position = round_half_away(grid.crval3 / grid.cd33 * log(lbda / grid.crval3))
-        return nearest_cell(trunc(position + grid.crpix3 - 1) + 1, grid.nz)
-    return nearest_cell((lbda - grid.crval3) / grid.cd33 + grid.crpix3, grid.nz)
+        position = trunc(position + grid.crpix3 - 1) + 1
+    else:
+        to_planes(&lbda, 1, 1, grid.crval3, grid.cd33, grid.crpix3, &position)
+    return nearest_cell(position, grid.nz)
 
 
 cdef projector_t make_projector(const grid_t *grid) noexcept nogil:
@@ -394,7 +396,7 @@ cdef void sort_plane(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
         r = order[k]
         at = offsets[voxel[r]] - 1
         offsets[voxel[r]] = <int>at
-        memcpy(&cells[at], &rows[r], SHARED)
+        memcpy(&cells[at], &rows[r], sizeof(row_t) - sizeof(rows[r].origin))  # with which a cell begins
         cells[at].weight = weights[r] if weights != NULL else 1.0
         cells[at].row = r
         usable = rows[r].dq == 0 or rows[r].dq == COSMIC_RAY

@@ -16,7 +16,7 @@ cdef enum:
     N_KEYS = SLICE_KEY_MASK + 1
     DIGIT_BITS = 12
     N_DIGITS = 3
-    RADIX = 4096
+    RADIX = 1 << DIGIT_BITS
     AT_ONCE = 256  # rows that are looked at twice, while they are in the cache
 
 cdef Py_ssize_t LARGEST_NUMBER = 0xFFFFFFFF  # that fits into the lower half of a pair
@@ -318,7 +318,7 @@ cdef void sort_by_wavelength(const row_t* rows, Py_ssize_t n, uint64_t* pairs, u
     A radix sort by as few digits as tell the lowest wavelength from the highest: two for those of an instrument.
     """
     cdef Py_ssize_t i
-    cdef uint32_t digit, key, position, low = 0xFFFFFFFF, high = 0, count[N_DIGITS][RADIX]
+    cdef uint32_t digit, key, size, position, low = 0xFFFFFFFF, high = 0, count[N_DIGITS][RADIX]
     cdef uint64_t* source = pairs
     cdef uint64_t* target = other
     cdef uint64_t* swap
@@ -339,9 +339,9 @@ cdef void sort_by_wavelength(const row_t* rows, Py_ssize_t n, uint64_t* pairs, u
         bits = DIGIT_BITS * d
         position = 0
         for digit in range(RADIX):
-            key = count[d][digit]
+            size = count[d][digit]
             count[d][digit] = position
-            position += key
+            position += size
         for i in range(n):
             digit = ((<uint32_t>(source[i] >> 32) - low) >> bits) & (RADIX - 1)
             target[count[d][digit]] = source[i]

@@ -28,7 +28,7 @@ class ExposureStep:
     passes : tuple of OwnCube or str
         What it does one after the other: cubes that it makes of the exposure, and passes over its rows, by name.
     kept_bytes : float
-        What it keeps, for each row of the exposure, in a scratch file until it is done.
+        What it keeps for each row of the exposure until it is done (`muse_core.engine.spool.ArraySpool`).
     """
 
     name: str

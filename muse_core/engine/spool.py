@@ -14,8 +14,8 @@ from muse_core.io.files import describe_os_error, read_all, write_all
 
 #: Memory of the columns that are read together, and of what is made of them.
 BLOCK_BYTES = 64 << 20
-#: Memory of arrays that do not go to a file.
-IN_MEMORY_BYTES = 8 << 20
+#: Memory of arrays that do not go to the file.
+ARRAYS_BYTES = 8 << 20
 #: Data, stat and flags of a voxel.
 _VOXEL = np.dtype([("data", np.float32), ("stat", np.float32), ("dq", np.int32)])
 
@@ -99,7 +99,7 @@ class ArraySpool:
         Memory for arrays.
     """
 
-    def __init__(self, directory: Path, in_memory_bytes: int = IN_MEMORY_BYTES):
+    def __init__(self, directory: Path, in_memory_bytes: int = ARRAYS_BYTES):
         self._directory, self._room = directory, in_memory_bytes
         self._in_memory: list[np.ndarray] = []
         self._in_file: list[tuple[tuple[int, ...], np.dtype]] = []

@@ -16,7 +16,7 @@ from muse_core.engine.plan import Disk, ExposureStep, Plan
 from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
 from muse_core.engine.slabs import ExpectedSlabs, OwnCube, expected_slabs, refuse_empty_grid
-from muse_core.engine.spool import BLOCK_BYTES, IN_MEMORY_BYTES
+from muse_core.engine.spool import ARRAYS_BYTES, BLOCK_BYTES
 from muse_core.engine.store import RowStore, index_bytes
 from muse_core.model.facts import tell
 from muse_core.model.grid import OutputGrid
@@ -113,6 +113,12 @@ class Work:
         return [one for step in self.steps for one in step.passes if isinstance(one, OwnCube)]
 
     @property
+    def waiting_bytes(self) -> int:
+        """What a step keeps of an exposure at most, in memory and then in a scratch file."""
+        each = max((step.kept_bytes for step in self.steps), default=0.0)
+        return int(each * max(self.lengths, default=0))
+
+    @property
     def lengths(self) -> list[int]:
         """Number of rows of each exposure."""
         return [exposure.rows.n_rows for exposure in self.exposures]
@@ -204,8 +210,7 @@ def make_plan(run: Run, work: Work) -> Plan:
         scratch_bytes = 0 if resources.keeps_in_memory(work.lengths) else kept_bytes
     if grid is not None and traits.spools:
         scratch_bytes += _SPOOLED * n_voxels
-    waiting = max(work.lengths, default=0) * max((step.kept_bytes for step in work.steps), default=0)
-    scratch_bytes += max(int(waiting) - IN_MEMORY_BYTES, 0)
+    scratch_bytes += max(work.waiting_bytes - ARRAYS_BYTES, 0)
     n_workers, slabs = 0 if crew is None else crew.n_workers, None
     if grid is not None and footprint is not None and cube is not None:
         stored = (0, 0) if n_workers else _stored_bytes(run, work)
@@ -259,6 +264,7 @@ def _memory(run: Run, work: Work, grid: OutputGrid | None, slabs: ExpectedSlabs 
     kept = _PRODUCTS_BYTES + _chunks(run, work, _COPIES if locates and not work.in_one_pass else _COPIES_IN_ONE_PASS)
     stages = [0]
     own = None
+    kept += min(work.waiting_bytes, ARRAYS_BYTES)
     if work.own_cubes or work.bands:
         kept += _FIT_BYTES if work.bands else _SKY_BYTES
         own = Footprint.of([max(work.exposures, key=lambda exposure: exposure.rows.n_rows)], work.wavelengths)

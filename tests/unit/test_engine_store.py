@@ -10,6 +10,7 @@ from muse_core.engine import resources as resources_module
 from muse_core.engine import scratch as scratch_module
 from muse_core.engine import store as store_module
 from muse_core.engine import threads as threads_module
+from muse_core.engine.exposure import Chunk, StoredExposure, read_pass, write_pass
 from muse_core.engine.resources import Resources, parse_size
 from muse_core.engine.scratch import ScratchRowStore
 from muse_core.engine.slabs import FlaggedRows, Weights
@@ -45,6 +46,30 @@ def test_rows_are_lent(store, rows):
     assert np.array_equal(lent, rows[7000:9000])
     lent["data"] = 1234.5
     assert (store.read(7000, 9000)["data"] == 1234.5).all() == (store.memory_bytes > 0)
+
+
+def test_passes(store, rows):
+    """Who looks at rows cannot change them, wherever they are; what a pass changes or drops is so in the store."""
+    chunks = [Chunk(0, a, b, a, b, a) for a, b in ((0, 8000), (8000, len(rows)))]
+    stored = StoredExposure(0, len(rows), chunks)
+
+    def spoil(rows, chunk):
+        rows["data"] = 0
+
+    with pytest.raises(ValueError, match="read-only"):
+        list(read_pass(stored, store, spoil, 1))
+
+    def change(rows, chunk):
+        rows["data"] += 1
+        return rows[: len(chunk)], int(rows["origin"][0])
+
+    final = stored.without([0, 100])
+    assert write_pass(stored, final, store, change, 2) == [0, 8000]
+    found = np.concatenate(list(read_pass(final, store, lambda rows, chunk: rows.copy(), 2)))
+    expected = rows[:-100].copy()
+    expected["data"] += 1
+    assert np.array_equal(found, expected)
+    assert len(store.window(0, 1e9).rows) == len(rows) - 100
 
 
 def test_ranges(store, rows):
