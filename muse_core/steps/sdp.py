@@ -335,7 +335,7 @@ def primary_cards(
     programmes = sorted({exposure.programme for exposure in exposures})
     several = len(programmes) > 1
     rows: list[_Row] = [
-        ("RA", ra % 360.0, "[deg] Image center (J2000)"),
+        ("RA", ra % 360.0 if grid.celestial else ra, "[deg] Image center (J2000)"),
         ("DEC", dec, "[deg] Image center (J2000)"),
         ("EXPTIME", _exposure_time(exposures, total, nfm, largest_image), "[s] Total integration time per pixel"),
         ("TEXPTIME", total, "[s] Total integration time of all exposures"),

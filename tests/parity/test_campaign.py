@@ -27,3 +27,10 @@ def test_campaign(request, tmp_path):
         if only is not None or time.monotonic() > end:
             break
     assert not failures, "\n".join(failures)
+
+
+@pytest.mark.parametrize("number", [pytest.param(209, id="centre of a cube in pixels below 0, sdpCube")])
+def test_cases_that_differed(number, tmp_path):
+    """Those that CI found, and may not reach in the time that it has."""
+    drawn = campaign.draw(number)
+    assert not campaign.problems(drawn, tmp_path), drawn
