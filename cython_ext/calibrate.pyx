@@ -10,26 +10,36 @@ The coefficients of the flux calibration are good to some 1e-14, which may end o
 float32 numbers. Results that come close to an edge, four in a million, are computed again with the reference's formulas.
 """
 
-from libc.math cimport exp, hypot, log, pow
-from libc.stdint cimport uint64_t
-from libc.string cimport memcpy
+from libc.math cimport hypot, log, pow
 from bounded cimport require
 from rows_types cimport OUTSIDE_RANGE, row_t
+
+cdef extern from "calibration.h" nogil:
+    ctypedef struct flux_t "muse_flux":
+        double base
+        double gain
+        double slope
+        double error[3]
+        double telluric[2]
+        double telluric_error[3]
+        long long outside
+        long long has_telluric
+    ctypedef struct refraction_t "muse_refraction":
+        double kx
+        double ky
+    void scale_rows "muse_scale"(int n, double scale, float *data, float *stat)
+    void multiply_rows "muse_multiply"(const double *lbda, int n, double intercept, double gradient, float *data,
+                                       float *stat)
+    void divide_rows "muse_divide"(const double *lbda, int n, double intercept, double gradient, float *data, float *stat)
+    void refract "muse_shift"(const double *lbda, int n, const refraction_t *refraction, double *shift)
+    void exponential "muse_exponential"(const double *lbda, int n, double base, double slope, double *out)
+    void to_flux "muse_to_flux"(const double *lbda, int n, const flux_t *interval, const double *gain, const float *data,
+                                const float *stat, float *flux, float *variance, int *done)
 
 cdef packed struct factor_t:  # muse_core.steps.flatfield.FACTOR
     double intercept
     double gradient
     long long outside
-
-cdef packed struct flux_t:  # muse_core.steps.flux.INTERVAL
-    double base
-    double gain  # flux per count at base
-    double slope  # of ln(gain)
-    double error[3]  # relative variance of the gain: polynomial in d
-    double telluric[2]  # factor: polynomial in d
-    double telluric_error[3]  # its variance: polynomial in d
-    long long outside
-    long long has_telluric
 
 cdef packed struct segment_t:  # of a curve, muse_core.steps.flux.SEGMENT
     double[2] lbda
@@ -52,9 +62,8 @@ cdef enum:
     WALK = 8  # intervals to walk before bisection
     MULTIPLY = 1  # bits of flat_mode
     DIVIDE = 2
-    LOST_BITS = 536870911  # of a float64 when it becomes a float32
-    EDGE = 268435456  # their value half-way between two float32
-    CLOSE = 512  # 1e-13, relative
+    BLOCK = 256  # rows that are worked on at once
+    N_REFRACTION = sizeof(refraction_t) // sizeof(double)
 
 
 cdef inline Py_ssize_t find(const double* start, Py_ssize_t n, double x, Py_ssize_t i) noexcept nogil:
@@ -78,18 +87,12 @@ cdef inline Py_ssize_t find(const double* start, Py_ssize_t n, double x, Py_ssiz
     return low
 
 
-cdef inline double exponential(double z) noexcept nogil:
-    """exp(z), by its series where that is exact to 1e-16."""
-    if -0.015625 < z < 0.015625:
-        return 1 + z * (1 + z * (1 / 2.0 + z * (1 / 6.0 + z * (1 / 24.0 + z * (1 / 120.0 + z * (1 / 720.0))))))
-    return exp(z)
-
-
-cdef inline bint near_edge(double value) noexcept nogil:
-    """Could an error in the last bits of `value` change the float32 that it is rounded to?"""
-    cdef uint64_t bits
-    memcpy(&bits, &value, sizeof(bits))
-    return ((bits - (EDGE - CLOSE)) & LOST_BITS) <= 2 * CLOSE
+cdef inline int end_of_run(const double* start, const double* lbda, int k, int n) noexcept nogil:
+    """Return the first of the wavelengths after number k, of n, that is not in this interval."""
+    k += 1
+    while k < n and start[0] <= lbda[k] < start[1]:
+        k += 1
+    return k
 
 
 cdef inline double between(const segment_t* s, double lbda, double* error) noexcept nogil:
@@ -122,6 +125,82 @@ cdef void calibrate_exactly(
         f *= telluric
     row.data = <float>f
     row.stat = <float>v
+
+
+cdef struct curves_of_rows_t:
+    int flat_mode
+    Py_ssize_t n_flat
+    const double *flat_start
+    const factor_t *flat
+    Py_ssize_t n_flux
+    const double *flux_start
+    const flux_t *flux
+    const curves_t *curves
+    const constants_t *constants
+    bint flag_outside
+    Py_ssize_t flat_interval  # in which the last row was
+    Py_ssize_t flux_interval
+
+
+cdef struct block_t:
+    double[BLOCK] lbda
+    double[BLOCK] work
+    float[BLOCK] data
+    float[BLOCK] stat
+    float[BLOCK] flux
+    float[BLOCK] variance
+    int[BLOCK] done
+
+
+cdef inline void flag_rows(row_t *rows, int begin, int end) noexcept nogil:
+    cdef int k
+    for k in range(begin, end):
+        rows[k].dq |= OUTSIDE_RANGE
+
+
+cdef void apply_flat_field(row_t *rows, int n, curves_of_rows_t *c, block_t *b) noexcept nogil:
+    cdef int begin = 0, end
+    cdef Py_ssize_t i
+    cdef const factor_t *factor
+    while begin < n:
+        i = c.flat_interval = find(c.flat_start, c.n_flat, b.lbda[begin], c.flat_interval)
+        end = end_of_run(&c.flat_start[i], b.lbda, begin, n)
+        factor = &c.flat[i]
+        if factor.outside:
+            if c.flag_outside:
+                flag_rows(rows, begin, end)
+        else:
+            if c.flat_mode & MULTIPLY:
+                multiply_rows(&b.lbda[begin], end - begin, factor.intercept, factor.gradient, &b.data[begin],
+                              &b.stat[begin])
+            if c.flat_mode & DIVIDE:
+                divide_rows(&b.lbda[begin], end - begin, factor.intercept, factor.gradient, &b.data[begin],
+                            &b.stat[begin])
+        begin = end
+
+
+cdef void calibrate_flux(row_t *rows, int n, curves_of_rows_t *c, block_t *b) noexcept nogil:
+    cdef int begin = 0, end, k
+    cdef Py_ssize_t i
+    cdef const flux_t *flux
+    while begin < n:
+        i = c.flux_interval = find(c.flux_start, c.n_flux, b.lbda[begin], c.flux_interval)
+        end = end_of_run(&c.flux_start[i], b.lbda, begin, n)
+        flux = &c.flux[i]
+        exponential(&b.lbda[begin], end - begin, flux.base, flux.slope, &b.work[begin])
+        to_flux(&b.lbda[begin], end - begin, flux, &b.work[begin], &b.data[begin], &b.stat[begin], &b.flux[begin],
+                &b.variance[begin], &b.done[begin])
+        for k in range(begin, end):
+            if b.done[k]:
+                rows[k].data = b.flux[k]
+                rows[k].stat = b.variance[k]
+            else:
+                rows[k].data = b.data[k]
+                rows[k].stat = b.stat[k]
+                calibrate_exactly(&rows[k], &c.curves[i], flux.has_telluric, c.constants)
+        if c.flag_outside and flux.outside:
+            flag_rows(rows, begin, end)
+        begin = end
 
 
 def calibrate(
@@ -168,70 +247,47 @@ def calibrate(
     -----
     NaN in data or stat stays NaN; a NaN wavelength makes everything NaN that depends on it. Releases the GIL.
     """
-    cdef Py_ssize_t i, n = rows.shape[0]
-    cdef Py_ssize_t n_flat = flat.shape[0], n_flux = flux.shape[0], i_flat = 0, i_flux = 0
-    cdef bint has_scale = scale != 1, has_dar = dar.shape[0] > 0
-    cdef bint multiply = (flat_mode & MULTIPLY) != 0, divide = (flat_mode & DIVIDE) != 0
-    cdef double kx = 0, ky = 0, c = 0, n0 = 0, a0 = 0, a1 = 0, b1 = 0, a2 = 0, b2 = 0
-    cdef double p0 = 0, p1 = 0, p2 = 0, p3 = 0, dry_factor = 0
-    cdef double lbda, factor, l, s, dry, wet, index, shift, d, gain, f, v, g
-    cdef row_t* row
-    cdef const flux_t* node
+    cdef Py_ssize_t start = 0
+    cdef Py_ssize_t n_flat = flat.shape[0], n_flux = flux.shape[0]
+    cdef bint has_dar = dar.shape[0] > 0
+    cdef int k, n
+    cdef row_t *row
+    cdef const refraction_t *refraction = NULL
+    cdef curves_of_rows_t c
+    cdef block_t b
     require(n_flat == 0 or flat_start.shape[0] == n_flat + 1, "flat_start: one more than intervals")
     require(n_flux == 0 or flux_start.shape[0] == n_flux + 1, "flux_start: one more than intervals")
     require(n_flux == 0 or curves.shape[0] == n_flux, "curves: one for each interval")
     require(n_flux == 0 or constants.shape[0] == 1, "constants: of an exposure")
-    require(not has_dar or dar.shape[0] == 14, "dar: 14 constants")
+    require(not has_dar or dar.shape[0] == N_REFRACTION, "dar: 14 constants")
+    c = curves_of_rows_t(flat_mode, n_flat, NULL, NULL, n_flux, NULL, NULL, NULL, NULL, flag_outside, 0, 0)
     if has_dar:
-        kx, ky, c, n0 = dar[0], dar[1], dar[2], dar[3]
-        a0, a1, b1, a2, b2 = dar[4], dar[5], dar[6], dar[7], dar[8]
-        p0, p1, p2, p3, dry_factor = dar[9], dar[10], dar[11], dar[12], dar[13]
+        refraction = <const refraction_t *>&dar[0]
+    if n_flat > 0:
+        c.flat_start, c.flat = &flat_start[0], &flat[0]
+    if n_flux > 0:
+        c.flux_start, c.flux, c.curves, c.constants = &flux_start[0], &flux[0], &curves[0], &constants[0]
     with nogil:
-        for i in range(n):
-            row = &rows[i]
-            lbda = row.lbda
-            if has_scale:
-                row.data = <float>(row.data * scale)
-                row.stat = <float>(row.stat * (scale * scale))
+        while start < rows.shape[0]:
+            row = &rows[start]
+            n = <int>min(BLOCK, rows.shape[0] - start)
+            for k in range(n):
+                b.lbda[k] = row[k].lbda
+                b.data[k] = row[k].data
+                b.stat[k] = row[k].stat
+            if scale != 1:
+                scale_rows(n, scale, b.data, b.stat)
             if n_flat > 0:
-                i_flat = find(&flat_start[0], n_flat, lbda, i_flat)
-                if flat[i_flat].outside:
-                    if flag_outside:
-                        row.dq |= OUTSIDE_RANGE
-                else:
-                    factor = flat[i_flat].intercept + flat[i_flat].gradient * lbda
-                    if multiply:
-                        row.data = <float>(row.data * factor)
-                        row.stat = <float>(<float>(row.stat * factor) * factor)
-                    if divide:
-                        row.data = <float>(row.data / factor)
-                        row.stat = <float>(<float>(row.stat / factor) / factor)
+                apply_flat_field(row, n, &c, &b)
             if has_dar:
-                l = lbda * 1e-4
-                s = 1 / (l * l)
-                dry = a0 + a1 / (b1 - s) + a2 / (b2 - s)
-                wet = p0 + s * (p1 + s * (p2 + s * p3))
-                index = 1 + dry_factor * ((1 + dry) - 1) + wet if dry_factor != 0 else 1 + (dry + wet)
-                shift = c * (n0 - index)
-                row.xpos = <float>(row.xpos + kx * shift)
-                row.ypos = <float>(row.ypos + ky * shift)
+                refract(b.lbda, n, refraction, b.work)
+                for k in range(n):
+                    row[k].xpos = <float>(row[k].xpos + refraction.kx * b.work[k])
+                    row[k].ypos = <float>(row[k].ypos + refraction.ky * b.work[k])
             if n_flux > 0:
-                i_flux = find(&flux_start[0], n_flux, lbda, i_flux)
-                node = &flux[i_flux]
-                d = lbda - node.base
-                gain = node.gain * exponential(node.slope * d)
-                f = row.data * gain
-                v = row.stat * gain * gain + f * f * (node.error[0] + d * (node.error[1] + d * node.error[2]))
-                if node.has_telluric:
-                    g = node.telluric[0] + d * node.telluric[1]
-                    v = g * g * v + f * f * (
-                        node.telluric_error[0] + d * (node.telluric_error[1] + d * node.telluric_error[2])
-                    )
-                    f = f * g
-                if near_edge(f) or near_edge(v):
-                    calibrate_exactly(row, &curves[i_flux], node.has_telluric, &constants[0])
-                else:
-                    row.data = <float>f
-                    row.stat = <float>v
-                if flag_outside and node.outside:
-                    row.dq |= OUTSIDE_RANGE
+                calibrate_flux(row, n, &c, &b)
+            else:
+                for k in range(n):
+                    row[k].data = b.data[k]
+                    row[k].stat = b.stat[k]
+            start += n

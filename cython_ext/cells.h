@@ -23,16 +23,16 @@ typedef struct {
 } muse_projector;
 
 /* Wavelengths, `stride` apart, to planes counted from 1. */
-MUSE_CLONES static void muse_to_planes(const float *lbda, ptrdiff_t stride, int count, double crval, double step,
-                                       double crpix, double *restrict plane)
+MUSE_WIDE_CLONES static void muse_to_planes(const float *lbda, ptrdiff_t stride, int count, double crval,
+                                            double step, double crpix, double *restrict plane)
 {
     for (int i = 0; i < count; i++)
         plane[i] = (lbda[i * stride] - crval) / step + crpix;
 }
 
 /* Degrees, `stride` apart and relative to `origin`, to rad relative to `zero`. */
-MUSE_CLONES static void muse_to_rad(const float *degrees, ptrdiff_t stride, int count, double origin, double per_degree,
-                                    double zero, double *restrict rad)
+MUSE_WIDE_CLONES static void muse_to_rad(const float *degrees, ptrdiff_t stride, int count, double origin,
+                                         double per_degree, double zero, double *restrict rad)
 {
     for (int i = 0; i < count; i++)
         rad[i] = (degrees[i * stride] + origin) * per_degree - zero;
@@ -42,7 +42,7 @@ MUSE_CLONES static void muse_to_rad(const float *degrees, ptrdiff_t stride, int 
  * Cells (from 0, clamped to n) of positions counted from 1, halves rounded away from zero; and the distance to the next
  * edge between two cells. Positions that are not a number are in cell 0, as in the reference.
  */
-MUSE_CLONES static void muse_nearest_cells(const double *position, int count, int n, int *cell, double *to_edge)
+MUSE_WIDE_CLONES static void muse_nearest_cells(const double *position, int count, int n, int *cell, double *to_edge)
 {
     const double end = n < INT_MAX ? n + 1.0 : n;
     for (int i = 0; i < count; i++) {
@@ -57,7 +57,7 @@ MUSE_CLONES static void muse_nearest_cells(const double *position, int count, in
 }
 
 /* Set `exact` to 0 where a position is not further than `edge` from the next edge. */
-MUSE_CLONES static void muse_away_from_edges(const double *to_edge, int count, double edge, int *restrict exact)
+MUSE_WIDE_CLONES static void muse_away_from_edges(const double *to_edge, int count, double edge, int *restrict exact)
 {
     for (int i = 0; i < count; i++)
         exact[i] = to_edge[i] > edge ? exact[i] : 0;
@@ -67,8 +67,8 @@ MUSE_CLONES static void muse_away_from_edges(const double *to_edge, int count, d
  * Numbers of cells among those of `n_planes` planes from `first` on, and of `ny` of their rows from `bottom` on; -1 for
  * those that are not among them. `plane` becomes that among these.
  */
-MUSE_CLONES static void muse_number_cells(const int *column, const int *row, int count, int first, int n_planes,
-                                          int bottom, int ny, int nx, int *restrict plane, int *restrict number)
+MUSE_WIDE_CLONES static void muse_number_cells(const int *column, const int *row, int count, int first, int n_planes,
+                                               int bottom, int ny, int nx, int *restrict plane, int *restrict number)
 {
     for (int i = 0; i < count; i++) {
         const int p = plane[i] - first, y = row[i] - bottom;
@@ -82,8 +82,8 @@ MUSE_CLONES static void muse_number_cells(const int *column, const int *row, int
  * Right ascensions and declinations in rad, relative to the reference point of the grid, to pixels counted from 1.
  * `exact` is set to 0 for positions where the series are not exact enough.
  */
-MUSE_CLONES static void muse_project(const muse_projector *projector, const double *ra, const double *dec, int count,
-                                     double *px, double *py, int *exact)
+MUSE_WIDE_CLONES static void muse_project(const muse_projector *projector, const double *ra, const double *dec,
+                                          int count, double *px, double *py, int *exact)
 {
     const muse_projector p = *projector;
     for (int i = 0; i < count; i++) {

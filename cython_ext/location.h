@@ -41,7 +41,8 @@ static inline double muse_atan(double z)
  * x, y: in the tangent plane, in degrees. phi, theta: longitude 0...2 pi, and latitude minus pi / 2, in rad. `done` is
  * set to 0 for positions that are not done: the pole, too far from it, not a number.
  */
-MUSE_CLONES static void muse_to_native(const double *x, const double *y, int count, float *phi, float *theta, int *done)
+MUSE_WIDE_CLONES static void muse_to_native(const double *x, const double *y, int count, float *phi, float *theta,
+                                            int *done)
 {
     for (int i = 0; i < count; i++) {
         const double a = x[i], b = -y[i], radius = sqrt(a * a + b * b), t = radius / MUSE_DEGREES;
@@ -64,8 +65,8 @@ MUSE_CLONES static void muse_to_native(const double *x, const double *y, int cou
  * phi, theta: as from `muse_to_native`. sin_dec, cos_dec: of the declination of the centre. ra: relative to the centre,
  * in degrees. sine: of the declination. `done` is set to 0 for positions that are not done.
  */
-MUSE_CLONES static void muse_to_sky(const double *phi, const double *theta, int count, double sin_dec, double cos_dec,
-                                    float *ra, double *sine, int *done)
+MUSE_WIDE_CLONES static void muse_to_sky(const double *phi, const double *theta, int count, double sin_dec,
+                                         double cos_dec, float *ra, double *sine, int *done)
 {
     /* in a loop of its own, or the next one has branches, and no vectors; `sine` is free until then */
     for (int i = 0; i < count; i++)
