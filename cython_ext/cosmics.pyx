@@ -37,6 +37,7 @@ cdef extern from "rowtest.h" nogil:
                                     int n_planes, const row_bins_t *bins, short *counts)
     void look_at_row "muse_look_at_row"(const short *before, const short *own, const short *after, Py_ssize_t nx,
                                         int middle, double sigma, const row_bins_t *bins, const row_cells_t *cells)
+    Py_ssize_t next_not_below "muse_next_not_below"(const short *below, Py_ssize_t x, Py_ssize_t nx)
 
 cdef enum:
     PADDING = 16  # values that may be read or written beyond the last one
@@ -225,18 +226,21 @@ cdef inline double limit_of(const neighbourhood_t *g, int kind, double sigma, fl
     return limit_iraf(g.sample, g.sample_variances, n, sigma)
 
 
-cdef inline float largest_value(const float *values, const cell_row_t *cells, Py_ssize_t start,
-                                Py_ssize_t end) noexcept nogil:
-    # Largest value of a cell, with that of unusable rows.
+cdef inline void look_at_cell(const float *values, const cell_row_t *cells, Py_ssize_t start, Py_ssize_t end,
+                              float *largest, short *usable) noexcept nogil:
+    # Largest value of a cell, with that of unusable rows, and how many are usable.
     cdef Py_ssize_t k
-    cdef float value, largest = -INFINITY
+    cdef short n = 0
+    cdef float value, found = -INFINITY
     for k in range(start, end):
         value = values[k]
         if value == -INFINITY:
             value = cells[k].data
-        if value > largest:
-            largest = value
-    return largest
+            n -= 1
+        if value > found:
+            found = value
+    largest[0] = found
+    usable[0] = <short>(n + (end - start))
 
 
 cdef bint lay_out_bins(neighbourhood_t *g, Py_ssize_t plane) noexcept nogil:
@@ -275,18 +279,15 @@ cdef void look_at_cells(neighbourhood_t *g, double sigma, const cell_row_t *cell
     # Find the largest value of each cell of a row, and the cells that need no closer look.
     cdef const short *before = g.merged[(y - 1) % 3].counts if y > 0 else g.no_counts
     cdef const short *after = g.merged[(y + 1) % 3].counts if y + 1 < g.ny else g.no_counts
-    cdef const short *own = g.no_counts if g.direction == ALONG_X else g.merged[y % 3].counts
+    cdef const short *own = NULL if g.direction == ALONG_X else g.merged[y % 3].counts
     cdef const int *offsets = g.offsets + (plane * g.ny + y) * g.nx
-    cdef Py_ssize_t x, k
+    cdef Py_ssize_t x
+    cdef short usable
     for x in range(g.nx):
-        g.row.largest[x] = largest_value(g.values, cells, offsets[x], offsets[x + 1])
+        look_at_cell(g.values, cells, offsets[x], offsets[x + 1], &g.row.largest[x], &usable)
+        g.row.own[x] = 0 if g.direction == ALL else usable
     if not g.counts_only:
         return
-    if g.direction != ALL:
-        for x in range(g.nx):
-            g.row.own[x] = 0
-            for k in range(offsets[x], offsets[x + 1]):
-                g.row.own[x] += g.values[k] > -INFINITY
     look_at_row(before, own, after, g.nx, g.direction != ALONG_Y, sigma, &g.bins, &g.row)
 
 
@@ -305,8 +306,12 @@ cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_ro
             take_row(g, y + 1, plane)
         look_at_cells(g, sigma, cells, y, plane)
         offsets = g.offsets + (plane * g.ny + y) * g.nx
-        for x in range(g.nx):
-            if g.row.below[x] or offsets[x] == offsets[x + 1]:
+        x = -1
+        while True:
+            x = next_not_below(g.row.below, x + 1, g.nx)
+            if x >= g.nx:
+                break
+            if offsets[x] == offsets[x + 1]:
                 continue
             largest = g.row.largest[x]
             limit = limit_of(g, kind, sigma, largest, x, y, plane)

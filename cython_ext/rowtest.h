@@ -122,28 +122,28 @@ static inline __attribute__((always_inline)) muse_s8 muse_below_limit(const floa
     return (median > 0) & ((one_bin & (two > 0)) | (two_bins & (three > 0)));
 }
 
-/*
- * Find the cells of a row that have nothing above median + sigma * MAD of the values around them, from the counts of the
- * row before, its own, and the row after; `middle` is false if the column of the cell itself does not count.
- */
-MUSE_CLONES static void muse_look_at_row(const int16_t *before, const int16_t *own, const int16_t *after, ptrdiff_t nx,
-                                         int middle, double sigma, const muse_row_bins *bins,
-                                         const muse_row_cells *cells)
+/* As `muse_look_at_row`; whether the own row and the own column count is known when this is compiled. */
+static inline __attribute__((always_inline)) void muse_look_at_some(const int16_t *before, const int16_t *own,
+                                                                    const int16_t *after, ptrdiff_t nx, double sigma,
+                                                                    const muse_row_bins *bins,
+                                                                    const muse_row_cells *cells, int has_row,
+                                                                    int has_column)
 {
     const ptrdiff_t stride = muse_row_stride(nx);
-    const muse_s16 counted = (muse_s16){0} - (int16_t)(middle != 0);
     for (ptrdiff_t x = 0; x < nx; x += MUSE_ROW_LANES) {
         muse_s16 sums[MUSE_ROW_BINS], median = {0}, two = {0}, three = {0};
         const muse_s16 alone = muse_load_counts(cells->own + x);
         muse_s16 total = alone, below = alone; /* wherever these are */
         for (int bin = 0; bin < MUSE_ROW_BINS; bin++) {
-            muse_s16 v[3];
-            for (int k = 0; k < 3; k++) {
-                const ptrdiff_t at = bin * stride + x + k;
-                v[k] = muse_load_counts(before + at) + muse_load_counts(own + at) + muse_load_counts(after + at);
+            const ptrdiff_t at = bin * stride + x;
+            muse_s16 sum = {0};
+            for (int k = 0; k < 3; k += has_column ? 1 : 2) {
+                sum += muse_load_counts(before + at + k) + muse_load_counts(after + at + k);
+                if (has_row)
+                    sum += muse_load_counts(own + at + k);
             }
-            sums[bin] = v[0] + (v[1] & counted) + v[2];
-            total += sums[bin];
+            sums[bin] = sum;
+            total += sum;
         }
         const muse_s16 half = (total + 1) >> 1;
         for (int bin = 0; bin < MUSE_ROW_BINS; bin++) {
@@ -169,6 +169,38 @@ MUSE_CLONES static void muse_look_at_row(const int16_t *before, const int16_t *o
             memcpy(cells->below + x + k, &m, sizeof m);
         }
     }
+}
+
+/*
+ * Find the cells of a row that have nothing above median + sigma * MAD of the values around them, from the counts of the
+ * row before, its own (NULL if it does not count), and the row after; `middle` is false if the column of the cell itself
+ * does not count.
+ */
+MUSE_CLONES static void muse_look_at_row(const int16_t *before, const int16_t *own, const int16_t *after, ptrdiff_t nx,
+                                         int middle, double sigma, const muse_row_bins *bins,
+                                         const muse_row_cells *cells)
+{
+    if (own == NULL)
+        muse_look_at_some(before, own, after, nx, sigma, bins, cells, 0, 1);
+    else if (middle)
+        muse_look_at_some(before, own, after, nx, sigma, bins, cells, 1, 1);
+    else
+        muse_look_at_some(before, own, after, nx, sigma, bins, cells, 1, 0);
+}
+
+/* The first of the cells from x on that may be above the limit; nx or more if there is none. */
+static inline ptrdiff_t muse_next_not_below(const int16_t *below, ptrdiff_t x, ptrdiff_t nx)
+{
+    uint64_t four;
+    for (; x < nx; x += 4) { /* there is room for whole vectors */
+        memcpy(&four, below + x, sizeof four);
+        if (four == UINT64_MAX)
+            continue;
+        while (below[x])
+            x++;
+        break;
+    }
+    return x;
 }
 
 #endif
