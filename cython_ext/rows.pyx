@@ -267,49 +267,32 @@ cdef inline uint32_t ordered(float x) noexcept nogil:
     return bits ^ (0xFFFFFFFFu if bits >> 31 else 0x80000000u)
 
 
+cdef inline uint32_t slice_key(const row_t* row) noexcept nogil:
+    return row.origin & SLICE_KEY_MASK
+
+
 cdef inline Py_ssize_t end_of_slice(const row_t* rows, Py_ssize_t start, Py_ssize_t n) noexcept nogil:
     """Return the end of the run of rows of the slice of row `start`."""
-    cdef uint32_t key = rows[start].origin & SLICE_KEY_MASK
+    cdef uint32_t key = slice_key(&rows[start])
     cdef Py_ssize_t stop = start + 1
-    while stop < n and (rows[stop].origin & SLICE_KEY_MASK) == key:
+    while stop < n and slice_key(&rows[stop]) == key:
         stop += 1
     return stop
 
 
-cdef Py_ssize_t longest_slice(const row_t* rows, Py_ssize_t n) noexcept nogil:
-    """Return the number of rows of the longest slice, -1 if slices are not in ascending order."""
-    cdef Py_ssize_t start = 0, stop, longest = 0
-    cdef uint32_t key, previous = 0
-    while start < n:
-        key = rows[start].origin & SLICE_KEY_MASK
-        if key < previous:
+cdef Py_ssize_t longest_to_sort(const row_t* rows, Py_ssize_t n) noexcept nogil:
+    """Return the number of rows of the longest slice, 0 if all are in order, -1 if slices do not ascend."""
+    cdef Py_ssize_t i, start = 0, longest = 0
+    cdef bint in_order = True
+    for i in range(1, n):
+        if slice_key(&rows[i]) == slice_key(&rows[i - 1]):
+            in_order = in_order and ordered(rows[i].lbda) >= ordered(rows[i - 1].lbda)
+            continue
+        if slice_key(&rows[i]) < slice_key(&rows[i - 1]):
             return -1
-        previous = key
-        stop = end_of_slice(rows, start, n)
-        if stop - start > longest:
-            longest = stop - start
-        start = stop
-    return longest
-
-
-def sort_space(const row_t[::1] rows):
-    """Return the number of rows that `sort` needs as working space.
-
-    Parameters
-    ----------
-    rows : ndarray of ROW, shape (n,)
-        Rows. If slices are not in ascending order, all rows are sorted together, else each slice for itself.
-
-    Returns
-    -------
-    int
-    """
-    cdef Py_ssize_t n = rows.shape[0], longest
-    if n == 0:
-        return 0
-    with nogil:
-        longest = longest_slice(&rows[0], n)
-    return n if longest < 0 else longest
+        longest = max(longest, i - start)
+        start = i
+    return 0 if in_order else max(longest, n - start)
 
 
 cdef void sort_by_wavelength(const row_t* rows, Py_ssize_t n, uint64_t* pairs, uint64_t* other) noexcept nogil:
@@ -359,13 +342,13 @@ cdef void sort_by_key(const row_t* rows, Py_ssize_t n, uint64_t* pairs, uint64_t
     cdef uint32_t key
     memset(&count[0], 0, sizeof(count))
     for i in range(n):
-        count[rows[i].origin & SLICE_KEY_MASK] += 1
+        count[slice_key(&rows[i])] += 1
     for i in range(N_KEYS):
         size = count[i]
         count[i] = position
         position += size
     for i in range(n):
-        key = rows[<uint32_t>pairs[i]].origin & SLICE_KEY_MASK
+        key = slice_key(&rows[<uint32_t>pairs[i]])
         other[count[key]] = pairs[i]
         count[key] += 1
     memcpy(pairs, other, n * sizeof(uint64_t))
@@ -379,7 +362,7 @@ def sort(row_t[::1] rows, uint64_t[::1] pairs, row_t[::1] buffer):
     rows : ndarray of ROW, shape (n,)
         Rows, fewer than 2^32.
     pairs : ndarray of uint64, shape (2 m,)
-        Working space; m as `sort_space` returns it.
+        Working space; m is n, and if slices are in ascending order the length of the longest one is used only.
     buffer : ndarray of ROW, shape (m,)
         Working space.
 
@@ -392,32 +375,23 @@ def sort(row_t[::1] rows, uint64_t[::1] pairs, row_t[::1] buffer):
     -----
     Rows that are sorted already cost one look each. NaN wavelengths come last in their slice. Releases the GIL.
     """
-    cdef Py_ssize_t i, n = rows.shape[0], m = buffer.shape[0], start = 0, stop, size
-    cdef Py_ssize_t longest
-    cdef bint ascending, grouped
-    if n == 0:
-        return True
+    cdef Py_ssize_t i, n = rows.shape[0], start = 0, stop, size, longest
+    cdef bint grouped
     require(n <= LARGEST_NUMBER, "rows: fewer than 2^32")
+    require(buffer.shape[0] >= n and pairs.shape[0] >= 2 * n, "pairs, buffer: for all rows")
     with nogil:
-        longest = longest_slice(&rows[0], n)
-    grouped = longest >= 0
-    if m < (longest if grouped else n) or pairs.shape[0] < 2 * m:
-        raise ValueError(f"working space: found {m} rows, expected {longest if grouped else n}")
-    with nogil:
-        while start < n:
+        longest = longest_to_sort(&rows[0], n) if n else 0
+        grouped = longest >= 0
+        if not grouped:
+            longest = n
+        while longest and start < n:
             stop = end_of_slice(&rows[0], start, n) if grouped else n
             size = stop - start
-            ascending = grouped
-            i = start + 1
-            while ascending and i < stop:
-                ascending = ordered(rows[i].lbda) >= ordered(rows[i - 1].lbda)
-                i += 1
-            if not ascending:
-                sort_by_wavelength(&rows[start], size, &pairs[0], &pairs[m])
-                if not grouped:
-                    sort_by_key(&rows[start], size, &pairs[0], &pairs[m])
-                for i in range(size):
-                    buffer[i] = rows[start + <uint32_t>pairs[i]]
-                memcpy(&rows[start], &buffer[0], size * sizeof(row_t))
+            sort_by_wavelength(&rows[start], size, &pairs[0], &pairs[longest])
+            if not grouped:
+                sort_by_key(&rows[start], size, &pairs[0], &pairs[longest])
+            for i in range(size):
+                buffer[i] = rows[start + <uint32_t>pairs[i]]
+            memcpy(&rows[start], &buffer[0], size * sizeof(row_t))
             start = stop
     return grouped

@@ -27,5 +27,4 @@ def sort_rows(rows: np.ndarray) -> bool:
     bool
         False if slices were not in ascending order, so that ranges of rows in headers no longer hold.
     """
-    space = rows_kernels.sort_space(rows)
-    return rows_kernels.sort(rows, np.empty(2 * space, np.uint64), np.empty(space, ROW))
+    return rows_kernels.sort(rows, np.empty(2 * len(rows), np.uint64), np.empty(len(rows), ROW))
