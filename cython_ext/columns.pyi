@@ -6,6 +6,7 @@ import numpy.typing as npt
 from typing_extensions import Buffer
 
 def unpack(raw: Buffer, stride: int, words: npt.NDArray[np.uint32], field: int) -> None: ...
+def pack(words: npt.NDArray[np.uint32], out: npt.NDArray[np.uint32]) -> int: ...
 def find_changes(
     raw: Buffer,
     stride: int,

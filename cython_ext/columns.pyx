@@ -2,20 +2,14 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Kernels between the columns of a file and rows in memory."""
 
-from libc.stdint cimport uint32_t
-from libc.string cimport memcpy
+from libc.stdint cimport uint32_t, uint64_t
 from bounded cimport index_below, require
 
 cdef extern from "ranges.h":
-    uint32_t muse_from_big_endian(uint32_t) noexcept nogil
+    uint32_t to_big_endian "muse_from_big_endian"(uint32_t word) noexcept nogil
+    uint32_t word_at "muse_word_at"(const unsigned char *raw) noexcept nogil
     float muse_float_at(const unsigned char *raw) noexcept nogil
     void muse_range(const unsigned char *raw, Py_ssize_t stride, Py_ssize_t n, float *low, float *high) noexcept nogil
-
-
-cdef inline uint32_t word_at(const unsigned char *raw) noexcept nogil:
-    cdef uint32_t word
-    memcpy(&word, raw, 4)
-    return muse_from_big_endian(word)
 
 
 cdef inline bint holds(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
@@ -44,6 +38,31 @@ def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] wor
     with nogil:
         for i in range(n):
             words[i, field] = word_at(&raw[i * stride])
+
+
+def pack(const uint32_t[::1] words, uint32_t[::1] out):
+    """Write words to `out` as they lie in a file, big-endian, and return their sum.
+
+    Parameters
+    ----------
+    words : ndarray of uint32, shape (n,)
+        Values of 4 bytes, seen as words.
+    out : ndarray of uint32, shape (n,)
+        Output.
+
+    Returns
+    -------
+    int
+        Sum of the words, modulo 2^64.
+    """
+    cdef Py_ssize_t i, n = words.shape[0]
+    cdef uint64_t total = 0
+    require(out.shape[0] == n, "out: one for each word")
+    with nogil:
+        for i in range(n):
+            total += words[i]
+            out[i] = to_big_endian(words[i])
+    return total
 
 
 def find_changes(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n, int mask, int last,

@@ -15,3 +15,11 @@ def read_pieces(
     out: Buffer,
     stop: npt.NDArray[np.int32],
 ) -> int: ...
+def read_columns(
+    descriptor: int,
+    positions: npt.NDArray[np.int64],
+    strides: npt.NDArray[np.int64],
+    fields: npt.NDArray[np.int32],
+    words: npt.NDArray[np.uint32],
+    buffer: Buffer,
+) -> tuple[int, int]: ...

@@ -37,8 +37,10 @@ RETURNS = {
     "autocal.clipped_mean": "tuple[float, float, int]",
     "columns.add_image": "int",
     "columns.find_changes": "tuple[int, int]",
+    "columns.pack": "int",
     "cosmics.scratch_sizes": "tuple[int, int, int]",
     "detect.label": "int",
+    "files.read_columns": "tuple[int, int]",
     "files.read_pieces": "int",
     "grid.n_chunks": "int",
     "grid.pixel_of_position": "tuple[float, float]",
@@ -55,7 +57,6 @@ RETURNS = {
     "rows.find_runs": "tuple[int, int]",
     "rows.sort": "bool",
     "rows.keep_inside": "int",
-    "rows.sort_space": "int",
     "sky_select.gather": "int",
 }
 _FUNCTION = re.compile(r"^def (\w+)\((.*?)\)(?: -> (.+?))?:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)

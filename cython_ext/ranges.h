@@ -20,12 +20,17 @@
 
 #define MUSE_LANES 32
 
-static inline float muse_float_at(const unsigned char *raw)
+static inline uint32_t muse_word_at(const unsigned char *raw)
 {
     uint32_t word;
-    float value;
     memcpy(&word, raw, 4);
-    word = muse_from_big_endian(word);
+    return muse_from_big_endian(word);
+}
+
+static inline float muse_float_at(const unsigned char *raw)
+{
+    const uint32_t word = muse_word_at(raw);
+    float value;
     memcpy(&value, &word, 4);
     return value;
 }

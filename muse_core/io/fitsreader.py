@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from muse_core.cython_ext import files as files_kernels
 from muse_core.errors import InputError, MissingFileError, ResourceError
 from muse_core.io.compressed import Decompressor, decompressor
 from muse_core.io.files import close_quietly
@@ -36,6 +37,8 @@ _LONGEST_HEADER = 64 << 20
 #: Bytes of a header that are read at once, and those of an extension at first: most are short.
 _AT_A_TIME, _AT_FIRST = 32 * BLOCK, 2 * BLOCK
 _COPIED = 1 << 20
+#: Rows of which the columns are read at a time: they stay in the cache.
+_COLUMN_ROWS = 1 << 13
 #: Bytes that may follow the last HDU of a compressed file.
 _TRAILING = 1 << 24
 #: Bytes that an array of a calibration may take; a run with less memory allows less, see `limit_arrays`.
@@ -384,15 +387,18 @@ class FitsFile:
         self._identity = identity
         return descriptor
 
-    def _pread(self, begin: int, n_bytes: int) -> bytes:
-        """Return bytes of the file as it is, fewer at its end."""
+    def _opened(self) -> int:
         descriptor = self._descriptor
         if descriptor is None:
             with self._lock:
                 if self._descriptor is None:
                     self._descriptor = self._open()
                 descriptor = self._descriptor
-        return self._pread_from(descriptor, begin, n_bytes)
+        return descriptor
+
+    def _pread(self, begin: int, n_bytes: int) -> bytes:
+        """Return bytes of the file as it is, fewer at its end."""
+        return self._pread_from(self._opened(), begin, n_bytes)
 
     def _pread_from(self, descriptor: int, begin: int, n_bytes: int) -> bytes:
         parts: list[bytes] = []
@@ -406,8 +412,14 @@ class FitsFile:
                 parts.append(part)
                 begin, n_bytes = begin + len(part), n_bytes - len(part)
         except OSError as error:
-            raise InputError(f"{self.path}: cannot be read at byte {begin} ({error.strerror})") from error
+            raise self._unreadable(begin, error.strerror) from error
         return b"".join(parts)
+
+    def _unreadable(self, begin: int, why: str | None) -> InputError:
+        return InputError(f"{self.path}: cannot be read at byte {begin} ({why})")
+
+    def _truncated(self, end: int) -> InputError:
+        return InputError(f"{self.path}: found {end} bytes, expected more; file truncated?")
 
     def _decompress(self, end: int) -> tuple[BinaryIO, int]:
         """Decompress up to byte `end`; return where that is, and how many bytes there are then."""
@@ -457,8 +469,28 @@ class FitsFile:
             copy, _ = self._decompress(begin + n_bytes)
             raw = self._pread_from(copy.fileno(), begin, n_bytes)
         if len(raw) < n_bytes and not partial:
-            raise InputError(f"{self.path}: found {begin + len(raw)} bytes, expected more; file truncated?")
+            raise self._truncated(begin + len(raw))
         return raw
+
+    def read_columns(self, positions: np.ndarray, strides: np.ndarray, fields: np.ndarray, words: np.ndarray) -> None:
+        """Read columns of big-endian 4-byte values into fields of rows; see `muse_core.cython_ext.files.read_columns`.
+
+        Raises
+        ------
+        InputError
+            They cannot be read.
+        """
+        if self._stream is None:
+            descriptor = self._opened()
+        else:
+            end = int((positions + strides * len(words)).max())
+            descriptor = self._decompress(end)[0].fileno()
+        buffer = np.empty(min(_COLUMN_ROWS * int(strides.max()), _COPIED), np.uint8)
+        status, position = files_kernels.read_columns(descriptor, positions, strides, fields, words, buffer)
+        if status == files_kernels.TOO_SHORT:
+            raise self._truncated(os.fstat(descriptor).st_size)
+        if status:
+            raise self._unreadable(position, os.strerror(status))
 
     def verify(self) -> None:
         """Check a compressed file as a whole, for what it has got is known from the sum at its end only.

@@ -12,9 +12,10 @@ from typing import Self
 
 import numpy as np
 
+from muse_core.cython_ext import columns as columns_kernels
 from muse_core.errors import ProductError
 from muse_core.io.files import begin_sync, create_beside, describe_os_error, read_all, write_all
-from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, array_sum, fold, signed_header, word_sum
+from muse_core.io.signature import BLOCK, MD5_CHUNK, DataMD5, fold, signed_header, word_sum
 from muse_core.model.cards import formatted
 from muse_core.model.fits import Card, Header
 
@@ -98,8 +99,8 @@ class FitsStreamWriter:
     def _write_piece(self, hdu: int, start: int, values: np.ndarray) -> None:
         size = values.itemsize
         if size == 4:
-            total = array_sum(values)
-            raw = values.byteswap()
+            raw = np.empty(values.size, np.uint32)
+            total = columns_kernels.pack(values.view(np.uint32), raw)
         else:
             raw = values.astype(values.dtype.newbyteorder(">")).view(np.uint8)
             total = word_sum(raw, start * size % 4)

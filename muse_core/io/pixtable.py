@@ -237,11 +237,19 @@ class PixelTableFile:
         stop = self.n_rows if stop is None else stop
         out = np.empty(stop - start, ROW) if out is None else out
         words = out.view(np.uint32).reshape(-1, len(FIELDS))
+        fields = np.array([FIELDS.index(FIELD_OF_COLUMN[name]) for name in columns], np.intc)
+        found = [self._columns[name] for name in columns]
+        plain = [column for column in found if isinstance(column, _DiskColumn) and column.target is column.dtype]
+        if len(plain) == len(found):  # as they always are in files of the pipeline
+            strides = np.array([column.stride for column in plain], np.int64)
+            positions = np.array([column.offset for column in plain], np.int64) + start * strides
+            self._file.read_columns(positions, strides, fields, words)
+            return out
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
-            for name in columns:
+            for name, field in zip(columns, fields.tolist(), strict=True):
                 raw, stride = self.raw_column(name, a, b)
-                columns_kernels.unpack(raw, stride, words[a - start : b - start], FIELDS.index(FIELD_OF_COLUMN[name]))
+                columns_kernels.unpack(raw, stride, words[a - start : b - start], field)
         return out
 
     def load(self) -> PixelTable:

@@ -58,11 +58,6 @@ def word_sum(data: "Buffer", phase: int = 0) -> int:
     return fold(total)
 
 
-def array_sum(values: np.ndarray) -> int:
-    """Return `word_sum` of native 4-byte `values` as they will lie, big-endian, in a file."""
-    return fold(int(values.view(np.uint32).sum(dtype=np.uint64)))
-
-
 def encode_checksum(total: int) -> str:
     """Return the 16 characters of CHECKSUM for the ones' complement sum `total` of an HDU with CHECKSUM all zero."""
     value = 0xFFFFFFFF ^ total

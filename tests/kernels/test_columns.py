@@ -146,3 +146,12 @@ def test_changes_of_too_few_bytes():
         columns_kernels.find_changes(b"1234567", 4, 2, 1, -1, np.empty(2, np.int64))
     with pytest.raises(ValueError, match="more than mask"):
         columns_kernels.find_changes(b"12345678", 4, 2, 2, -1, np.empty(2, np.int64))
+
+
+@pytest.mark.parametrize("n", [0, 1, 7, 4099])
+def test_pack(n):
+    values = np.random.default_rng(n).normal(size=n).astype(np.float32)
+    out = np.zeros(n, np.uint32)
+    total = columns_kernels.pack(values.view(np.uint32), out)
+    assert out.tobytes() == values.astype(">f4").tobytes()
+    assert total == sum(values.view(np.uint32).tolist())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Pieces of files into memory: against slices of the bytes; what cannot be read."""
+"""Pieces and columns of files into memory: against slices of the bytes; what cannot be read."""
 
 import errno
 import os
@@ -60,3 +60,49 @@ def test_pieces_that_do_not_fit(files, positions, lengths, size):
 def test_room_of_another_size(files, size):
     with pytest.raises(ValueError, match="out"):
         read(files[1], [0, 0], [1, 1], size)
+
+
+#: First byte of three columns, and the distances of their values.
+POSITIONS, STRIDES, FIELDS = np.array([3, 900, 2001]), np.array([4, 28, 9]), np.array([6, 0, 2], np.int32)
+
+
+def read_columns(descriptor, n, buffer=64, positions=POSITIONS, strides=STRIDES, fields=FIELDS):
+    words, buffer = np.full((n, 7), 5, np.uint32), np.empty(buffer, np.uint8)
+    return files_kernels.read_columns(int(descriptor), positions, strides, fields, words, buffer), words
+
+
+@pytest.mark.parametrize("n", [0, 1, 100])
+@pytest.mark.parametrize("buffer", [4, 31, 32, 33, 4000])
+def test_columns(files, n, buffer):
+    content, descriptors = files
+    status, words = read_columns(descriptors[0], n, buffer)
+    assert status == (0, status[1])
+    expected = np.full((n, 7), 5, np.uint32)
+    for position, stride, field in zip(POSITIONS, STRIDES, FIELDS, strict=True):
+        for i in range(n):
+            raw = content[0][position + i * stride :][:4].tobytes()
+            expected[i, field] = int.from_bytes(raw, "big")
+    np.testing.assert_array_equal(words, expected)
+
+
+def test_columns_that_cannot_be_read(files):
+    _, descriptors = files
+    (status, position), _ = read_columns(descriptors[0], 200)
+    assert status == files_kernels.TOO_SHORT
+    assert 900 + 28 * 100 < position < 900 + 28 * 200
+    assert read_columns(-1, 1)[0] == (errno.EBADF, 3)
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("positions", {"positions": np.array([0, -1, 0])}),
+        ("strides", {"strides": np.array([4, 3, 4])}),
+        ("strides, fields", {"strides": np.array([4])}),
+        ("fields", {"fields": np.array([0, 7, 1], np.int32)}),
+        ("buffer", {"buffer": 3}),
+    ],
+)
+def test_columns_that_do_not_fit(files, what, change):
+    with pytest.raises(ValueError, match=f"expected {what}: "):
+        read_columns(files[1][0], 5, **change)

@@ -236,6 +236,7 @@ def calls(kernels):
             np.arange(4 * N, dtype=np.uint8), 4, N, zeros(1, dtype=np.float32), zeros(1, dtype=np.float32),
         ),
         "columns.find_changes": lambda: (np.arange(4 * N, dtype=np.uint8), 4, N, 7, -1, zeros(8, dtype=np.int64)),
+        "columns.pack": lambda: (np.arange(N, dtype=np.uint32), zeros(N, dtype=np.uint32)),
         "columns.unpack": lambda: (np.arange(4 * N, dtype=np.uint8), 4, zeros(N, 7, dtype=np.uint32), 2),
         "cosmics.scratch_sizes": lambda: (4, 30, 40, True),
         **{
@@ -245,6 +246,10 @@ def calls(kernels):
         },
         "darcheck.shift_positions": lambda: (rows(), 5000.0, 10.0, floats(3), floats(3)),
         "detect.label": lambda: (zeros(5, 6, dtype=np.uint8), zeros(5, 6, dtype=np.int32)),
+        "files.read_columns": lambda: (
+            ZEROS, np.arange(3), np.array([4, 28, 5]), np.array([0, 6, 2], np.int32), zeros(N, 7, dtype=np.uint32),
+            zeros(100, dtype=np.uint8),
+        ),
         "files.read_pieces": lambda: (
             np.full(2, ZEROS, np.int32), np.arange(2), np.full(2, 4), np.ones(8, np.uint8), zeros(1, dtype=np.int32),
         ),
@@ -301,7 +306,6 @@ def calls(kernels):
         ),
         "rows.limits": lambda: (rows(), np.array([3e38, -3e38] * 3), zeros(2048, dtype=np.uint8)),
         "rows.keep_inside": lambda: (rows(), 5000.0, 5100.0),
-        "rows.sort_space": lambda: (rows(),),
         "rows.sort": lambda: (rows(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),
         "rows.sort/descending": lambda: (rows()[::-1].copy(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),
         "sky_lines.profile": lambda: (*(a.copy() for a in LSF), 5001.0, zeros(2, 10)),
