@@ -2,7 +2,7 @@
 """The steps of a run with the time that each will take, from headers alone.
 
 ``benchmarks/costs.py`` measures the costs and can write them. Those of rows beside voxels of a cube, of the start and
-of exposures were shared out by hand before it had a case of many exposures, and agree with what it finds since.
+of exposures were shared out by hand, from longer runs (``benchmarks/side_by_side.py --ours``) beside its own.
 """
 
 import math
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 
 #: Seconds of start and end of a run, between the steps of an exposure, and between steps for each row.
-START_SECONDS = 0.25
-EXPOSURE_SECONDS = 0.06
-BETWEEN = Cost(0.0, 1.2e-8)
+START_SECONDS = 0.2
+EXPOSURE_SECONDS = 0.04
+BETWEEN = Cost(0.0, 4e-9)
 #: For each row: to load and calibrate it, to put it on the sky, to look at it once more, to have it in a cube, also in
 #: one whose cosmic rays are found by iterations; to write it into a table or the image of all slices.
-LOAD = Cost(5.4e-8, 2e-9)
-LOCATE = Cost(4.2e-8, 2e-9)
-LOOK = Cost(2e-8, 0.0)
-CUBE_ROW = Cost(8.5e-8, 2.3e-8)
-ITERATED_ROW = Cost(1.84e-7, 1.5e-8)
-WRITE = Cost(3e-8, 8.7e-8)
-STACK = Cost(2e-8, 1.6e-7)
+LOAD = Cost(2e-8, 2e-9)
+LOCATE = Cost(1.8e-8, 2e-9)
+LOOK = Cost(8e-9, 0.0)
+CUBE_ROW = Cost(3.7e-8, 1.6e-8)
+ITERATED_ROW = Cost(5.5e-8, 2.2e-8)
+WRITE = Cost(1.7e-8, 5e-8)
+STACK = Cost(1.5e-8, 7.5e-8)
 #: For each voxel of a cube, for each pixel of an image whose sources are looked for.
-VOXEL = Cost(1.1e-8, 3e-9)
-PIXEL = Cost(0.0, 1e-6)
+VOXEL = Cost(2e-9, 3e-9)
+PIXEL = Cost(0.0, 6e-7)
 #: How often each row of a cube is worked on that these costs are for, since slabs have halos; and how much more a row
 #: costs where slabs are made in bands, which read some rows that they do not need.
 _USUAL, _IN_BANDS = 1.15, 1.3
