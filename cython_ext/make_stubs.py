@@ -55,8 +55,8 @@ RETURNS = {
     "rows.constants": "tuple[dict[str, int], dict[str, int]]",
     "rows.compress": "int",
     "rows.find_runs": "tuple[int, int]",
-    "rows.sort": "bool",
     "rows.keep_inside": "int",
+    "rows.sort_space": "tuple[int, bool]",
     "sky_select.gather": "int",
 }
 _FUNCTION = re.compile(r"^def (\w+)\((.*?)\)(?: -> (.+?))?:\n(.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)

@@ -354,44 +354,60 @@ cdef void sort_by_key(const row_t* rows, Py_ssize_t n, uint64_t* pairs, uint64_t
     memcpy(pairs, other, n * sizeof(uint64_t))
 
 
-def sort(row_t[::1] rows, uint64_t[::1] pairs, row_t[::1] buffer):
+def sort_space(const row_t[::1] rows):
+    """Return how many rows `sort` needs room for.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows.
+
+    Returns
+    -------
+    n_rows : int
+        Those of the longest slice, or all if slices do not ascend; 0 if there is nothing to sort.
+    grouped : bool
+        Whether slices ascend.
+    """
+    cdef Py_ssize_t longest = 0
+    with nogil:
+        if rows.shape[0]:
+            longest = longest_to_sort(&rows[0], rows.shape[0])
+    return (rows.shape[0], False) if longest < 0 else (longest, True)
+
+
+def sort(row_t[::1] rows, bint grouped, uint64_t[::1] pairs, row_t[::1] buffer):
     """Sort rows stably by (slice key, wavelength), in place.
 
     Parameters
     ----------
     rows : ndarray of ROW, shape (n,)
         Rows, fewer than 2^32.
+    grouped : bool
+        Slices ascend: each is sorted for itself.
     pairs : ndarray of uint64, shape (2 m,)
-        Working space; m is n, and if slices are in ascending order the length of the longest one is used only.
+        Working space; m as `sort_space` returns it.
     buffer : ndarray of ROW, shape (m,)
         Working space.
 
-    Returns
-    -------
-    bool
-        False if slices were not in ascending order, so that rows moved between slices.
-
     Notes
     -----
-    Rows that are sorted already cost one look each. NaN wavelengths come last in their slice. Releases the GIL.
+    NaN wavelengths come last in their slice. Releases the GIL.
     """
-    cdef Py_ssize_t i, n = rows.shape[0], start = 0, stop, size, longest
-    cdef bint grouped
+    cdef Py_ssize_t i, n = rows.shape[0], m = buffer.shape[0], start = 0, stop, size
     require(n <= LARGEST_NUMBER, "rows: fewer than 2^32")
-    require(buffer.shape[0] >= n and pairs.shape[0] >= 2 * n, "pairs, buffer: for all rows")
+    require(pairs.shape[0] >= 2 * m, "pairs: two for each row of buffer")
     with nogil:
-        longest = longest_to_sort(&rows[0], n) if n else 0
-        grouped = longest >= 0
-        if not grouped:
-            longest = n
-        while longest and start < n:
+        while start < n:
             stop = end_of_slice(&rows[0], start, n) if grouped else n
             size = stop - start
-            sort_by_wavelength(&rows[start], size, &pairs[0], &pairs[longest])
+            if size > m:
+                break
+            sort_by_wavelength(&rows[start], size, &pairs[0], &pairs[m])
             if not grouped:
-                sort_by_key(&rows[start], size, &pairs[0], &pairs[longest])
+                sort_by_key(&rows[start], size, &pairs[0], &pairs[m])
             for i in range(size):
                 buffer[i] = rows[start + <uint32_t>pairs[i]]
             memcpy(&rows[start], &buffer[0], size * sizeof(row_t))
             start = stop
-    return grouped
+    require(start >= n, "buffer: for the longest slice, or all rows")

@@ -66,7 +66,7 @@ class _Piece:
     def __call__(self) -> None:
         for _ in range(_ROUNDS):
             columns_kernels.unpack(self._raw, 4, self._words, FIELDS.index("lbda"))
-            rows_kernels.sort(self._rows, self._pairs, self._buffer)
+            rows_kernels.sort(self._rows, True, self._pairs, self._buffer)
 
 
 def _seconds_together(n_threads: int) -> float:

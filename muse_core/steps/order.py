@@ -27,4 +27,7 @@ def sort_rows(rows: np.ndarray) -> bool:
     bool
         False if slices were not in ascending order, so that ranges of rows in headers no longer hold.
     """
-    return rows_kernels.sort(rows, np.empty(2 * len(rows), np.uint64), np.empty(len(rows), ROW))
+    n_rows, grouped = rows_kernels.sort_space(rows)
+    if n_rows:
+        rows_kernels.sort(rows, grouped, np.empty(2 * n_rows, np.uint64), np.empty(n_rows, ROW))
+    return grouped

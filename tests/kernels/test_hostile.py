@@ -306,8 +306,11 @@ def calls(kernels):
         ),
         "rows.limits": lambda: (rows(), np.array([3e38, -3e38] * 3), zeros(2048, dtype=np.uint8)),
         "rows.keep_inside": lambda: (rows(), 5000.0, 5100.0),
-        "rows.sort": lambda: (rows(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),
-        "rows.sort/descending": lambda: (rows()[::-1].copy(), zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),
+        "rows.sort": lambda: (rows(), True, zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW)),
+        "rows.sort/descending": lambda: (
+            rows()[::-1].copy(), False, zeros(2 * N, dtype=np.uint64), zeros(N, dtype=ROW),
+        ),
+        "rows.sort_space": lambda: (rows(),),
         "sky_lines.profile": lambda: (*(a.copy() for a in LSF), 5001.0, zeros(2, 10)),
         "sky_lines.line_spectrum": lambda: (
             floats(N, start=4998, stop=5006), *(a.copy() for a in (*LINES, *LSF)), True, zeros(2, 10), zeros(N),
