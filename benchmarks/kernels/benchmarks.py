@@ -52,7 +52,7 @@ class Rows:
 
     def time_sort(self, n: int) -> None:
         """By IFU, slice and wavelength."""
-        row_kernels.sort(self.rows, self.keys, self.sorted)
+        row_kernels.sort(self.rows, False, self.keys, self.sorted)
 
     def time_limits(self, n: int) -> None:
         """Of positions and wavelengths."""

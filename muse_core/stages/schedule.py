@@ -42,8 +42,8 @@ STACK = Cost(1.5e-8, 7.5e-8)
 VOXEL = Cost(2e-9, 3e-9)
 PIXEL = Cost(0.0, 6e-7)
 #: How often each row of a cube is worked on that these costs are for, since slabs have halos; and how much more a row
-#: costs where slabs are made in bands, which read some rows that they do not need.
-_USUAL, _IN_BANDS = 1.15, 1.3
+#: costs where slabs are made in bands, for which rows are read that they do not need, and chosen by where they are.
+_USUAL, _IN_BANDS = 1.15, 2.6
 #: How much loading tells of the speed of other steps: it waits for the disk.
 _OF_DISK = 0.3
 
