@@ -127,7 +127,7 @@ cdef void calibrate_exactly(
     row.stat = <float>v
 
 
-cdef struct curves_of_rows_t:
+cdef struct calibration_t:
     int flat_mode
     Py_ssize_t n_flat
     const double *flat_start
@@ -158,7 +158,7 @@ cdef inline void flag_rows(row_t *rows, int begin, int end) noexcept nogil:
         rows[k].dq |= OUTSIDE_RANGE
 
 
-cdef void apply_flat_field(row_t *rows, int n, curves_of_rows_t *c, block_t *b) noexcept nogil:
+cdef void apply_flat_field(row_t *rows, int n, calibration_t *c, block_t *b) noexcept nogil:
     cdef int begin = 0, end
     cdef Py_ssize_t i
     cdef const factor_t *factor
@@ -179,7 +179,7 @@ cdef void apply_flat_field(row_t *rows, int n, curves_of_rows_t *c, block_t *b) 
         begin = end
 
 
-cdef void calibrate_flux(row_t *rows, int n, curves_of_rows_t *c, block_t *b) noexcept nogil:
+cdef void calibrate_flux(row_t *rows, int n, calibration_t *c, block_t *b) noexcept nogil:
     cdef int begin = 0, end, k
     cdef Py_ssize_t i
     cdef const flux_t *flux
@@ -253,14 +253,14 @@ def calibrate(
     cdef int k, n
     cdef row_t *row
     cdef const refraction_t *refraction = NULL
-    cdef curves_of_rows_t c
+    cdef calibration_t c
     cdef block_t b
     require(n_flat == 0 or flat_start.shape[0] == n_flat + 1, "flat_start: one more than intervals")
     require(n_flux == 0 or flux_start.shape[0] == n_flux + 1, "flux_start: one more than intervals")
     require(n_flux == 0 or curves.shape[0] == n_flux, "curves: one for each interval")
     require(n_flux == 0 or constants.shape[0] == 1, "constants: of an exposure")
     require(not has_dar or dar.shape[0] == N_REFRACTION, "dar: 14 constants")
-    c = curves_of_rows_t(flat_mode, n_flat, NULL, NULL, n_flux, NULL, NULL, NULL, NULL, flag_outside, 0, 0)
+    c = calibration_t(flat_mode, n_flat, NULL, NULL, n_flux, NULL, NULL, NULL, NULL, flag_outside, 0, 0)
     if has_dar:
         refraction = <const refraction_t *>&dar[0]
     if n_flat > 0:

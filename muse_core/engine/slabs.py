@@ -8,7 +8,6 @@ import copy
 import dataclasses
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -16,7 +15,8 @@ import numpy as np
 
 from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources, SlabMemory
-from muse_core.engine.store import RowStore, Window, index_bytes, stretch_rows
+from muse_core.engine.slabplan import SlabPlanner, needed_wavelengths, slab_ranges
+from muse_core.engine.store import RowStore, Window, index_bytes
 from muse_core.engine.threads import map_in_order, run_stoppable
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
@@ -30,20 +30,8 @@ from muse_core.steps.resample import (
     SlabResult,
     SlabSize,
     rows_of_extents,
-    slab_bytes,
-    slab_memory,
-    slab_size,
 )
 
-#: Slabs of a small cube, which is not made at once, for less memory; planes of a slab, with which the halo is little.
-_SLABS, _SMALLEST = 6, 24
-#: For each row of a band: its number and weight, and those of the band before and after, which the allocator keeps.
-_BAND_ROW_BYTES = 44
-#: Slabs that each worker of a cluster gets at least, and planes of such a slab: between these where there are rows of
-#: many exposures in a plane.
-_SLABS_EACH, _THIN, _THICK = 3, 8, 16
-#: Data, stat and flags of a voxel in a slab.
-_VOXEL_BYTES = 12
 #: Bits of the lower half of the number of a row.
 _HALF = 32
 #: A grid with more voxels than this for each row is a mistake: a pointing or a wavelength that is wrong.
@@ -51,52 +39,6 @@ _EMPTY_VOXELS_PER_ROW = 1000
 _SMALL_GRID = 10**8
 #: Name of the work on all planes of a cube.
 RESAMPLING = "resampling planes"
-
-
-def plan_slab(
-    n_rows: int,
-    grid: OutputGrid,
-    options: ResampleOptions,
-    limits: SlabMemory,
-    n_threads: int,
-    spread: Callable[[], RowSpread] | None = None,
-) -> SlabSize:
-    """Return the size of a slab of a cube from `n_rows` rows; see `slab_size`."""
-    n_rows_each = rows_per_plane(n_rows, grid)
-
-    def memory(n_planes: int) -> int:
-        return slab_memory(grid, options, SlabSize(n_planes), n_rows_each, n_threads)
-
-    enough = min(limits.wanted, max(memory(grid.nz) // _SLABS, memory(min(_SMALLEST, grid.nz))))
-    return slab_size(limits.most, grid, options, n_rows_each, n_threads, enough, spread)
-
-
-def plan_shared_slab(
-    n_planes: int,
-    n_workers: int,
-    n_rows: int,
-    grid: OutputGrid,
-    options: ResampleOptions,
-    limits: SlabMemory,
-    n_threads: int,
-    spread: Callable[[], RowSpread] | None = None,
-) -> SlabSize:
-    """Return the size of a slab where several workers make `n_planes`; the others as for `plan_slab`.
-
-    Each worker gets some slabs, so that nobody waits long for the last one, and slabs are not so thin that most of the
-    work is for what is beside them.
-    """
-    alone = plan_slab(n_rows, grid, options, limits, n_threads, spread)
-    most = slab_size(limits.most, grid, options, rows_per_plane(n_rows, grid), n_threads, None, spread)
-    fair = max(-(-n_planes // (_SLABS_EACH * n_workers)), _THIN)
-    if most.n_bands == 1:
-        return SlabSize(min(fair, max(alone.n_planes, _THICK), most.n_planes))
-    return dataclasses.replace(most, n_planes=min(fair, most.n_planes))
-
-
-def rows_per_plane(n_rows: int, grid: OutputGrid) -> float:
-    """Return twice the mean, since rows are not spread evenly over the planes."""
-    return 2 * n_rows / grid.nz
 
 
 @record
@@ -113,86 +55,6 @@ class OwnCube:
 
     options: ResampleOptions
     voxel_bytes: int = 0
-
-
-@record
-class ExpectedSlabs:
-    """What a `SlabSource` will do, as far as it is known before there are rows.
-
-    Attributes
-    ----------
-    memory_bytes : int
-        Memory that it will take, rows included; the plan of a slab allows for more.
-    again : float
-        How often a row will be worked on, with what is for the halos of planes and bands.
-    in_bands : bool
-        Whether slabs are made in bands.
-    """
-
-    memory_bytes: int
-    again: float
-    in_bands: bool
-
-
-def expected_slabs(
-    n_rows: int,
-    n_slices: int,
-    wavelengths: tuple[float, float],
-    grid: OutputGrid,
-    options: ResampleOptions,
-    limits: SlabMemory,
-    n_threads: int,
-    n_workers: int = 0,
-    spread: Callable[[], RowSpread] | None = None,
-) -> ExpectedSlabs:
-    """Return what a `SlabSource` will do.
-
-    Parameters
-    ----------
-    n_rows, n_slices : int
-        Number of rows, and of slices (of all exposures) in which they lie together.
-    wavelengths : tuple of float
-        Between which rows are taken to be spread evenly, in Angstrom.
-    grid, options : OutputGrid, ResampleOptions
-        Grid and method.
-    limits, n_threads : SlabMemory, int
-        As for `plan_slab`.
-    n_workers : int
-        Workers who make the slabs; 0 if we do.
-    spread : callable, optional
-        As for `slab_size`.
-    """
-    size = plan_slab(n_rows, grid, options, limits, n_threads, spread)
-    if n_workers:
-        size = plan_shared_slab(grid.nz, n_workers, n_rows, grid, options, limits, n_threads, spread)
-    low, high = wavelengths
-    whole, n_planes = 0.0, 0
-    for first, last in slab_ranges(grid, size.n_planes):
-        first, last = max(first - options.halo, 0), min(last + options.halo, grid.nz)
-        begin, end = needed_wavelengths(grid, first, last)
-        inside = min(end, high) - max(begin, low)
-        whole = max(whole, inside / (high - low) if high > low else 1.0)
-        n_planes += last - first
-    window = min(n_rows, int(whole * n_rows) + stretch_rows(n_rows) * n_slices)
-    window = int(window * size.share)
-    used = slab_bytes(grid, options, size, window, n_threads) + (size.n_bands > 1) * _BAND_ROW_BYTES * window
-    if size.n_planes >= grid.nz:  # there is no slab before
-        used -= _VOXEL_BYTES * math.prod(grid.shape)
-    return ExpectedSlabs(ROW.itemsize * window + used, n_planes / grid.nz * size.again, size.n_bands > 1)
-
-
-def slab_ranges(grid: OutputGrid, thickness: int, first: int = 0) -> list[tuple[int, int]]:
-    """Return first plane and last + 1 of each slab."""
-    edges = [*range(first, grid.nz, thickness), grid.nz]
-    return list(zip(edges[:-1], edges[1:], strict=True))
-
-
-def needed_wavelengths(grid: OutputGrid, low: int, high: int) -> tuple[float, float]:
-    """Return the range of wavelengths of the rows of planes `low` to `high` - 1."""
-    # rows beyond the grid are in its outermost planes
-    begin = -math.inf if low <= 0 else float(grid.first_wavelength(low))
-    end = math.inf if high >= grid.nz else float(grid.first_wavelength(high))
-    return begin, end
 
 
 def refuse_empty_grid(grid: OutputGrid, n_rows: int, limits: str) -> None:
@@ -354,11 +216,15 @@ class SlabSource:
         self._begin, self._end = begin, store.first + store.n_rows if end is None else end
         self.weights, self._select = weights, select
         self.n_rows = self._end - begin
-        limits = resources.slab_memory(store.memory_bytes, index_bytes(store.n_rows))
         self._ranges: np.ndarray | None = None
-        options, n_threads = resampler.options, resources.n_threads
-        self._size = plan_slab(self.n_rows, resampler.grid, options, limits, n_threads, self.spread)
+        limits = resources.slab_memory(store.memory_bytes, index_bytes(store.n_rows))
+        self._size = self.planner(limits, resources.n_threads).slab()
         self._bands: list[Part] | None = None
+
+    def planner(self, limits: SlabMemory, n_threads: int) -> SlabPlanner:
+        """Return what decides on the size of slabs that are made with so much memory, by so many threads."""
+        made = self.resampler
+        return SlabPlanner(made.grid, made.options, self.n_rows, limits, n_threads, self.spread)
 
     @property
     def thickness(self) -> int:

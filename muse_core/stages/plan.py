@@ -15,7 +15,8 @@ from muse_core.engine.pace import pace_of
 from muse_core.engine.plan import Disk, ExposureStep, Plan
 from muse_core.engine.progress import resident_memory
 from muse_core.engine.resources import BASE_BYTES
-from muse_core.engine.slabs import ExpectedSlabs, OwnCube, expected_slabs, refuse_empty_grid
+from muse_core.engine.slabplan import ExpectedSlabs, SlabPlanner
+from muse_core.engine.slabs import OwnCube, refuse_empty_grid
 from muse_core.engine.spool import ARRAYS_BYTES, BLOCK_BYTES
 from muse_core.engine.store import RowStore, index_bytes
 from muse_core.model.facts import tell
@@ -317,14 +318,7 @@ def _slabs(
 ) -> ExpectedSlabs:
     """Return what is to be expected of the slabs of a cube, made by us or by so many workers."""
     exposures, resources = footprint.exposures, run.resources
-    return expected_slabs(
-        footprint.n_rows,
-        sum(exposure.n_slices for exposure in exposures),
-        footprint.wavelengths,
-        grid,
-        options,
-        resources.slab_memory(*stored),
-        resources.n_threads,
-        n_workers,
-        lambda: footprint.spread(grid),
-    )
+    limits = resources.slab_memory(*stored)
+    planner = SlabPlanner(grid, options, footprint.n_rows, limits, resources.n_threads, lambda: footprint.spread(grid))
+    n_slices = sum(exposure.n_slices for exposure in exposures)
+    return planner.expected(n_slices, footprint.wavelengths, n_workers)

@@ -13,7 +13,8 @@ from muse_core.engine.exposure import CHANGING, LOADING
 from muse_core.engine.meter import PlannedStep
 from muse_core.engine.pace import Cost, Pace
 from muse_core.engine.plan import EXPOSURES, EXPOSURES_STEP
-from muse_core.engine.slabs import RESAMPLING, ExpectedSlabs
+from muse_core.engine.slabplan import ExpectedSlabs
+from muse_core.engine.slabs import RESAMPLING
 from muse_core.model.grid import OutputGrid
 from muse_core.stages import calibrate, combine, cube, locate
 from muse_core.stages.footprint import Footprint

@@ -61,7 +61,7 @@ def start(
 
 
 def _run(folder, arguments, environment, planes, records, largest_file, in_memory, free):
-    from muse_core.engine import resources, slabs
+    from muse_core.engine import resources, slabplan
     from muse_core.frontends.esorex import main
     from muse_core.io import private
 
@@ -74,7 +74,7 @@ def _run(folder, arguments, environment, planes, records, largest_file, in_memor
     os.dup2(output, 2)
     sys.stdout.reconfigure(line_buffering=True)
     if planes is not None:
-        slabs.slab_size = lambda *arguments: slabs.SlabSize(planes)
+        slabplan.slab_size = lambda *arguments: slabplan.SlabSize(planes)
     if records is not None:
         private.os = _DeadlyOs(records)
     if in_memory is not None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from muse_core.engine import resources, slabs
+from muse_core.engine import resources, slabplan
 from muse_core.frontends.esorex import main
 
 RUNS = {
@@ -93,9 +93,9 @@ def test_same_bits(signatures, monkeypatch, name):
     for n_planes, n_bands in ((3, 1), (5, 4)):
 
         def size(budget, grid, options, *others, n_planes=n_planes, n_bands=n_bands):
-            return slabs.RowSpread.even(grid.ny).cut(n_planes, n_bands, options.halo)
+            return slabplan.RowSpread.even(grid.ny).cut(n_planes, n_bands, options.halo)
 
-        monkeypatch.setattr(slabs, "slab_size", size)
+        monkeypatch.setattr(slabplan, "slab_size", size)
         assert signatures(name, f"slabs of {n_planes} planes in {n_bands} bands") == expected
     monkeypatch.setattr(resources, "IN_MEMORY_BYTES", 0)
     monkeypatch.setenv("MUSE_MAX_MEMORY", "1G")

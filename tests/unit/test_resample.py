@@ -8,7 +8,7 @@ import pytest
 from harness.grids import pixel_grid
 
 from muse_core.engine.resources import SlabMemory
-from muse_core.engine.slabs import expected_slabs
+from muse_core.engine.slabplan import SlabPlanner
 from muse_core.errors import DataError, ParameterError, ResourceError
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
@@ -200,8 +200,9 @@ def test_memory_does_not_grow_with_the_rows():
 def test_what_is_expected_of_slabs():
     """One exposure is made in slabs of planes, many in bands, with more work for each row and bounded memory."""
     grid = dataclasses.replace(GRID, nx=320, ny=320, nz=3681)
+    limits = SlabMemory(1 << 34)
     expected = [
-        expected_slabs(n * 324 * 10**6, 1152 * n, (5000.0, 9600.0), grid, ResampleOptions(), SlabMemory(1 << 34), 2)
+        SlabPlanner(grid, ResampleOptions(), n * 324 * 10**6, limits, 2).expected(1152 * n, (5000.0, 9600.0))
         for n in (1, 8, 64)
     ]
     assert [slabs.in_bands for slabs in expected] == [False, True, True]

@@ -28,7 +28,8 @@ from muse_core.engine.journal import slab_name, tell_kept
 from muse_core.engine.plan import Crew
 from muse_core.engine.progress import track
 from muse_core.engine.resources import RESUME_VARIABLE
-from muse_core.engine.slabs import RESAMPLING, Slab, SlabSource, plan_shared_slab, slab_ranges
+from muse_core.engine.slabplan import slab_ranges
+from muse_core.engine.slabs import RESAMPLING, Slab, SlabSource
 from muse_core.engine.slabtask import SlabTask
 from muse_core.errors import ResourceError
 from muse_core.model.record import record
@@ -309,19 +310,10 @@ class DaskExecutor(Executor):
         while not self.workers:
             self.look()
             self.wait()
-        crew, resampler = self.crew, source.resampler
+        crew = self.crew
         limits = dataclasses.replace(site.resources, memory_bytes=crew.memory_bytes).slab_memory()
-        grid = resampler.grid
-        return plan_shared_slab(
-            grid.nz - first,
-            crew.n_workers,
-            source.n_rows,
-            grid,
-            resampler.options,
-            limits,
-            crew.n_threads,
-            source.spread,
-        )
+        n_planes = source.resampler.grid.nz - first
+        return source.planner(limits, crew.n_threads).shared_slab(n_planes, crew.n_workers)
 
     @contextlib.contextmanager
     def _results(self, tasks: Iterable[Task[R]], site: Site) -> Iterator[Iterator[R]]:
