@@ -28,9 +28,9 @@ cdef extern from "calibration.h" nogil:
         double kx
         double ky
     void scale_rows "muse_scale"(int n, double scale, float *data, float *stat)
-    void multiply_rows "muse_multiply"(const double *lbda, int n, double intercept, double gradient, float *data,
-                                       float *stat)
-    void divide_rows "muse_divide"(const double *lbda, int n, double intercept, double gradient, float *data, float *stat)
+    void make_factors "muse_factors"(const double *lbda, int n, double intercept, double gradient, double *factor)
+    void multiply_rows "muse_multiply"(const double *factor, int n, float *data, float *stat)
+    void divide_rows "muse_divide"(const double *factor, int n, float *data, float *stat)
     void refract "muse_shift"(const double *lbda, int n, const refraction_t *refraction, double *shift)
     void exponential "muse_exponential"(const double *lbda, int n, double base, double slope, double *out)
     void to_flux "muse_to_flux"(const double *lbda, int n, const flux_t *interval, const double *gain, const float *data,
@@ -87,10 +87,13 @@ cdef inline Py_ssize_t find(const double* start, Py_ssize_t n, double x, Py_ssiz
     return low
 
 
-cdef inline int end_of_run(const double* start, const double* lbda, int k, int n) noexcept nogil:
-    """Return the first of the wavelengths after number k, of n, that is not in this interval."""
-    k += 1
-    while k < n and start[0] <= lbda[k] < start[1]:
+cdef inline int next_run(const double* start, Py_ssize_t n_intervals, const double* lbda, int first, int n,
+                         Py_ssize_t* interval) noexcept nogil:
+    """Find the interval of a wavelength, from the given one on; return the first after it, of n, that is not in it."""
+    cdef Py_ssize_t i = find(start, n_intervals, lbda[first], interval[0])
+    cdef int k = first + 1
+    interval[0] = i
+    while k < n and start[i] <= lbda[k] < start[i + 1]:
         k += 1
     return k
 
@@ -159,36 +162,33 @@ cdef inline void flag_rows(row_t *rows, int begin, int end) noexcept nogil:
 
 
 cdef void apply_flat_field(row_t *rows, int n, calibration_t *c, block_t *b) noexcept nogil:
-    cdef int begin = 0, end
-    cdef Py_ssize_t i
+    cdef int begin = 0, end, size
     cdef const factor_t *factor
     while begin < n:
-        i = c.flat_interval = find(c.flat_start, c.n_flat, b.lbda[begin], c.flat_interval)
-        end = end_of_run(&c.flat_start[i], b.lbda, begin, n)
-        factor = &c.flat[i]
+        end = next_run(c.flat_start, c.n_flat, b.lbda, begin, n, &c.flat_interval)
+        size = end - begin
+        factor = &c.flat[c.flat_interval]
         if factor.outside:
             if c.flag_outside:
                 flag_rows(rows, begin, end)
         else:
+            make_factors(&b.lbda[begin], size, factor.intercept, factor.gradient, &b.work[begin])
             if c.flat_mode & MULTIPLY:
-                multiply_rows(&b.lbda[begin], end - begin, factor.intercept, factor.gradient, &b.data[begin],
-                              &b.stat[begin])
+                multiply_rows(&b.work[begin], size, &b.data[begin], &b.stat[begin])
             if c.flat_mode & DIVIDE:
-                divide_rows(&b.lbda[begin], end - begin, factor.intercept, factor.gradient, &b.data[begin],
-                            &b.stat[begin])
+                divide_rows(&b.work[begin], size, &b.data[begin], &b.stat[begin])
         begin = end
 
 
 cdef void calibrate_flux(row_t *rows, int n, calibration_t *c, block_t *b) noexcept nogil:
-    cdef int begin = 0, end, k
-    cdef Py_ssize_t i
+    cdef int begin = 0, end, size, k
     cdef const flux_t *flux
     while begin < n:
-        i = c.flux_interval = find(c.flux_start, c.n_flux, b.lbda[begin], c.flux_interval)
-        end = end_of_run(&c.flux_start[i], b.lbda, begin, n)
-        flux = &c.flux[i]
-        exponential(&b.lbda[begin], end - begin, flux.base, flux.slope, &b.work[begin])
-        to_flux(&b.lbda[begin], end - begin, flux, &b.work[begin], &b.data[begin], &b.stat[begin], &b.flux[begin],
+        end = next_run(c.flux_start, c.n_flux, b.lbda, begin, n, &c.flux_interval)
+        size = end - begin
+        flux = &c.flux[c.flux_interval]
+        exponential(&b.lbda[begin], size, flux.base, flux.slope, &b.work[begin])
+        to_flux(&b.lbda[begin], size, flux, &b.work[begin], &b.data[begin], &b.stat[begin], &b.flux[begin],
                 &b.variance[begin], &b.done[begin])
         for k in range(begin, end):
             if b.done[k]:
@@ -197,7 +197,7 @@ cdef void calibrate_flux(row_t *rows, int n, calibration_t *c, block_t *b) noexc
             else:
                 rows[k].data = b.data[k]
                 rows[k].stat = b.stat[k]
-                calibrate_exactly(&rows[k], &c.curves[i], flux.has_telluric, c.constants)
+                calibrate_exactly(&rows[k], &c.curves[c.flux_interval], flux.has_telluric, c.constants)
         if c.flag_outside and flux.outside:
             flag_rows(rows, begin, end)
         begin = end

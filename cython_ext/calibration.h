@@ -45,25 +45,29 @@ MUSE_WIDE_CLONES static void muse_scale(int n, double scale, float *restrict dat
     }
 }
 
-/* Multiply values by a factor that is linear in wavelength, variances twice. */
-MUSE_WIDE_CLONES static void muse_multiply(const double *lbda, int n, double intercept, double gradient,
-                                           float *restrict data, float *restrict stat)
+/* Factors that are linear in wavelength. */
+MUSE_WIDE_CLONES static void muse_factors(const double *lbda, int n, double intercept, double gradient,
+                                          double *restrict factor)
+{
+    for (int i = 0; i < n; i++)
+        factor[i] = intercept + gradient * lbda[i];
+}
+
+/* Multiply values by factors, and variances by their squares, rounded after each. */
+MUSE_WIDE_CLONES static void muse_multiply(const double *factor, int n, float *restrict data, float *restrict stat)
 {
     for (int i = 0; i < n; i++) {
-        const double factor = intercept + gradient * lbda[i];
-        data[i] = (float)(data[i] * factor);
-        stat[i] = (float)((float)(stat[i] * factor) * factor);
+        data[i] = (float)(data[i] * factor[i]);
+        stat[i] = (float)((float)(stat[i] * factor[i]) * factor[i]);
     }
 }
 
-/* Divide by it. */
-MUSE_WIDE_CLONES static void muse_divide(const double *lbda, int n, double intercept, double gradient,
-                                         float *restrict data, float *restrict stat)
+/* Divide by them. */
+MUSE_WIDE_CLONES static void muse_divide(const double *factor, int n, float *restrict data, float *restrict stat)
 {
     for (int i = 0; i < n; i++) {
-        const double factor = intercept + gradient * lbda[i];
-        data[i] = (float)(data[i] / factor);
-        stat[i] = (float)((float)(stat[i] / factor) / factor);
+        data[i] = (float)(data[i] / factor[i]);
+        stat[i] = (float)((float)(stat[i] / factor[i]) / factor[i]);
     }
 }
 

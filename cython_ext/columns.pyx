@@ -5,11 +5,15 @@
 from libc.stdint cimport uint32_t, uint64_t
 from bounded cimport index_below, require
 
-cdef extern from "ranges.h":
-    uint32_t to_big_endian "muse_from_big_endian"(uint32_t word) noexcept nogil
-    uint32_t word_at "muse_word_at"(const unsigned char *raw) noexcept nogil
-    float muse_float_at(const unsigned char *raw) noexcept nogil
-    void muse_range(const unsigned char *raw, Py_ssize_t stride, Py_ssize_t n, float *low, float *high) noexcept nogil
+cdef extern from "bigendian.h" nogil:
+    uint32_t to_big_endian "muse_from_big_endian"(uint32_t word)
+    uint32_t word_at "muse_word_at"(const unsigned char *raw)
+    float muse_float_at(const unsigned char *raw)
+    void unpack_column "muse_unpack"(const unsigned char *raw, Py_ssize_t stride, Py_ssize_t n, uint32_t *words,
+                                     Py_ssize_t n_fields)
+
+cdef extern from "ranges.h" nogil:
+    void muse_range(const unsigned char *raw, Py_ssize_t stride, Py_ssize_t n, float *low, float *high)
 
 
 cdef inline bint holds(const unsigned char[::1] raw, Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
@@ -31,13 +35,13 @@ def unpack(const unsigned char[::1] raw, Py_ssize_t stride, uint32_t[:, ::1] wor
     field : int
         Number of the field.
     """
-    cdef Py_ssize_t i, n = words.shape[0]
+    cdef Py_ssize_t n = words.shape[0]
     require(0 <= field < words.shape[1], f"field: 0...{words.shape[1] - 1}")
     if n and (stride < 0 or raw.shape[0] < 4 or (n > 1 and stride > (raw.shape[0] - 4) // (n - 1))):
         raise ValueError(f"{raw.shape[0]} bytes are too few for {n} values with a stride of {stride}")
     with nogil:
-        for i in range(n):
-            words[i, field] = word_at(&raw[i * stride])
+        if n:
+            unpack_column(&raw[0], stride, n, &words[0, field], words.shape[1])
 
 
 def pack(const uint32_t[::1] words, uint32_t[::1] out):

@@ -226,21 +226,21 @@ cdef inline double limit_of(const neighbourhood_t *g, int kind, double sigma, fl
     return limit_iraf(g.sample, g.sample_variances, n, sigma)
 
 
-cdef inline void look_at_cell(const float *values, const cell_row_t *cells, Py_ssize_t start, Py_ssize_t end,
-                              float *largest, short *usable) noexcept nogil:
-    # Largest value of a cell, with that of unusable rows, and how many are usable.
-    cdef Py_ssize_t k
-    cdef short n = 0
-    cdef float value, found = -INFINITY
+cdef inline Py_ssize_t look_at_cell(const float *values, const cell_row_t *cells, Py_ssize_t start, Py_ssize_t end,
+                                    float *largest) noexcept nogil:
+    # Find the largest value of a cell, with that of unusable rows; return how many are usable. NaN is, as nothing is
+    # above the limit beside it.
+    cdef Py_ssize_t k, n = end - start
+    cdef float value
+    largest[0] = -INFINITY
     for k in range(start, end):
         value = values[k]
         if value == -INFINITY:
             value = cells[k].data
             n -= 1
-        if value > found:
-            found = value
-    largest[0] = found
-    usable[0] = <short>(n + (end - start))
+        if value > largest[0]:
+            largest[0] = value
+    return n
 
 
 cdef bint lay_out_bins(neighbourhood_t *g, Py_ssize_t plane) noexcept nogil:
@@ -281,11 +281,10 @@ cdef void look_at_cells(neighbourhood_t *g, double sigma, const cell_row_t *cell
     cdef const short *after = g.merged[(y + 1) % 3].counts if y + 1 < g.ny else g.no_counts
     cdef const short *own = NULL if g.direction == ALONG_X else g.merged[y % 3].counts
     cdef const int *offsets = g.offsets + (plane * g.ny + y) * g.nx
-    cdef Py_ssize_t x
-    cdef short usable
+    cdef Py_ssize_t x, usable
     for x in range(g.nx):
-        look_at_cell(g.values, cells, offsets[x], offsets[x + 1], &g.row.largest[x], &usable)
-        g.row.own[x] = 0 if g.direction == ALL else usable
+        usable = look_at_cell(g.values, cells, offsets[x], offsets[x + 1], &g.row.largest[x])
+        g.row.own[x] = 0 if g.direction == ALL else <short>usable
     if not g.counts_only:
         return
     look_at_row(before, own, after, g.nx, g.direction != ALONG_Y, sigma, &g.bins, &g.row)
@@ -311,7 +310,7 @@ cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_ro
             x = next_not_below(g.row.below, x + 1, g.nx)
             if x >= g.nx:
                 break
-            if offsets[x] == offsets[x + 1]:
+            if offsets[x] == offsets[x + 1]:  # nothing in it
                 continue
             largest = g.row.largest[x]
             limit = limit_of(g, kind, sigma, largest, x, y, plane)

@@ -9,8 +9,9 @@ from posix.unistd cimport pread
 from bounded cimport require
 from stopping cimport is_set
 
-cdef extern from "ranges.h":
-    uint32_t word_at "muse_word_at"(const unsigned char *raw) noexcept nogil
+cdef extern from "bigendian.h" nogil:
+    void unpack_column "muse_unpack"(const unsigned char *raw, Py_ssize_t stride, Py_ssize_t n, uint32_t *words,
+                                     Py_ssize_t n_fields)
 
 cdef long long FARTHEST = <long long>1 << 62
 
@@ -81,13 +82,6 @@ def read_pieces(const int[::1] descriptors, const long long[::1] positions, cons
     return status
 
 
-cdef inline void unpack_column(const unsigned char *raw, Py_ssize_t stride, uint32_t *words, Py_ssize_t n_fields,
-                               Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        words[i * n_fields] = word_at(raw + i * stride)
-
-
 def read_columns(int descriptor, const long long[::1] positions, const long long[::1] strides, const int[::1] fields,
                  uint32_t[:, ::1] words, unsigned char[::1] buffer):
     """Read columns of big-endian 4-byte values of a file into fields of rows.
@@ -131,6 +125,6 @@ def read_columns(int descriptor, const long long[::1] positions, const long long
                 status = read_piece(descriptor, &buffer[0], (size - 1) * strides[k] + sizeof(uint32_t), position)
                 if status:
                     break
-                unpack_column(&buffer[0], strides[k], &words[start, fields[k]], n_fields, size)
+                unpack_column(&buffer[0], strides[k], size, &words[start, fields[k]], n_fields)
             start += size
     return status, position

@@ -7,33 +7,12 @@
 #define MUSE_RANGES_H
 
 #include <math.h>
-#include <stdint.h>
-#include <string.h>
+#include <stddef.h>
 
+#include "bigendian.h"
 #include "clones.h"
 
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-#define muse_from_big_endian(x) (x)
-#else
-#define muse_from_big_endian(x) __builtin_bswap32(x)
-#endif
-
 #define MUSE_LANES 32
-
-static inline uint32_t muse_word_at(const unsigned char *raw)
-{
-    uint32_t word;
-    memcpy(&word, raw, 4);
-    return muse_from_big_endian(word);
-}
-
-static inline float muse_float_at(const unsigned char *raw)
-{
-    const uint32_t word = muse_word_at(raw);
-    float value;
-    memcpy(&value, &word, 4);
-    return value;
-}
 
 static inline void muse_range_with(const unsigned char *raw, ptrdiff_t stride, ptrdiff_t n, float *low, float *high)
 {

@@ -22,7 +22,7 @@ _SLABS_EACH, _THIN, _THICK = 3, 8, 16
 #: Data, stat and flags of a voxel in a slab.
 _VOXEL_BYTES = 12
 #: How many times the mean a plane may have of rows: they are not spread evenly over the planes.
-_UNEVEN = 2
+_FULLEST = 2
 
 
 @record
@@ -80,7 +80,7 @@ class SlabPlanner:
 
     @property
     def _rows_per_plane(self) -> float:
-        return _UNEVEN * self.n_rows / self.grid.nz
+        return _FULLEST * self.n_rows / self.grid.nz
 
     def slab(self) -> SlabSize:
         """Return the size of a slab."""

@@ -37,8 +37,8 @@ _LONGEST_HEADER = 64 << 20
 #: Bytes of a header that are read at once, and those of an extension at first: most are short.
 _AT_A_TIME, _AT_FIRST = 32 * BLOCK, 2 * BLOCK
 _COPIED = 1 << 20
-#: Rows of which the columns are read at a time: they stay in the cache.
-_COLUMN_ROWS = 1 << 13
+#: Bytes of a column that are read at once, at most.
+_OF_COLUMN = 1 << 20
 #: Bytes that may follow the last HDU of a compressed file.
 _TRAILING = 1 << 24
 #: Bytes that an array of a calibration may take; a run with less memory allows less, see `limit_arrays`.
@@ -472,8 +472,12 @@ class FitsFile:
             raise self._truncated(begin + len(raw))
         return raw
 
-    def read_columns(self, positions: np.ndarray, strides: np.ndarray, fields: np.ndarray, words: np.ndarray) -> None:
-        """Read columns of big-endian 4-byte values into fields of rows; see `muse_core.cython_ext.files.read_columns`.
+    def read_columns(
+        self, positions: np.ndarray, strides: np.ndarray, fields: np.ndarray, words: np.ndarray, at_once: int
+    ) -> None:
+        """Read columns of big-endian 4-byte values into fields of rows, some rows at once.
+
+        See `muse_core.cython_ext.files.read_columns`.
 
         Raises
         ------
@@ -485,7 +489,7 @@ class FitsFile:
         else:
             end = int((positions + strides * len(words)).max())
             descriptor = self._decompress(end)[0].fileno()
-        buffer = np.empty(min(_COLUMN_ROWS * int(strides.max()), _COPIED), np.uint8)
+        buffer = np.empty(min(at_once * int(strides.max()), _OF_COLUMN), np.uint8)
         status, position = files_kernels.read_columns(descriptor, positions, strides, fields, words, buffer)
         if status == files_kernels.TOO_SHORT:
             raise self._truncated(os.fstat(descriptor).st_size)

@@ -243,7 +243,7 @@ class PixelTableFile:
         if len(plain) == len(found):  # as they always are in files of the pipeline
             strides = np.array([column.stride for column in plain], np.int64)
             positions = np.array([column.offset for column in plain], np.int64) + start * strides
-            self._file.read_columns(positions, strides, fields, words)
+            self._file.read_columns(positions, strides, fields, words, _BLOCK)
             return out
         for a in range(start, stop, _BLOCK):
             b = min(a + _BLOCK, stop)
