@@ -115,11 +115,19 @@ class Cluster:
         lines = (self.moments / "counts").read_text().splitlines()
         return [(phase, int(number)) for phase, number in map(str.split, lines)]
 
-    def tasks(self) -> collections.Counter:
-        """Return how many tasks of each kind the workers have been given."""
+    def _client(self):
         from distributed import Client
 
-        with Client(scheduler_file=str(self.file), set_as_default=False) as client:
+        return Client(scheduler_file=str(self.file), set_as_default=False)
+
+    def wait_for_workers(self, number: int) -> None:
+        """Wait until there are so many workers; a run that begins earlier begins with fewer."""
+        with self._client() as client:
+            client.wait_for_workers(number, timeout=LONG)
+
+    def tasks(self) -> collections.Counter:
+        """Return how many tasks of each kind the workers have been given."""
+        with self._client() as client:
             states = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.task_prefixes)
         kinds = [name for name in states if name in ("exposure", "slab")]
         return collections.Counter({name: sum(states[name].state_counts.values()) for name in kinds})

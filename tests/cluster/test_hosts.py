@@ -92,6 +92,7 @@ def test_a_host_that_is_cut_off(hosts, tmp_path, sof, new_cluster, expected):  #
     cluster = new_cluster(prefix=first.prefix, host=first.address, lifetime=LIFETIME)
     for host in others:
         cluster.worker(prefix=host.prefix, host=host.address)
+    cluster.wait_for_workers(len(others))
     found, output = bench.run(cluster)
     assert found == expected
     assert "2 workers with 2 threads" in output

@@ -49,6 +49,7 @@ def cluster(new_cluster):
     made = new_cluster()
     for _ in range(2):
         made.worker(preload="muse_core.frontends.preload")
+    made.wait_for_workers(2)
     return made
 
 

@@ -15,6 +15,7 @@ def cluster(tmp_path_factory):
     made = Cluster(tmp_path_factory.mktemp("cluster") / "files")
     for n_threads in (1, 2):
         made.worker(n_threads, preload=None)
+    made.wait_for_workers(2)
     yield made
     made.close()
 

@@ -73,8 +73,9 @@ class Demo(ui.PyRecipe):
         if values["fail"] == "busy":
             from muse_core.io.litter import cleaned_up_by
 
-            folder = tempfile.mkdtemp(prefix=".demo-", dir=".")
-            with cleaned_up_by(lambda: shutil.rmtree(folder)):
+            # removed by the block where a signal comes before the kernel has begun, else by another thread
+            made = tempfile.TemporaryDirectory(prefix=".demo-", dir=".")
+            with made as folder, cleaned_up_by(lambda: shutil.rmtree(folder)):
                 Path("running").touch()
                 hashlib.pbkdf2_hmac("sha512", b"", b"", 50_000_000)  # a kernel: no lock, deaf to signals
         elif values["fail"] == "sleep":
