@@ -14,6 +14,7 @@ from bounded cimport require, require_threads
 from rows_types cimport COSMIC_RAY
 from statistics cimport median
 from stopping cimport is_set
+from strips cimport first_cell, first_row, strips_of, strips_t
 
 cdef extern from "quicktest.h" nogil:
     int SURELY_BELOW "MUSE_SURELY_BELOW"
@@ -41,7 +42,7 @@ cdef extern from "rowtest.h" nogil:
 
 cdef enum:
     PADDING = 16  # values that may be read or written beyond the last one
-    LOOKED_AT = 255  # values from which the bins of a plane are laid out
+    LOOKED_AT = 127  # values from which the bins of a strip are laid out
 
 # the kinds and neighbourhoods, as muse_core.steps.resample numbers them
 cdef enum:
@@ -243,17 +244,25 @@ cdef inline Py_ssize_t look_at_cell(const float *values, const cell_row_t *cells
     return n
 
 
-cdef bint lay_out_bins(neighbourhood_t *g, Py_ssize_t plane) noexcept nogil:
-    # Lay bins around the values in and beside a plane, from some of them; False if their spread says nothing.
-    cdef Py_ssize_t stride = <Py_ssize_t>g.nx * g.ny, k, n = 0
-    cdef Py_ssize_t first = g.offsets[max(plane - 1, 0) * stride], last = g.offsets[min(plane + 2, g.n_planes) * stride]
-    cdef Py_ssize_t step = (last - first) // LOOKED_AT + 1
+cdef bint lay_out_bins(neighbourhood_t *g, Py_ssize_t plane, Py_ssize_t bottom, Py_ssize_t top) noexcept nogil:
+    # Lay bins around the values in and beside a strip, from some of them; False if their spread says nothing.
+    cdef Py_ssize_t stride = <Py_ssize_t>g.nx * g.ny, before = max(plane - 1, 0), after = min(plane + 2, g.n_planes)
+    cdef Py_ssize_t p, k, step, n = 0
+    cdef const int *first = g.offsets + bottom * g.nx
+    cdef const int *last = g.offsets + top * g.nx
     cdef double value, centre, width
-    for k in range((last - first) // step):
-        value = g.values[first + k * step]
-        if fabs(value) < INFINITY:
-            g.work[n] = value
-            n += 1
+    for p in range(before, after):
+        n += last[p * stride] - first[p * stride]
+    step = n // LOOKED_AT + 1
+    n = 0
+    for p in range(before, after):
+        k = first[p * stride]
+        while k < last[p * stride]:
+            value = g.values[k]
+            if fabs(value) < INFINITY:
+                g.work[n] = value
+                n += 1
+            k += step
     if n == 0:
         return False
     centre = median(g.work, n)
@@ -290,15 +299,17 @@ cdef void look_at_cells(neighbourhood_t *g, double sigma, const cell_row_t *cell
     look_at_row(before, own, after, g.nx, g.direction != ALONG_Y, sigma, &g.bins, &g.row)
 
 
-cdef Py_ssize_t reject_plane(neighbourhood_t *g, int kind, double sigma, cell_row_t *cells, Py_ssize_t plane,
-                             int *flagged, const int *stop) noexcept nogil:
+cdef Py_ssize_t reject_strip(neighbourhood_t *g, int kind, double sigma, cell_row_t *cells, Py_ssize_t plane,
+                             Py_ssize_t bottom, Py_ssize_t top, int *flagged, const int *stop) noexcept nogil:
+    # Flag the cosmic rays in the rows bottom...top - 1 of a plane; those beside them are neighbours only.
     cdef Py_ssize_t x, y, k, n_flagged = 0
-    cdef const int *offsets
+    cdef const int *offsets = g.offsets + plane * g.ny * g.nx
     cdef float largest
     cdef double limit
-    g.counts_only = g.counts_only and lay_out_bins(g, plane)
-    take_row(g, 0, plane)
-    for y in range(g.ny):
+    g.counts_only = g.counts_only and lay_out_bins(g, plane, bottom, top)
+    for y in range(max(bottom - 1, 0), bottom + 1):
+        take_row(g, y, plane)
+    for y in range(bottom, top):
         if is_set(stop):
             break
         if y + 1 < g.ny:
@@ -332,12 +343,11 @@ cdef inline Py_ssize_t ints_size(Py_ssize_t nx) noexcept nogil:
 
 cdef inline neighbourhood_t with_scratch(const neighbourhood_t *slab, float *floats, int *ints, double *work,
                                          Py_ssize_t row_size, Py_ssize_t sample_size) noexcept nogil:
-    # Share out the scratch of a thread.
+    # Share out the scratch of a thread, in which the integers were 0 at first.
     cdef neighbourhood_t g = slab[0]
     cdef Py_ssize_t stride = row_stride(g.nx)
     cdef short *shorts = <short *>(ints + 3 * (g.nx + 1) + stride)
     cdef int k
-    memset(ints, 0, ints_size(g.nx) * sizeof(int))
     g.row = row_cells_t(<float *>(ints + 3 * (g.nx + 1)), shorts, shorts + stride)
     g.no_counts = shorts + 2 * stride
     for k in range(3):
@@ -383,14 +393,14 @@ def scratch_sizes(int nx, Py_ssize_t row_rows, Py_ssize_t cell_rows, bint varian
     """
     require(nx >= 0 and 0 <= row_rows <= LARGEST_INT and 0 <= cell_rows <= LARGEST_INT, "sizes below 2^31")
     cdef Py_ssize_t floats = 3 * (row_rows + PADDING) + cell_rows + PADDING
-    return (2 if variance else 1) * floats, ints_size(nx), max(cell_rows, LOOKED_AT)
+    return (2 if variance else 1) * floats, ints_size(nx), max(cell_rows, LOOKED_AT + 3)  # one more of each plane
 
 
-def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] values, variances, int nx, int ny, int first,
-           int last, int kind, int direction, double sigma, const long long[::1] plane_starts, int[::1] flagged,
+def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] values, variances, int nx, int ny,
+           int strip_rows, int first, int last, int kind, int direction, double sigma, int[::1] flagged,
            long long[::1] n_flagged, Py_ssize_t row_rows, Py_ssize_t cell_rows, float[:, ::1] floats, int[:, ::1] ints,
            double[:, ::1] work, const int[::1] stop, int n_threads):
-    """Flag the cosmic rays of some planes of a slab.
+    """Flag the cosmic rays of some planes of a slab, strip by strip.
 
     Parameters
     ----------
@@ -402,6 +412,8 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
         Of the sorted rows, minus infinity where they are unusable; `variances` is None for other kinds than IRAF.
     nx, ny : int
         Size of a plane.
+    strip_rows : int
+        As for `grid.assign_cells`.
     first, last : int
         Planes to test (indices into the slab), `last` excluded; the others are neighbours only.
     kind : int
@@ -410,11 +422,9 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
         Neighbourhood: ALL 27 cells; ALONG_X or ALONG_Y without the other cells of the same row or column.
     sigma : float
         Rejection threshold.
-    plane_starts : ndarray of int64, shape (n_planes + 1,)
-        Where each plane starts in `cells`.
     flagged : ndarray of int32, shape (n,)
-        Output: for each plane p, from ``plane_starts[p]`` on, the rows newly flagged (``cells[].row``).
-    n_flagged : ndarray of int64, shape (n_planes,)
+        Output: for each strip, from where its first cell starts on, the rows newly flagged (``cells[].row``).
+    n_flagged : ndarray of int64, shape (n_strips,)
         Output: how many.
     row_rows, cell_rows : int
         As for `scratch_sizes`.
@@ -425,18 +435,21 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
     n_threads : int
         Number of threads.
     """
-    cdef int plane
-    cdef Py_ssize_t n = cells.shape[0], n_planes = plane_starts.shape[0] - 1
+    cdef Py_ssize_t n = cells.shape[0], n_planes, n_rows, task, strip
+    cdef strips_t strips
     cdef neighbourhood_t slab
     cdef const float[::1] variance_values
-    require(n > 0 and nx > 0 and ny > 0, "cells, nx, ny: one or more")
+    require(n > 0 and nx > 0 and ny > 0 and strip_rows > 0, "cells, nx, ny, strip_rows: one or more")
+    n_planes = (offsets.shape[0] - 1) // (<Py_ssize_t>nx * ny)
     require(0 <= first <= last <= n_planes, "planes of the slab")
     require(offsets.shape[0] - 1 == n_planes * nx * ny, "offsets: one for each cell, and one")
     require(IRAF <= kind <= MEDIAN and ALL <= direction <= ALONG_Y, "kind, direction: as numbered")
     require((variances is not None) == (kind == IRAF), "variances: for the kind IRAF")
-    require(plane_starts[n_planes] <= n and flagged.shape[0] >= plane_starts[n_planes], "flagged: one for each row")
-    require(values.shape[0] >= plane_starts[n_planes] + PADDING, "values: one for each row, and some")
-    require(n_flagged.shape[0] == n_planes, "n_flagged: one for each plane")
+    strips = strips_of(nx, ny, strip_rows)
+    n_rows = offsets[offsets.shape[0] - 1]
+    require(n_rows <= n and flagged.shape[0] >= n_rows, "flagged: one for each row")
+    require(values.shape[0] >= n_rows + PADDING, "values: one for each row, and some")
+    require(n_flagged.shape[0] == n_planes * strips.n, "n_flagged: one for each strip")
     require_scratch(nx, row_rows, cell_rows, kind == IRAF, floats, ints, work)
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
@@ -454,16 +467,21 @@ def reject(cell_row_t[::1] cells, const int[::1] offsets, const float[::1] value
     slab.direction = direction
     if first == last:
         return
-    for plane in prange(first, last, nogil=True, num_threads=n_threads, schedule="dynamic"):
-        n_flagged[plane] = reject_plane_alone(
-            &slab, &floats[threadid(), 0], &ints[threadid(), 0], &work[threadid(), 0], row_rows + PADDING,
-            cell_rows + PADDING, kind, sigma, &cells[0], plane, &flagged[0] + plane_starts[plane], &stop[0])
+    memset(&ints[0, 0], 0, ints.shape[0] * ints.shape[1] * sizeof(int))  # some of it is read before, or never written
+    for task in prange((last - first) * strips.n, nogil=True, num_threads=n_threads, schedule="dynamic"):
+        # the same strip of one plane after the other: two of the three planes that it needs are in the cache
+        strip = (first + task % (last - first)) * strips.n + task // (last - first)
+        n_flagged[strip] = reject_strip_alone(
+            &slab, &strips, &floats[threadid(), 0], &ints[threadid(), 0], &work[threadid(), 0], row_rows + PADDING,
+            cell_rows + PADDING, kind, sigma, &cells[0], strip, &flagged[0], &stop[0])
 
 
-cdef Py_ssize_t reject_plane_alone(const neighbourhood_t *slab, float *floats, int *ints, double *work,
-                                   Py_ssize_t row_size, Py_ssize_t sample_size, int kind, double sigma,
-                                   cell_row_t *cells, Py_ssize_t plane, int *flagged,
+cdef Py_ssize_t reject_strip_alone(const neighbourhood_t *slab, const strips_t *strips, float *floats, int *ints,
+                                   double *work, Py_ssize_t row_size, Py_ssize_t sample_size, int kind, double sigma,
+                                   cell_row_t *cells, Py_ssize_t strip, int *flagged,
                                    const int *stop) noexcept nogil:
     cdef neighbourhood_t g = with_scratch(slab, floats, ints, work, row_size, sample_size)
+    cdef Py_ssize_t plane = strip // strips.n, number = strip % strips.n
     g.counts_only = kind == MEDIAN and sigma >= 1 and sample_size <= ROW_MOST
-    return reject_plane(&g, kind, sigma, cells, plane, flagged, stop)
+    return reject_strip(&g, kind, sigma, cells, plane, first_row(strips, number), first_row(strips, number + 1),
+                        flagged + g.offsets[first_cell(strips, strip)], stop)

@@ -15,6 +15,7 @@ from grid_types cimport cell_row_t, grid_t, round_half_away, spaxel_t
 from bounded cimport require, require_threads
 from rows_types cimport COSMIC_RAY, row_t
 from stopping cimport is_set
+from strips cimport first_cell, strip_of, strips_of, strips_t
 
 cdef extern from *:
     """
@@ -230,29 +231,31 @@ cdef void find_cells(const grid_t *grid, const projector_t *p, const row_t *rows
 
 
 cdef void assign_chunk(const grid_t *grid, const projector_t *p, const row_t *rows, Py_ssize_t n, int first, int last,
-                       int bottom, int top, int *voxel, long long *counts) noexcept nogil:
-    cdef Py_ssize_t start = 0
-    cdef int k, size, plane = 0, n_in_plane = 0
+                       int bottom, int top, const strips_t *strips, int *voxel, long long *counts) noexcept nogil:
+    cdef Py_ssize_t start = 0, strip = 0, begin = 0, end = 0
+    cdef int k, size, n_in_strip = 0, cell
     cdef block_t b
-    memset(counts, 0, (last - first) * sizeof(long long))
+    memset(counts, 0, (last - first) * strips.n * sizeof(long long))
     while start < n:
         size = <int>min(BLOCK, n - start)
         find_cells(grid, p, rows + start, size, &b)
         number_cells(b.i, b.j, size, first, last - first, bottom, top - bottom, grid.nx, b.plane, voxel + start)
         for k in range(size):
-            if voxel[start + k] < 0:
+            cell = voxel[start + k]
+            if cell < 0:
                 continue
-            if b.plane[k] != plane:  # as a rule, a row is in the plane of the one before
-                counts[plane] += n_in_plane
-                plane, n_in_plane = b.plane[k], 0
-            n_in_plane += 1
+            if not begin <= cell < end:  # as a rule, a row is in the strip of the one before
+                counts[strip] += n_in_strip
+                strip, n_in_strip = strip_of(strips, cell), 0
+                begin, end = first_cell(strips, strip), first_cell(strips, strip + 1)
+            n_in_strip += 1
         start += size
-    counts[plane] += n_in_plane
+    counts[strip] += n_in_strip
 
 
-def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bottom, int top, int[::1] voxel,
-                 long long[:, ::1] counts, const int[::1] stop, int n_threads):
-    """Find the cell of each row and count the rows of each plane.
+def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bottom, int top, int strip_rows,
+                 int[::1] voxel, long long[:, ::1] counts, const int[::1] stop, int n_threads):
+    """Find the cell of each row and count the rows of each strip of the slab.
 
     Parameters
     ----------
@@ -264,65 +267,71 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bo
         Planes of the slab, `last` excluded.
     bottom, top : int
         Rows of the grid that are in the slab, `top` excluded.
+    strip_rows : int
+        Rows of the grid in a strip: each plane is cut into strips, from the lowest row up, of which the last may have
+        fewer.
     voxel : ndarray of int32, shape (n,)
         Output: index of the cell in the slab, -1 for a row of the pixel table that is not in it.
-    counts : ndarray of int64, shape (n_chunks(n), last - first)
-        Output: rows of each plane in each chunk of rows.
+    counts : ndarray of int64, shape (n_chunks(n), n_strips)
+        Output: rows of each strip, plane by plane, in each chunk of rows.
     stop : ndarray of int32, shape (1,)
         See stopping.pxd.
     n_threads : int
         Number of threads.
     """
     cdef Py_ssize_t n = rows.shape[0], chunk, n_tasks = counts.shape[0]
+    cdef strips_t strips
     cdef projector_t projector = make_projector(&grid)
     require_grid(&grid)
     require(0 <= first < last <= grid.nz, "planes of the grid")
     require(0 <= bottom < top <= grid.ny, "rows of the grid")
     require(last - first <= LARGEST_INT // (grid.nx * (top - bottom)), "slab: fewer than 2^31 cells")
     require(n <= LARGEST_INT and voxel.shape[0] == n, "voxel: one for each row, fewer than 2^31")
-    require(n_tasks == n_chunks(n) and counts.shape[1] == last - first, "counts: of shape (n_chunks, last - first)")
+    require(strip_rows > 0, "strip_rows: one or more")
+    strips = strips_of(grid.nx, top - bottom, strip_rows)
+    require(n_tasks == n_chunks(n) and counts.shape[1] == (last - first) * strips.n, "counts: of shape (n_chunks, n_strips)")
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         if is_set(&stop[0]):
             continue
         assign_chunk(&grid, &projector, &rows[chunk * CHUNK], min(CHUNK, n - chunk * CHUNK), first, last, bottom, top,
-                     &voxel[chunk * CHUNK], &counts[chunk, 0])
+                     &strips, &voxel[chunk * CHUNK], &counts[chunk, 0])
 
 
-cdef void list_chunk(const int *voxel, int n_spaxels, Py_ssize_t n_planes, Py_ssize_t first, Py_ssize_t last,
+cdef void list_chunk(const int *voxel, const strips_t *strips, Py_ssize_t n_strips, Py_ssize_t first, Py_ssize_t last,
                      long long *starts, int *order) noexcept nogil:
-    # List the rows first...last - 1, from the starts of planes on.
-    cdef Py_ssize_t r
-    cdef int v, plane = 0
-    cdef long long begin = 0, end = 0  # voxels of that plane: the next row is in it too as a rule
+    # List the rows first...last - 1, from the starts of strips on.
+    cdef Py_ssize_t r, strip = 0, begin = 0, end = 0
+    cdef int cell
     for r in range(first, last):
-        v = voxel[r]
-        if v < 0:
+        cell = voxel[r]
+        if cell < 0:
             continue
-        if not begin <= v < end:
-            plane = v // n_spaxels
-            if plane >= n_planes:
+        if not begin <= cell < end:  # the next row is in it too as a rule
+            strip = strip_of(strips, cell)
+            if strip >= n_strips:
                 end = 0
                 continue
-            begin = <long long>plane * n_spaxels
-            end = begin + n_spaxels
-        order[starts[plane]] = <int>r
-        starts[plane] += 1
+            begin, end = first_cell(strips, strip), first_cell(strips, strip + 1)
+        order[starts[strip]] = <int>r
+        starts[strip] += 1
 
 
-def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts, int[::1] order, const int[::1] stop,
-                  int n_threads):
-    """List the rows plane by plane, in ascending row order within a plane.
+def sort_by_strip(const int[::1] voxel, int nx, int ny, int strip_rows, long long[:, ::1] starts, int[::1] order,
+                  const int[::1] stop, int n_threads):
+    """List the rows strip by strip, in ascending row order within a strip.
 
     Parameters
     ----------
     voxel : ndarray of int32, shape (n,)
         From `assign_cells`.
-    n_spaxels : int
-        nx times ny.
-    starts : ndarray of int64, shape (n_chunks(n), n_planes)
-        Where the rows of a plane and a chunk start in `order`; destroyed.
+    nx, ny : int
+        Size of a plane of the slab.
+    strip_rows : int
+        As for `assign_cells`.
+    starts : ndarray of int64, shape (n_chunks(n), n_strips)
+        Where the rows of a strip and a chunk start in `order`; destroyed.
     order : ndarray of int32, shape (n,)
         Output: row indices.
     stop : ndarray of int32, shape (1,)
@@ -330,19 +339,21 @@ def sort_by_plane(const int[::1] voxel, int n_spaxels, long long[:, ::1] starts,
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n = voxel.shape[0], chunk, n_tasks = starts.shape[0], n_planes = starts.shape[1]
-    require(n_spaxels > 0, "n_spaxels: one or more")
+    cdef Py_ssize_t n = voxel.shape[0], chunk, n_tasks = starts.shape[0], n_strips = starts.shape[1]
+    cdef strips_t strips
+    require(nx > 0 and ny > 0 and strip_rows > 0, "nx, ny, strip_rows: one or more")
     require(order.shape[0] == n and n_tasks == n_chunks(n), "order, starts: for the rows of voxel")
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
+    strips = strips_of(nx, ny, strip_rows)
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         if not is_set(&stop[0]):
-            list_chunk(&voxel[0], n_spaxels, n_planes, chunk * CHUNK, min(n, (chunk + 1) * CHUNK), &starts[chunk, 0],
+            list_chunk(&voxel[0], &strips, n_strips, chunk * CHUNK, min(n, (chunk + 1) * CHUNK), &starts[chunk, 0],
                        &order[0])
 
 
 cdef void ends_from_counts(int *counts, Py_ssize_t ny, Py_ssize_t nx, Py_ssize_t start, int *fullest) noexcept nogil:
-    # Replace the numbers of rows in the cells of a plane by where they end; find the fullest cell and row of the grid.
+    # Replace the numbers of rows in the cells of a strip by where they end; find the fullest cell and row of the grid.
     cdef Py_ssize_t x, y
     cdef int end = <int>start, begin, in_cell = 0, in_row = 0
     for y in range(ny):
@@ -370,9 +381,9 @@ cdef struct sorted_t:
     float *variances          # the same
 
 
-cdef void sort_plane(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_t first, Py_ssize_t last,
-                     Py_ssize_t first_cell, Py_ssize_t ny, Py_ssize_t nx, int *fullest) noexcept nogil:
-    # Copy the rows of a plane, first...last - 1 in the order of planes, cell by cell.
+cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_t first, Py_ssize_t last,
+                     Py_ssize_t begin, Py_ssize_t end, Py_ssize_t nx, int *fullest) noexcept nogil:
+    # Copy the rows of a strip, first...last - 1 in the order of strips, into its cells begin...end - 1.
     cdef const row_t *rows = unsorted.rows
     cdef const float *weights = unsorted.weights
     cdef const int *voxel = unsorted.voxel
@@ -384,10 +395,10 @@ cdef void sort_plane(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
     cdef Py_ssize_t k, at
     cdef int r
     cdef bint usable
-    memset(offsets + first_cell, 0, ny * nx * sizeof(int))
+    memset(offsets + begin, 0, (end - begin) * sizeof(int))
     for k in range(first, last):
         offsets[voxel[order[k]]] += 1
-    ends_from_counts(offsets + first_cell, ny, nx, first, fullest)
+    ends_from_counts(offsets + begin, (end - begin) // nx, nx, first, fullest)
     # from the last row to the first, so that each cell's end moves down to its start
     for k in range(last - 1, first - 1, -1):
         prefetch(&voxel[order[max(k - 3 * AHEAD, first)]])
@@ -407,9 +418,9 @@ cdef void sort_plane(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
 
 
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
-               const long long[::1] plane_starts, int[::1] offsets, cell_row_t[::1] cells, values, variances, int nx,
-               int[:, ::1] fullest, const int[::1] stop, int n_threads):
-    """Copy the rows of each plane in the order of its cells.
+               const long long[::1] strip_starts, int[::1] offsets, cell_row_t[::1] cells, values, variances, int nx,
+               int ny, int strip_rows, int[:, ::1] fullest, const int[::1] stop, int n_threads):
+    """Copy the rows of each strip in the order of its cells.
 
     Parameters
     ----------
@@ -418,9 +429,9 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     weights : ndarray of float32, shape (n,), or None
         Weight of each row; None means 1.
     voxel, order : ndarray of int32
-        From `assign_cells` and `sort_by_plane`.
-    plane_starts : ndarray of int64, shape (n_planes + 1,)
-        Where each plane starts in `order` and `cells`.
+        From `assign_cells` and `sort_by_strip`.
+    strip_starts : ndarray of int64, shape (n_strips + 1,)
+        Where each strip starts in `order` and `cells`.
     offsets : ndarray of int32, shape (n_planes * ny * nx + 1,)
         Output: where each cell starts in `cells`.
     cells : ndarray of CELL_ROW, shape (n,)
@@ -428,28 +439,28 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     values, variances : ndarray of float32, shape (>= n + 16,), or None
         Output, unless None: data and stat of the sorted rows for the statistics of the cosmic-ray rejection; minus
         infinity for rows with other flags than the cosmic-ray flag.
-    nx : int
-        Cells in a row of the grid.
-    fullest : ndarray of int32, shape (n_planes, 2)
-        Output: largest number of rows in a cell, and in a row of the grid, of each plane.
+    nx, ny, strip_rows : int
+        As for `sort_by_strip`.
+    fullest : ndarray of int32, shape (n_strips, 2)
+        Output: largest number of rows in a cell, and in a row of the grid, of each strip.
     stop : ndarray of int32, shape (1,)
         See stopping.pxd.
     n_threads : int
         Number of threads.
     """
-    cdef Py_ssize_t n_planes = plane_starts.shape[0] - 1, n_spaxels, plane, n = rows.shape[0]
+    cdef Py_ssize_t n_strips = strip_starts.shape[0] - 1, n_cells = offsets.shape[0] - 1, strip, n = rows.shape[0]
+    cdef strips_t strips
     cdef const float[::1] weight
     cdef float[::1] value
     cdef float[::1] variance
     cdef unsorted_t unsorted
     cdef sorted_t made
-    require(n_planes > 0 and nx > 0, "plane_starts: two or more; nx: one or more")
-    n_spaxels = (offsets.shape[0] - 1) // n_planes
-    require(offsets.shape[0] == n_planes * n_spaxels + 1 and n_spaxels > 0 and n_spaxels % nx == 0,
-            "offsets: one for each cell, and one")
+    require(n_strips > 0 and nx > 0 and ny > 0 and strip_rows > 0, "strip_starts: two or more; nx, ny, strip_rows: one or more")
+    strips = strips_of(nx, ny, strip_rows)
+    require(n_strips % strips.n == 0 and n_cells == first_cell(&strips, n_strips), "offsets: one for each cell, and one")
     require(voxel.shape[0] == n and order.shape[0] == n and cells.shape[0] >= n, "voxel, order, cells: one for each row")
-    require(0 <= plane_starts[n_planes] <= n, "plane_starts: within the rows")
-    require(fullest.shape[0] == n_planes and fullest.shape[1] == 2, "fullest: of shape (n_planes, 2)")
+    require(0 <= strip_starts[n_strips] <= n, "strip_starts: within the rows")
+    require(fullest.shape[0] == n_strips and fullest.shape[1] == 2, "fullest: of shape (n_strips, 2)")
     require(stop.shape[0] == 1, "stop: one")
     require_threads(n_threads)
     unsorted = unsorted_t(&rows[0], NULL, &voxel[0], &order[0])
@@ -461,18 +472,18 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
     if values is not None:
         value = values
         require(value.shape[0] >= n, "values: one for each row")
-        value[plane_starts[n_planes] :] = 0
+        value[strip_starts[n_strips] :] = 0
         made.values = &value[0]
     if variances is not None:
         variance = variances
         require(variance.shape[0] >= n, "variances: one for each row")
-        variance[plane_starts[n_planes] :] = 0
+        variance[strip_starts[n_strips] :] = 0
         made.variances = &variance[0]
-    for plane in prange(n_planes, nogil=True, num_threads=n_threads, schedule="dynamic"):
+    for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic"):
         if not is_set(&stop[0]):
-            sort_plane(&unsorted, &made, plane_starts[plane], plane_starts[plane + 1], plane * n_spaxels, n_spaxels // nx,
-                       nx, &fullest[plane, 0])
-    offsets[n_planes * n_spaxels] = <int>plane_starts[n_planes]
+            sort_strip(&unsorted, &made, strip_starts[strip], strip_starts[strip + 1], first_cell(&strips, strip),
+                       first_cell(&strips, strip + 1), nx, &fullest[strip, 0])
+    offsets[n_cells] = <int>strip_starts[n_strips]
 
 
 def rows_of_extents(const float[:, ::1] extents, grid_t grid, int[:, ::1] out):

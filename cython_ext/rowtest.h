@@ -63,10 +63,11 @@ MUSE_CLONES static void muse_find_bins(const float *values, int n, const muse_ro
 
 /*
  * Count the values of each cell of a row in bins, those of some planes together. The cells of the next plane are
- * `n_spaxels` further on.
+ * `n_spaxels` further on. (Where its loops begin within a line of the cache, it is a fifth slower.)
  */
-static void muse_count_row(const int *offsets, const float *values, ptrdiff_t nx, ptrdiff_t n_spaxels, int n_planes,
-                           const muse_row_bins *bins, int16_t *counts)
+__attribute__((aligned(64))) static void muse_count_row(const int *offsets, const float *values, ptrdiff_t nx,
+                                                        ptrdiff_t n_spaxels, int n_planes,
+                                                        const muse_row_bins *bins, int16_t *counts)
 {
     const ptrdiff_t stride = muse_row_stride(nx);
     int place[MUSE_ROW_PIECE + 1];

@@ -17,7 +17,7 @@ from muse_core.engine.progress import track
 from muse_core.engine.resources import Resources, SlabMemory
 from muse_core.engine.slabplan import SlabPlanner, needed_wavelengths, slab_ranges
 from muse_core.engine.store import RowStore, Window, index_bytes
-from muse_core.engine.threads import map_in_order, run_stoppable
+from muse_core.engine.threads import map_in_order, run_stoppable, stoppable_runs
 from muse_core.errors import DataError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.record import record
@@ -150,8 +150,9 @@ def make_part(
     select: Callable[[np.ndarray], np.ndarray] | None = None,
     when_sorted: Callable[[], object] | None = None,
     into: SlabResult | None = None,
+    run: Callable[[Callable[[np.ndarray], Slab]], Slab] = run_stoppable,
 ) -> Slab:
-    """Make a part of a slab from its rows; parameters as for `SlabSource` and `SlabResampler.slab`."""
+    """Make a part of a slab from its rows; parameters as for `SlabSource` and `SlabResampler.slab`; `run` runs it."""
 
     def make(stop: np.ndarray) -> Slab:
         rows, kept = window.rows, None
@@ -163,7 +164,7 @@ def make_part(
         found = result.cosmic_rays if kept is None else kept[result.cosmic_rays]
         return Slab(part.first, result, window.numbers(found))
 
-    return run_stoppable(make)
+    return run(make)
 
 
 def make_slab(resampler: SlabResampler, parts: list[Part], make: Callable[[Part, SlabResult | None], Slab]) -> Slab:
@@ -282,15 +283,6 @@ class SlabSource:
             n_threads = self.resampler.n_threads
         return self._store.read_runs(*self.runs(part), buffer, stop, part.choice(self.resampler), n_threads)
 
-    def _make(
-        self,
-        window: Window,
-        part: "Part",
-        when_sorted: Callable[[], object] | None = None,
-        into: SlabResult | None = None,
-    ) -> Slab:
-        return make_part(self.resampler, window, part, self.weights, self._select, when_sorted, into)
-
     def accepts(self, slab: Slab, first: int) -> bool:
         """Can a slab from elsewhere stand for those that this source makes from plane `first` on?"""
         n_planes, *shape = slab.result.data.shape
@@ -306,7 +298,7 @@ class SlabSource:
             *self.runs(part), choose=part.choice(self.resampler), n_threads=self.resampler.n_threads
         )
         into = None if part.band is None else self.resampler.blank_slab(part.last - part.first)
-        return self._make(window, part, None, into)
+        return make_part(self.resampler, window, part, self.weights, self._select, into=into)
 
     def plane(self, number: int) -> SlabResult:
         """Make a single plane, alone: nobody watches."""
@@ -332,7 +324,7 @@ class SlabSource:
         self._store.extents()  # makes its index, before several threads ask for it
         buffer = np.empty(max(map_in_order(self._count, parts, self.resampler.n_threads)), ROW)
         stop = np.zeros(1, np.int32)
-        with ThreadPoolExecutor(1) as reader:
+        with ThreadPoolExecutor(1) as reader, stoppable_runs() as run:
             following = iter(parts)
             pending: Future[Window]
 
@@ -342,14 +334,14 @@ class SlabSource:
                 if part is not None:
                     pending = reader.submit(self._read, part, buffer, stop, n_threads)
 
+            def make(part: Part, into: SlabResult | None) -> Slab:
+                window = pending.result()
+                return make_part(self.resampler, window, part, self.weights, self._select, read_next, into, run)
+
             try:
                 read_next(self.resampler.n_threads)  # there is nothing to do yet but that
                 for planes in ranges:
-                    yield make_slab(
-                        self.resampler,
-                        self.parts(*planes),
-                        lambda part, into: self._make(pending.result(), part, read_next, into),
-                    )
+                    yield make_slab(self.resampler, self.parts(*planes), make)
             finally:
                 stop[0] = 1
 

@@ -10,6 +10,7 @@ not while it is in a kernel. So what takes longer than a chunk is done by anothe
 
 import contextlib
 import contextvars
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -97,6 +98,16 @@ def map_in_order(function: Callable[[T], R], items: Iterable[T], n_threads: int)
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def stoppable_runs() -> Iterator[Callable[[Callable[[np.ndarray], R]], R]]:
+    """Provide a function that does as `run_stoppable`, with one thread for all that it is given in the block.
+
+    OpenMP has threads for each thread that runs kernels: to start them again and again takes longer than to wake them.
+    """
+    with ThreadPoolExecutor(1) as pool:
+        yield functools.partial(_run_stoppable, pool)
+
+
 def run_stoppable(function: Callable[[np.ndarray], R]) -> R:
     """Return ``function(stop)``, run by another thread; an exception in this one, such as from a signal, ends it.
 
@@ -106,13 +117,17 @@ def run_stoppable(function: Callable[[np.ndarray], R]) -> R:
         Looks at the number that it is given (ndarray of int32, shape (1,)), and raises `Stopped` soon after that is not
         0 any more.
     """
+    with stoppable_runs() as run:
+        return run(function)
+
+
+def _run_stoppable(pool: ThreadPoolExecutor, function: Callable[[np.ndarray], R]) -> R:
     stop = np.zeros(1, np.int32)
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            made = pool.submit(function, stop)
-            while _CALLED_OFF.get() is not None and wait([made], _PAUSE).not_done:
-                _go_on()
-            return made.result()
-        except BaseException:
-            stop[0] = 1
-            raise
+    try:
+        made = pool.submit(function, stop)
+        while _CALLED_OFF.get() is not None and wait([made], _PAUSE).not_done:
+            _go_on()
+        return made.result()
+    except BaseException:
+        stop[0] = 1  # the pool waits for its end
+        raise

@@ -24,6 +24,7 @@ from muse_core.cplapi import messages, ui  # noqa: E402 (after the choice)
 from muse_core.engine.meter import watching  # noqa: E402
 from muse_core.errors import DataError, MissingFileError, ProductError  # noqa: E402
 from muse_core.frontends import ending, failure, protocol, registry  # noqa: E402
+from muse_core.frontends.lean import lean_process  # noqa: E402
 from muse_core.io import litter  # noqa: E402
 
 #: Exceptions and the codes of CPL errors; the first match counts.
@@ -156,4 +157,6 @@ def run(
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with lean_process():
+        status = main(sys.argv[1:])
+    sys.exit(status)

@@ -11,6 +11,7 @@ sanitize` runs this file with them. What index arrays hold is not varied where a
 
 import faulthandler
 import importlib
+import math
 import os
 import pkgutil
 import signal
@@ -78,6 +79,8 @@ def zeros(*shape, dtype=np.float64):
 
 CALLABLE = ("cython_function_or_method", "builtin_function_or_method")
 STOP = np.zeros(1, np.int32)
+#: Rows of the grid that are sorted together: the last strip of a plane has fewer.
+STRIP_ROWS = 2
 ZEROS = os.open("/dev/zero", os.O_RDONLY)
 LSF = (floats(2, 6), np.array([3.0, 0.0, 1.0, 1.0, 5000.0, 10.0]))
 LINES = (np.array([5001.0, 5003.0]), np.array([1.0, 2.0]))
@@ -100,28 +103,30 @@ class Slab:
         self.rows = rows() if made is None else made
         self.grid = shape or grid()
         n, planes = len(self.rows), self.grid["nz"]
-        self.cells_of_plane = self.grid["nx"] * self.grid["ny"]
+        self.plane = self.grid["nx"], self.grid["ny"]
+        n_strips = planes * -(-self.grid["ny"] // STRIP_ROWS)
         self.voxel, self.order = zeros(n, dtype=np.int32), zeros(n, dtype=np.int32)
-        self.counts = zeros(kernels["grid"].n_chunks(n), planes, dtype=np.int64)
+        self.counts = zeros(kernels["grid"].n_chunks(n), n_strips, dtype=np.int64)
         self.values, self.variances = zeros(n + 16, dtype=np.float32), zeros(n + 16, dtype=np.float32)
-        self.offsets = zeros(planes * self.cells_of_plane + 1, dtype=np.int32)
-        self.cells, self.fullest = zeros(n, dtype=CELL_ROW), zeros(planes, 2, dtype=np.int32)
+        self.offsets = zeros(planes * math.prod(self.plane) + 1, dtype=np.int32)
+        self.cells, self.fullest = zeros(n, dtype=CELL_ROW), zeros(n_strips, 2, dtype=np.int32)
 
     def assign(self):
-        return (self.rows, self.grid, 0, self.grid["nz"], 0, self.grid["ny"], self.voxel, self.counts, STOP, 2)
+        area = (0, self.grid["nz"], 0, self.grid["ny"])
+        return (self.rows, self.grid, *area, STRIP_ROWS, self.voxel, self.counts, STOP, 2)
 
-    def by_plane(self):
+    def by_strip(self):
         self.kernels["grid"].assign_cells(*self.assign())
-        self.starts = np.zeros(self.grid["nz"] + 1, np.int64)
+        self.starts = np.zeros(self.counts.shape[1] + 1, np.int64)
         np.cumsum(self.counts.sum(axis=0), out=self.starts[1:])
         first_rows = np.ascontiguousarray(self.starts[:-1] + np.cumsum(self.counts, axis=0) - self.counts)
-        return (self.voxel, self.cells_of_plane, first_rows, self.order, STOP, 2)
+        return (self.voxel, *self.plane, STRIP_ROWS, first_rows, self.order, STOP, 2)
 
     def by_cell(self):
-        self.kernels["grid"].sort_by_plane(*self.by_plane())
+        self.kernels["grid"].sort_by_strip(*self.by_strip())
         weights = floats(len(self.rows), dtype=np.float32)
         columns = (self.voxel, self.order, self.starts, self.offsets, self.cells, self.values, self.variances)
-        return (self.rows, weights, *columns, self.grid["nx"], self.fullest, STOP, 2)
+        return (self.rows, weights, *columns, *self.plane, STRIP_ROWS, self.fullest, STOP, 2)
 
     def rejection(self, kind=2, direction=1):
         self.kernels["grid"].sort_cells(*self.by_cell())
@@ -131,10 +136,10 @@ class Slab:
         kinds = (np.float32, np.int32, np.float64)
         scratch = [zeros(2, max(size, 1), dtype=dtype) for size, dtype in zip(sizes, kinds, strict=True)]
         variances = self.variances if kind == 0 else None
-        limits = (self.grid["nx"], self.grid["ny"], 0, self.grid["nz"], kind, direction, 3.0)
-        found = (zeros(len(self.rows), dtype=np.int32), zeros(self.grid["nz"], dtype=np.int64))
+        limits = (*self.plane, STRIP_ROWS, 0, self.grid["nz"], kind, direction, 3.0)
+        found = (zeros(len(self.rows), dtype=np.int32), zeros(len(self.fullest), dtype=np.int64))
         return (
-            *(self.cells, self.offsets, self.values, variances, *limits, self.starts, *found),
+            *(self.cells, self.offsets, self.values, variances, *limits, *found),
             *(*capacity, *scratch, STOP, 2),
         )
 
@@ -262,7 +267,7 @@ def calls(kernels):
         "grid.spaxel_table": lambda: (grid(True), zeros(3, 4, dtype=SPAXEL)),
         "grid.assign_cells": lambda: slab[0]().assign(),
         "grid.assign_cells/celestial": lambda: Slab(kernels, 0, shape=grid(True, True)).assign(),
-        "grid.sort_by_plane": lambda: slab[0]().by_plane(),
+        "grid.sort_by_strip": lambda: slab[0]().by_strip(),
         "grid.sort_cells": lambda: slab[0]().by_cell(),
         "grid.rows_of_extents": lambda: (floats(5, 4, dtype=np.float32), grid(), zeros(5, 2, dtype=np.int32)),
         "grid.rows_of_extents/celestial": lambda: (
@@ -351,9 +356,9 @@ MADE_BY_KERNELS = {
     "autocal.slice_fluxes": (1,),
     "collapse.add_histogram": (3,),
     "sky_select.count_slices": (1,),
-    "grid.sort_by_plane": (0, 2),
+    "grid.sort_by_strip": (0, 4),
     "grid.sort_cells": (2, 3, 4, 5),
-    "cosmics.reject": (0, 1, 2, 3, 11),
+    "cosmics.reject": (0, 1, 2, 3),
     "noise.pair_sums": (1,),
     "resample.weigh": (1,),
     "resample.nearest": (1,),

@@ -14,7 +14,7 @@ from muse_core.cython_ext import grid as grid_kernels
 from muse_core.model.compat import Compat
 from muse_core.model.dq import DQ
 from muse_core.model.rows import make_rows
-from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler
+from muse_core.steps.resample import CosmicRayDirection, ResampleOptions, SlabResampler, size
 
 PIX = pixel_grid(7, 6, 5, (-3.2, 2.1, 5000.0))
 STEP = 0.2 / 3600
@@ -32,6 +32,8 @@ TURNED = dataclasses.replace(
 )
 LOGARITHMIC = dataclasses.replace(SKY, ctype3="AWAV-LOG", cd33=0.9, crpix=(3.3, 2.7, 1.6))
 FINE = dataclasses.replace(PIX, cd=(0.4, 0.0, 0.0, 0.5), cd33=0.5)
+#: Rows of the grid that are sorted together: the last strip of a plane has fewer.
+STRIP_ROWS = 4
 GRIDS = {"pix": PIX, "sky": SKY, "turned": TURNED, "log": LOGARITHMIC, "fine": FINE}
 
 
@@ -193,11 +195,17 @@ def run(grid, rows, weights, options, direction=CosmicRayDirection.ALL, n_thread
 def test_cells(name):
     grid = GRIDS[name]
     rows, _ = table(grid, 400)
-    voxels, counts = np.empty(len(rows), np.int32), np.empty((1, grid.nz), np.int64)
-    grid_kernels.assign_cells(rows, grid.parameters(), 0, grid.nz, 0, grid.ny, voxels, counts, np.zeros(1, np.int32), 2)
+    n_strips = -(-grid.ny // STRIP_ROWS)
+    voxels, counts = np.empty(len(rows), np.int32), np.empty((1, grid.nz * n_strips), np.int64)
+    area, stop = (0, grid.nz, 0, grid.ny), np.zeros(1, np.int32)
+    grid_kernels.assign_cells(rows, grid.parameters(), *area, STRIP_ROWS, voxels, counts, stop, 2)
     expected = [cell(grid, row) for row in rows]
     assert np.array_equal(np.transpose(np.unravel_index(voxels, grid.shape)), expected)
-    assert np.array_equal(counts[0], np.bincount([plane for plane, _, _ in expected], minlength=grid.nz))
+    strips = [plane * n_strips + y // STRIP_ROWS for plane, y, _ in expected]
+    assert np.array_equal(counts[0], np.bincount(strips, minlength=grid.nz * n_strips))
+    starts, order = (np.cumsum(counts, axis=1) - counts), np.empty(len(rows), np.int32)
+    grid_kernels.sort_by_strip(voxels, grid.nx, grid.ny, STRIP_ROWS, starts, order, stop, 2)
+    assert np.array_equal(order, np.argsort(strips, kind="stable"))
 
 
 def test_cells_of_a_full_field_everywhere_on_the_sky():
@@ -210,14 +218,16 @@ def test_cells_of_a_full_field_everywhere_on_the_sky():
         x, y = np.transpose([grid.position(*pixel) for pixel in pixels]) - np.array(grid.origin)[:, None]
         rows = make_rows(x, y, 5000.0, 1, 0, 1, 0)
         voxels, counts = np.empty(len(rows), np.int32), np.empty((1, 1), np.int64)
-        grid_kernels.assign_cells(rows, grid.parameters(), 0, 1, 0, grid.ny, voxels, counts, np.zeros(1, np.int32), 1)
+        area, stop = (0, 1, 0, grid.ny), np.zeros(1, np.int32)
+        grid_kernels.assign_cells(rows, grid.parameters(), *area, grid.ny, voxels, counts, stop, 1)
         assert np.array_equal(np.transpose(np.unravel_index(voxels, grid.shape)), [cell(grid, row) for row in rows])
 
 
 @pytest.mark.parametrize("direction", CosmicRayDirection)
 @pytest.mark.parametrize("crtype", ["median", "mean", "iraf"])
 @pytest.mark.parametrize(("n", "sigma"), [(200, 3.0), (1500, 0.5), (1500, 4.0), (1500, 15.0), (4000, 5.0)])
-def test_cosmic_rays(direction, crtype, n, sigma):
+def test_cosmic_rays(direction, crtype, n, sigma, monkeypatch):
+    monkeypatch.setattr(size, "_STRIP_ROWS", STRIP_ROWS)
     rows, weights = table(PIX, n)
     options = ResampleOptions(method="nearest", crtype=crtype, crsigma=sigma)
     expected = [i for i in cosmic_rays(PIX, rows, cells_of(PIX, rows), options, direction) if not rows["dq"][i] & 32]

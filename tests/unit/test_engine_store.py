@@ -207,7 +207,7 @@ def test_extents_are_where_the_rows_are():
         grid_kernels.rows_of_extents(store.extents(), grid.parameters(), found)
         voxel, counts = np.empty(n, np.int32), np.empty((1, 1), np.int64)
         stop = np.zeros(1, np.int32)
-        grid_kernels.assign_cells(table, grid.parameters(), 0, 1, 0, grid.ny, voxel, counts, stop, 1)
+        grid_kernels.assign_cells(table, grid.parameters(), 0, 1, 0, grid.ny, grid.ny, voxel, counts, stop, 1)
         cells = voxel // grid.nx
         assert found[0, 0] <= cells.min(), trial
         assert cells.max() <= found[0, 1], trial

@@ -17,6 +17,8 @@ from muse_core.model.rows import ROW
 from muse_core.steps.resample.options import ResampleOptions
 
 THICKNESS = 24  # planes that a thread works on at once
+#: Rows of the grid in a strip of a plane, which a thread sorts, or looks for cosmic rays in, at once.
+_STRIP_ROWS = 64
 #: Bands, along y, for each thread: one that has waited takes another one; and rows of the grid in a band for each one
 #: that it needs beside it.
 _BANDS_EACH, _ROWS_EACH = 4, 8
@@ -137,6 +139,11 @@ def cut_for_threads(n_planes: int, ny: int, reach: int, n_threads: int) -> tuple
     elif n_threads > 1:
         n_bands = min(_BANDS_EACH, most // n_threads) * n_threads
     return -(-n_planes // n_blocks), n_bands
+
+
+def strip_rows(ny: int, n_threads: int) -> int:
+    """Return how many of the `ny` rows of a plane are sorted together: few enough that threads end at the same time."""
+    return ny if n_threads == 1 else min(_STRIP_ROWS, ny)
 
 
 def rows_of_extents(extents: np.ndarray, grid: OutputGrid) -> np.ndarray:

@@ -19,7 +19,7 @@ from muse_core.model.grid import OutputGrid
 from muse_core.model.record import record
 from muse_core.model.resampling import METHODS, NARROW_DRIZZLE
 from muse_core.steps.resample.options import COSMIC_RAY_TYPES, CosmicRayDirection, ResampleOptions
-from muse_core.steps.resample.size import LARGEST_INT, Band, cut_for_threads
+from muse_core.steps.resample.size import LARGEST_INT, Band, cut_for_threads, strip_rows
 
 CELL_ROW = np.dtype(
     [
@@ -186,8 +186,8 @@ class SlabResampler:
         low, high = self.input_planes(first, last)
         voxel = np.empty(len(rows), np.int32)
         counts = np.empty((grid_kernels.n_chunks(len(rows)), high - low), np.int64)
-        area = low, high, band.low, band.high
-        grid_kernels.assign_cells(rows, self._parameters, *area, voxel, counts, np.zeros(1, np.int32), 1)
+        area, whole_planes = (low, high, band.low, band.high), band.high - band.low
+        grid_kernels.assign_cells(rows, self._parameters, *area, whole_planes, voxel, counts, np.zeros(1, np.int32), 1)
         return voxel >= 0
 
     def slab(
@@ -357,23 +357,25 @@ class SlabResampler:
         top: int,
         stop: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each plane, fullest cell."""
-        n_planes, n_spaxels, n_rows = high - low, self.grid.nx * (top - bottom), len(rows)
+        """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each strip, fullest cell."""
+        nx, ny, n_planes, n_rows = self.grid.nx, top - bottom, high - low, len(rows)
+        n_spaxels, in_strip = nx * ny, strip_rows(ny, self.n_threads)
+        n_strips = n_planes * -(-ny // in_strip)
         if n_planes * n_spaxels > LARGEST_INT or n_rows > LARGEST_INT:
             raise ResourceError(f"slab of {n_planes} planes, {n_rows} rows: too large, make it thinner")
         voxel = self._buffer("voxel", (n_rows,), np.int32)
         order = self._buffer("order", (n_rows,), np.int32)
         cells = self._buffer("cells", (max(n_rows, 1),), CELL_ROW)
         offsets = self._buffer("offsets", (n_planes * n_spaxels + 1,), np.int32)
-        counts = np.empty((grid_kernels.n_chunks(n_rows), n_planes), np.int64)
-        planes = low, high, bottom, top
-        grid_kernels.assign_cells(rows, self._parameters, *planes, voxel, counts, stop, self.n_threads)
-        starts = np.zeros(n_planes + 1, np.int64)
+        counts = np.empty((grid_kernels.n_chunks(n_rows), n_strips), np.int64)
+        area = low, high, bottom, top
+        grid_kernels.assign_cells(rows, self._parameters, *area, in_strip, voxel, counts, stop, self.n_threads)
+        starts = np.zeros(n_strips + 1, np.int64)
         np.cumsum(counts.sum(axis=0), out=starts[1:])
         chunk_starts = np.ascontiguousarray(starts[:-1] + np.cumsum(counts, axis=0) - counts)
-        grid_kernels.sort_by_plane(voxel, n_spaxels, chunk_starts, order, stop, self.n_threads)
+        grid_kernels.sort_by_strip(voxel, nx, ny, in_strip, chunk_starts, order, stop, self.n_threads)
         _go_on(stop)
-        fullest = np.empty((n_planes, 2), np.int32)
+        fullest = np.empty((n_strips, 2), np.int32)
         grid_kernels.sort_cells(
             rows,
             weights,
@@ -384,7 +386,9 @@ class SlabResampler:
             cells,
             values,
             variances,
-            self.grid.nx,
+            nx,
+            ny,
+            in_strip,
             fullest,
             stop,
             self.n_threads,
@@ -418,6 +422,9 @@ class SlabResampler:
         )
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
+        in_strip = strip_rows(ny, self.n_threads)
+        in_plane = -(-ny // in_strip)
+        n_planes = len(n_flagged) // in_plane
         cosmics_kernels.reject(
             cells,
             offsets,
@@ -425,12 +432,12 @@ class SlabResampler:
             variances,
             self.grid.nx,
             ny,
+            in_strip,
             max(first - reach, low) - low,
-            min(last + reach, low + len(starts) - 1) - low,
+            min(last + reach - low, n_planes),
             COSMIC_RAY_TYPES.index(self.options.crtype),
             self.direction.value,
             self.options.crsigma,
-            starts,
             flagged,
             n_flagged,
             row_rows,
@@ -442,8 +449,8 @@ class SlabResampler:
             self.n_threads,
         )
         _go_on(stop)
-        planes = range(first - low, last - low)
-        found = [flagged[starts[p] : starts[p] + n_flagged[p]] for p in planes]
+        strips = range((first - low) * in_plane, (last - low) * in_plane)
+        found = [flagged[starts[s] : starts[s] + n_flagged[s]] for s in strips]
         return np.sort(np.concatenate(found))
 
 
