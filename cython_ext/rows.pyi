@@ -28,6 +28,13 @@ def find_runs(
     stops: npt.NDArray[np.int64],
 ) -> tuple[int, int]: ...
 def limits(rows: npt.NDArray[np.void], out: npt.NDArray[np.float64], slices: Buffer) -> None: ...
+def copy_runs(
+    rows: npt.NDArray[np.void],
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+    out: npt.NDArray[np.void],
+    stop: npt.NDArray[np.int32],
+) -> None: ...
 def compress(
     rows: npt.NDArray[np.void],
     wanted: Buffer,

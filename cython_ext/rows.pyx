@@ -10,6 +10,7 @@ from rows_types cimport (
     COSMIC_RAY, IFU_MASK, IFU_SHIFT, MISSING, N_IFU, N_SLICE, OUTSIDE_RANGE, SLICE_KEY_MASK, SLICE_MASK, X_MASK, X_SHIFT,
     row_t
 )
+from stopping cimport is_set
 
 
 cdef enum:
@@ -207,6 +208,38 @@ def limits(const row_t[::1] rows, double[::1] out, unsigned char[::1] slices):
                 slices[rows[i].origin & SLICE_KEY_MASK] = 1
     for k in range(3):
         out[2 * k], out[2 * k + 1] = e.low[k], e.high[k]
+
+
+def copy_runs(const row_t[::1] rows, const long long[::1] starts, const long long[::1] stops, row_t[::1] out,
+              const int[::1] stop):
+    """Copy runs of rows, one behind the other.
+
+    Parameters
+    ----------
+    rows : ndarray of ROW, shape (n,)
+        Rows.
+    starts, stops : ndarray of int64, shape (n_runs,)
+        First and last + 1 row of each run.
+    out : ndarray of ROW
+        Output: as many as there are in all runs.
+    stop : ndarray of int32, shape (1,)
+        See stopping.pxd.
+    """
+    cdef Py_ssize_t n_runs = starts.shape[0], i, at = 0, left = out.shape[0]
+    require(stops.shape[0] == n_runs, "stops: one for each run")
+    for i in range(n_runs):
+        require(0 <= starts[i] <= stops[i] <= rows.shape[0], "starts, stops: in ascending order, within the rows")
+        require(stops[i] - starts[i] <= left, "out: room for all runs")
+        left -= stops[i] - starts[i]
+    require(left == 0, "out: as long as all runs")
+    require(stop.shape[0] == 1, "stop: one")
+    with nogil:
+        for i in range(n_runs):
+            if is_set(&stop[0]):
+                break
+            if starts[i] < stops[i]:
+                memcpy(&out[at], &rows[starts[i]], (stops[i] - starts[i]) * sizeof(row_t))
+                at += stops[i] - starts[i]
 
 
 def compress(const row_t[::1] rows, const unsigned char[::1] wanted, row_t[::1] out, unsigned int[::1] numbers):

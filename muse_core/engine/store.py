@@ -178,11 +178,9 @@ class RowStore:
             words(kept)[:] = words(rows)
 
     def _get(self, starts: np.ndarray, stops: np.ndarray, out: np.ndarray, stop: np.ndarray | None = None) -> None:
-        at = 0
-        for start, end in zip((starts - self.first).tolist(), (stops - self.first).tolist(), strict=True):
-            go_on(stop)
-            words(out[at : at + end - start])[:] = words(self._rows[start:end])
-            at += end - start
+        stop = np.zeros(1, np.int32) if stop is None else stop
+        rows_kernels.copy_runs(self._rows, starts - self.first, stops - self.first, out, stop)
+        go_on(stop)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         """Write `rows` from number `start` on, and index them; a range that is written again must be the same range."""

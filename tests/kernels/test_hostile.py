@@ -301,6 +301,9 @@ def calls(kernels):
         "rows.index": lambda: (
             rows(), 8, 16, zeros(-(-N // 8), 2, dtype=np.float32), zeros(-(-N // 16), 4, dtype=np.float32),
         ),
+        "rows.copy_runs": lambda: (
+            rows(), np.array([0, 4]), np.array([3, N]), zeros(N - 1, dtype=ROW), STOP,
+        ),
         "rows.compress": lambda: (
             rows(), (np.arange(N) % 3 > 0).view(np.uint8), zeros(N, dtype=ROW), zeros(N, dtype=np.uint32),
         ),
