@@ -129,5 +129,5 @@ def _run_stoppable(pool: ThreadPoolExecutor, function: Callable[[np.ndarray], R]
             _go_on()
         return made.result()
     except BaseException:
-        stop[0] = 1  # the pool waits for its end
+        stop[0] = 1  # whoever closes the pool waits for its end
         raise

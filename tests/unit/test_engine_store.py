@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The row store: the same rows from memory and scratch, windows in wavelength, nothing left behind."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -15,7 +17,7 @@ from muse_core.engine.resources import Resources, parse_size
 from muse_core.engine.scratch import ScratchRowStore
 from muse_core.engine.slabs import FlaggedRows, Weights
 from muse_core.engine.store import RowStore, index_bytes, stretch_rows
-from muse_core.engine.threads import map_in_order, thread_count
+from muse_core.engine.threads import map_in_order, stoppable_runs, thread_count
 from muse_core.errors import ParameterError, ResourceError
 from muse_core.model.grid import OutputGrid
 from muse_core.model.rows import ROW, make_rows
@@ -354,3 +356,17 @@ def test_memory_of_a_control_group(tmp_path, monkeypatch):
     assert resources_module.available_memory() > 9_000_000
     monkeypatch.setattr(resources_module, "_CGROUP_MEMORY", [tmp_path / name for name in ("other", "none", "one")])
     assert resources_module.available_memory() == 7_000_000
+
+
+def test_works_of_a_block_have_one_thread():
+    """Another one than ours; what fails, or was told to stop, does not concern the next."""
+
+    def fail(stop):
+        raise ValueError
+
+    with stoppable_runs() as run:
+        threads = {run(lambda stop: threading.get_ident()) for _ in range(3)}
+        assert len(threads - {threading.get_ident()}) == 1
+        with pytest.raises(ValueError):  # noqa: PT011 (has no text)
+            run(fail)
+        assert run(lambda stop: stop.tolist()) == [0]
