@@ -299,8 +299,8 @@ def assign_cells(const row_t[::1] rows, grid_t grid, int first, int last, int bo
                      &strips, &voxel[chunk * CHUNK], &counts[chunk, 0])
 
 
-cdef void list_chunk(const int *voxel, const strips_t *strips, Py_ssize_t n_strips, Py_ssize_t first, Py_ssize_t last,
-                     long long *starts, int *order) noexcept nogil:
+cdef void list_chunk(const int *voxel, Py_ssize_t n_rows, const strips_t *strips, Py_ssize_t n_strips, Py_ssize_t first,
+                     Py_ssize_t last, long long *starts, int *order) noexcept nogil:
     # List the rows first...last - 1, from the starts of strips on.
     cdef Py_ssize_t r, strip = 0, begin = 0, end = 0
     cdef int cell
@@ -314,8 +314,9 @@ cdef void list_chunk(const int *voxel, const strips_t *strips, Py_ssize_t n_stri
                 end = 0
                 continue
             begin, end = first_cell(strips, strip), first_cell(strips, strip + 1)
-        order[starts[strip]] = <int>r
-        starts[strip] += 1
+        if starts[strip] < n_rows:  # as it is, unless the strips are others than those that were counted
+            order[starts[strip]] = <int>r
+            starts[strip] += 1
 
 
 def sort_by_strip(const int[::1] voxel, int nx, int ny, int strip_rows, long long[:, ::1] starts, int[::1] order,
@@ -348,7 +349,7 @@ def sort_by_strip(const int[::1] voxel, int nx, int ny, int strip_rows, long lon
     strips = strips_of(nx, ny, strip_rows)
     for chunk in prange(n_tasks, nogil=True, num_threads=n_threads, schedule="dynamic"):
         if not is_set(&stop[0]):
-            list_chunk(&voxel[0], &strips, n_strips, chunk * CHUNK, min(n, (chunk + 1) * CHUNK), &starts[chunk, 0],
+            list_chunk(&voxel[0], n, &strips, n_strips, chunk * CHUNK, min(n, (chunk + 1) * CHUNK), &starts[chunk, 0],
                        &order[0])
 
 
@@ -397,7 +398,8 @@ cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
     cdef bint usable
     memset(offsets + begin, 0, (end - begin) * sizeof(int))
     for k in range(first, last):
-        offsets[voxel[order[k]]] += 1
+        if begin <= voxel[order[k]] < end:  # as it is, unless the strips are others than those that were listed
+            offsets[voxel[order[k]]] += 1
     ends_from_counts(offsets + begin, (end - begin) // nx, nx, first, fullest)
     # from the last row to the first, so that each cell's end moves down to its start
     for k in range(last - 1, first - 1, -1):
@@ -405,6 +407,8 @@ cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
         prefetch(&rows[order[max(k - 2 * AHEAD, first)]])
         prefetch(&cells[max(offsets[voxel[order[max(k - AHEAD, first)]]] - 1, 0)])
         r = order[k]
+        if not begin <= voxel[r] < end:
+            continue
         at = offsets[voxel[r]] - 1
         offsets[voxel[r]] = <int>at
         memcpy(&cells[at], &rows[r], sizeof(row_t) - sizeof(rows[r].origin))  # with which a cell begins
