@@ -382,9 +382,10 @@ cdef struct sorted_t:
     float *variances          # the same
 
 
-cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_t first, Py_ssize_t last,
+cdef bint sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_t first, Py_ssize_t last,
                      Py_ssize_t begin, Py_ssize_t end, Py_ssize_t nx, int *fullest) noexcept nogil:
-    # Copy the rows of a strip, first...last - 1 in the order of strips, into its cells begin...end - 1.
+    # Copy the rows of a strip, first...last - 1 in the order of strips, into its cells begin...end - 1; False if one of
+    # them is not in these.
     cdef const row_t *rows = unsorted.rows
     cdef const float *weights = unsorted.weights
     cdef const int *voxel = unsorted.voxel
@@ -398,8 +399,9 @@ cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
     cdef bint usable
     memset(offsets + begin, 0, (end - begin) * sizeof(int))
     for k in range(first, last):
-        if begin <= voxel[order[k]] < end:  # as it is, unless the strips are others than those that were listed
-            offsets[voxel[order[k]]] += 1
+        if not begin <= voxel[order[k]] < end:
+            return False
+        offsets[voxel[order[k]]] += 1
     ends_from_counts(offsets + begin, (end - begin) // nx, nx, first, fullest)
     # from the last row to the first, so that each cell's end moves down to its start
     for k in range(last - 1, first - 1, -1):
@@ -407,8 +409,6 @@ cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
         prefetch(&rows[order[max(k - 2 * AHEAD, first)]])
         prefetch(&cells[max(offsets[voxel[order[max(k - AHEAD, first)]]] - 1, 0)])
         r = order[k]
-        if not begin <= voxel[r] < end:
-            continue
         at = offsets[voxel[r]] - 1
         offsets[voxel[r]] = <int>at
         memcpy(&cells[at], &rows[r], sizeof(row_t) - sizeof(rows[r].origin))  # with which a cell begins
@@ -419,6 +419,7 @@ cdef void sort_strip(const unsorted_t *unsorted, const sorted_t *made, Py_ssize_
             values[at] = rows[r].data if usable else -INFINITY
         if variances != NULL:
             variances[at] = rows[r].stat if usable else -INFINITY
+    return True
 
 
 def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[::1] order,
@@ -453,6 +454,7 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
         Number of threads.
     """
     cdef Py_ssize_t n_strips = strip_starts.shape[0] - 1, n_cells = offsets.shape[0] - 1, strip, n = rows.shape[0]
+    cdef int n_wrong = 0
     cdef strips_t strips
     cdef const float[::1] weight
     cdef float[::1] value
@@ -485,8 +487,9 @@ def sort_cells(const row_t[::1] rows, weights, const int[::1] voxel, const int[:
         made.variances = &variance[0]
     for strip in prange(n_strips, nogil=True, num_threads=n_threads, schedule="dynamic"):
         if not is_set(&stop[0]):
-            sort_strip(&unsorted, &made, strip_starts[strip], strip_starts[strip + 1], first_cell(&strips, strip),
-                       first_cell(&strips, strip + 1), nx, &fullest[strip, 0])
+            n_wrong += not sort_strip(&unsorted, &made, strip_starts[strip], strip_starts[strip + 1],
+                                      first_cell(&strips, strip), first_cell(&strips, strip + 1), nx, &fullest[strip, 0])
+    require(n_wrong == 0, "nx, ny, strip_rows: those with which the rows were listed")
     offsets[n_cells] = <int>strip_starts[n_strips]
 
 
