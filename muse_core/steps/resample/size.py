@@ -17,8 +17,8 @@ from muse_core.model.rows import ROW
 from muse_core.steps.resample.options import ResampleOptions
 
 THICKNESS = 24  # planes that a thread works on at once
-#: Rows of the grid in a strip of a plane, which a thread sorts, or looks for cosmic rays in, at once.
-_STRIP_ROWS = 64
+#: Pieces of work for each thread in sorting and rejection, and rows of the grid that a strip of a plane has at least.
+_PIECES_EACH, _STRIP_ROWS = 8, 32
 #: Bands, along y, for each thread: one that has waited takes another one; and rows of the grid in a band for each one
 #: that it needs beside it.
 _BANDS_EACH, _ROWS_EACH = 4, 8
@@ -141,9 +141,14 @@ def cut_for_threads(n_planes: int, ny: int, reach: int, n_threads: int) -> tuple
     return -(-n_planes // n_blocks), n_bands
 
 
-def strip_rows(ny: int, n_threads: int) -> int:
-    """Return how many of the `ny` rows of a plane are sorted together: few enough that threads end at the same time."""
-    return ny if n_threads == 1 else min(_STRIP_ROWS, ny)
+def strip_rows(ny: int, n_planes: int, n_threads: int) -> int:
+    """Return how many of the `ny` rows of each plane of a slab are a piece of work in sorting and rejection.
+
+    Whole planes, unless these are so few that many threads would wait for the last ones: rows of a slice that lies
+    across strips take longer to be sorted.
+    """
+    n_strips = min(-(-_PIECES_EACH * n_threads // n_planes), max(ny // _STRIP_ROWS, 1)) if n_threads > 1 else 1
+    return -(-ny // n_strips)
 
 
 def rows_of_extents(extents: np.ndarray, grid: OutputGrid) -> np.ndarray:

@@ -359,7 +359,7 @@ class SlabResampler:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Sort the rows of the planes low...high - 1 into cells: cells, offsets, start of each strip, fullest cell."""
         nx, ny, n_planes, n_rows = self.grid.nx, top - bottom, high - low, len(rows)
-        n_spaxels, in_strip = nx * ny, strip_rows(ny, self.n_threads)
+        n_spaxels, in_strip = nx * ny, strip_rows(ny, n_planes, self.n_threads)
         n_strips = n_planes * -(-ny // in_strip)
         if n_planes * n_spaxels > LARGEST_INT or n_rows > LARGEST_INT:
             raise ResourceError(f"slab of {n_planes} planes, {n_rows} rows: too large, make it thinner")
@@ -422,9 +422,9 @@ class SlabResampler:
         )
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
-        in_strip = strip_rows(ny, self.n_threads)
+        n_planes = len(offsets) // (self.grid.nx * ny)
+        in_strip = strip_rows(ny, n_planes, self.n_threads)
         in_plane = -(-ny // in_strip)
-        n_planes = len(n_flagged) // in_plane
         cosmics_kernels.reject(
             cells,
             offsets,
