@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """How the cells of a slab are cut into pieces of work: each plane into strips, which are some rows of the grid.
 
-Planes would be too few for many threads, which would wait for the last one; and the sorted rows of a strip fit into
-their caches.
+Planes would be too few for many threads, which would wait for the last one. A strip may be a whole plane.
 """
 
 

@@ -423,8 +423,7 @@ class SlabResampler:
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
         n_planes = len(offsets) // (self.grid.nx * ny)
-        in_strip = strip_rows(ny, n_planes, self.n_threads)
-        in_plane = -(-ny // in_strip)
+        in_plane = len(n_flagged) // n_planes
         cosmics_kernels.reject(
             cells,
             offsets,
@@ -432,7 +431,7 @@ class SlabResampler:
             variances,
             self.grid.nx,
             ny,
-            in_strip,
+            strip_rows(ny, n_planes, self.n_threads),
             max(first - reach, low) - low,
             min(last + reach - low, n_planes),
             COSMIC_RAY_TYPES.index(self.options.crtype),
