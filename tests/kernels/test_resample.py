@@ -236,6 +236,18 @@ def test_cosmic_rays(direction, crtype, n, sigma, monkeypatch):
     assert expected or (crtype, n) == ("mean", 200) or sigma == 15
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_cosmic_rays_of_a_single_spaxel(n_threads):
+    """The planes beside it, to the last one, are all that there is."""
+    grid = dataclasses.replace(PIX, nx=1, ny=1)
+    rows, weights = table(grid, 200)
+    options = ResampleOptions(method="nearest", crtype="median", crsigma=3.0)
+    all_around = CosmicRayDirection.ALL
+    found = [i for i in cosmic_rays(grid, rows, cells_of(grid, rows), options, all_around) if not rows["dq"][i] & 32]
+    assert run(grid, rows, weights, options, all_around, n_threads).cosmic_rays.tolist() == found
+    assert found
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_cosmic_rays_with_equal_values(seed):
     """Few different values: medians of zero deviation, and limits that values hit exactly."""

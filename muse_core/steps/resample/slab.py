@@ -422,7 +422,7 @@ class SlabResampler:
         )
         flagged = self._buffer("order", (max(n_rows, 1),), np.int32)  # the order is not needed any more
         n_flagged = np.zeros(len(starts) - 1, np.int64)
-        n_planes = len(offsets) // (self.grid.nx * ny)
+        n_planes = (len(offsets) - 1) // (self.grid.nx * ny)
         in_plane = len(n_flagged) // n_planes
         cosmics_kernels.reject(
             cells,
